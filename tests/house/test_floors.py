@@ -1,0 +1,173 @@
+"""Imports point down: the floors of CONTRIBUTING.md, and what may be loaded when."""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+
+from tests.house.package import NAME, ROOT, Module, modules
+
+FLOORS = (
+    ("errors", "context"),
+    ("events", "settings", "wire"),
+    ("remote",),
+    ("source",),
+    ("policy",),
+    ("component",),
+    ("graph",),
+    ("plan",),
+    ("executors", "store", "picture"),
+    ("scheduler",),
+    ("session",),
+    ("views", "runs"),
+    ("magics",),
+    ("__init__", "__main__"),
+)
+"""A room imports only from rows above its own; rooms of one row do not see each other."""
+
+TRAVELS = ("context", "wire", "remote")
+"""They go to the far side as they are: standard library and each other only."""
+
+HEAVY = {
+    "IPython", "ipycytoscape", "ipykernel", "ipywidgets", "jupyter_client", "matplotlib",
+    "nbclient", "nbconvert", "nbformat", "nest_asyncio", "nest_asyncio2", "numpy", "pandas",
+    "papermill", "rich", "traitlets",
+}  # fmt: skip
+LIGHT_ROOMS = {room for row in FLOORS[:-3] for room in row} | {"__init__"}
+
+FLOOR_OF = {room: number for number, row in enumerate(FLOORS) for room in row}
+SUBMODULES = {module.name for module in modules()}
+
+
+def imported(module: Module) -> Iterator[tuple[ast.AST, str]]:
+    """Each import anywhere in the module, also inside functions, as a dotted name."""
+    for node in ast.walk(module.tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield node, alias.name
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            for alias in node.names:
+                below = f"{base}.{alias.name}"
+                yield node, below if below in SUBMODULES or base == NAME else base
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
+            for argument in node.args[:1]:
+                if isinstance(argument, ast.Constant):
+                    yield node, str(argument.value)
+
+
+def room_of(dotted: str) -> str:
+    """The room a dotted name of the package belongs to."""
+    parts = dotted.split(".")
+    return parts[1] if len(parts) > 1 and f"{NAME}.{parts[1]}" in SUBMODULES else "__init__"
+
+
+def top_level(module: Module) -> set[int]:
+    """The ids of the nodes that run on import (not those in functions or under TYPE_CHECKING)."""
+    found: set[int] = set()
+    stack: list[ast.AST] = [module.tree]
+    while stack:
+        node = stack.pop()
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            continue
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            continue
+        found.add(id(node))
+        stack.extend(ast.iter_child_nodes(node))
+    return found
+
+
+def test_every_room_has_a_floor() -> None:
+    assert {module.room for module in modules()} <= set(FLOOR_OF)
+
+
+def test_a_room_imports_only_rooms_below_it() -> None:
+    wrong = []
+    for module in modules():
+        for node, dotted in imported(module):
+            if dotted.split(".")[0] != NAME or dotted == f"{NAME}.__version__":
+                continue
+            other = room_of(dotted)
+            if other != module.room and FLOOR_OF[other] >= FLOOR_OF[module.room]:
+                wrong.append(f"{module.at(node)}: {module.room} imports {other}")
+    assert wrong == []
+
+
+def test_imports_are_absolute() -> None:
+    wrong = [
+        module.at(node)
+        for module in modules()
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.ImportFrom) and node.level
+    ]
+    assert wrong == []
+
+
+def test_imports_of_our_own_rooms_are_at_the_top() -> None:
+    wrong = []
+    for module in modules():
+        if module.room in ("__init__", "__main__"):  # lazy public names
+            continue
+        top = top_level(module)
+        for node, dotted in imported(module):
+            late = isinstance(node, ast.Import | ast.ImportFrom) and id(node) not in top
+            if late and dotted.split(".")[0] == NAME:
+                wrong.append(f"{module.at(node)}: {dotted}")
+    # `runs` and `session` may load a room late: the command line answers fast, and a
+    # platform is opened at its first use.
+    wrong = [each for each in wrong if not each.startswith((f"{NAME}/runs/", f"{NAME}/session"))]
+    assert wrong == []
+
+
+def test_what_travels_needs_the_standard_library_only() -> None:
+    wrong = []
+    for module in modules():
+        if module.room not in TRAVELS:
+            continue
+        for node, dotted in imported(module):
+            first = dotted.split(".")[0]
+            ours = first == NAME and room_of(dotted) in TRAVELS
+            if not ours and first not in sys.stdlib_module_names:
+                wrong.append(f"{module.at(node)}: {dotted}")
+    assert wrong == []
+
+
+def test_lower_rooms_load_heavy_libraries_only_inside_functions() -> None:
+    wrong = []
+    for module in modules():
+        if module.room not in LIGHT_ROOMS:
+            continue
+        top = top_level(module)
+        for node, dotted in imported(module):
+            if dotted.split(".")[0] in HEAVY and id(node) in top:
+                wrong.append(f"{module.at(node)}: {dotted}")
+    assert wrong == []
+
+
+def test_import_twingraph_nb_loads_no_heavy_library() -> None:
+    script = "import sys, json, twingraph_nb; print(json.dumps(sorted(sys.modules)))"
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    loaded = {name.split(".")[0] for name in json.loads(done.stdout)}
+    assert sorted(loaded & (HEAVY | {"asyncio", "sqlite3", "multiprocessing"})) == []
+
+
+def test_using_a_component_in_a_script_loads_no_heavy_library() -> None:
+    script = (
+        "import sys, json\n"
+        "from twingraph_nb import component\n"
+        "@component()\n"
+        "def double(x: int) -> int:\n"
+        "    return 2 * x\n"
+        "assert double(double(3)).result(30) == 12\n"
+        "print(json.dumps(sorted(sys.modules)))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    loaded = {name.split(".")[0] for name in json.loads(done.stdout)}
+    assert sorted(loaded & HEAVY) == []

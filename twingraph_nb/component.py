@@ -1,0 +1,433 @@
+"""Components: what a call runs, where, and under which policy; and the decorators that make them."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Literal, Protocol
+
+from twingraph_nb.errors import ArgumentError, DefinitionError, UnknownPlatform, suggestion
+from twingraph_nb.policy import Policy, RunOptions, read_options, read_run_options
+from twingraph_nb.source.ports import Port, input_ports, output_ports
+from twingraph_nb.source.text import Source, source_of
+
+__all__ = [
+    "BUILT_PLATFORMS",
+    "PLANNED_PLATFORMS",
+    "Component",
+    "Pipeline",
+    "Shelf",
+    "async_component",
+    "component",
+    "make_component",
+    "make_pipeline",
+    "pipeline",
+    "shelf",
+]
+
+Style = Literal["sync", "async", "stream", "async_stream"]
+
+BUILT_PLATFORMS = {"local", "process"}
+PLANNED_PLATFORMS = {"docker", "kubernetes", "lambda", "batch", "celery", "dask"}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Component:
+    """A typed, versioned unit of work. Calling it gives a task at once."""
+
+    name: str
+    function: Callable[..., object]
+    source: Source
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+    style: Style
+    platform: str = "local"
+    policy: Policy = Policy()
+    options: Mapping[str, object] = field(default_factory=dict)
+    language: str = "python"
+    version: int = 1
+    digest: str = ""
+    """sha256 over all of the above: a component that differs in anything is another one."""
+    _names: tuple[str, ...] = field(init=False, repr=False)
+    _simple: bool = field(init=False, repr=False)
+    _plain: bool = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        put = object.__setattr__
+        put(self, "_names", tuple(p.name for p in self.inputs))
+        put(self, "_simple", not any(p.variadic or p.keyword_only for p in self.inputs))
+        put(self, "_plain", not any(p.variadic for p in self.inputs))
+        if not self.digest:
+            put(self, "digest", self._own_digest())
+
+    def __call__(self, *args: object, parent_hash: object = None, **kwargs: object) -> object:
+        """Start a task of this component; inputs may be tasks or their outputs.
+
+        Returns:
+            The task, at once. Await it, or take its `.result()`.
+        Raises:
+            ArgumentError: an argument is missing, surplus or unknown.
+            PortTypeError: a task's output does not fit the input it is given to.
+        """
+        return shelf.caller.call(self, self.bind(args, kwargs), parent_hash)
+
+    def map(self, items: object, /, *, parent_hash: object = None, **common: object) -> object:
+        """Start one task for each item, drawn as one group; gives the group's task at once.
+
+        Args:
+            items: an iterable, or a task (or output) that gives one. Each item goes to the
+                first input; a tuple is not spread.
+            common: further inputs, the same for each item.
+        Returns:
+            A task whose result is the list of results, in the order of the items.
+        """
+        return shelf.caller.map(self, items, common, parent_hash)
+
+    def on(self, platform: str | None = None, **options: object) -> Component:
+        """Give this component with another platform or other options."""
+        policy, rest = read_options({**options}, where=self.name, start=self.policy)
+        chosen = check_platform(platform or self.platform, where=self.name)
+        return replace(
+            self, platform=chosen, policy=policy, options={**self.options, **rest}, digest=""
+        )
+
+    def bind(
+        self, args: tuple[object, ...], kwargs: Mapping[str, object]
+    ) -> dict[str, object]:
+        """Give the arguments by input name, defaults left out; ``*args`` as one tuple, ``**kw`` as one dict.
+
+        Raises:
+            ArgumentError: an argument is missing, surplus or unknown.
+        """
+        names = self._names
+        if not kwargs and len(args) == len(names) and self._simple:
+            return dict(zip(names, args, strict=True))
+        return _bind(self, args, kwargs)
+
+    def _own_digest(self) -> str:
+        facts = (
+            self.name,
+            self.source.digest,
+            self.language,
+            self.platform,
+            sorted(self.policy.changed().items()),
+            sorted((k, repr(v)) for k, v in self.options.items()),
+            [str(p) for p in self.inputs],
+            [str(p) for p in self.outputs],
+        )
+        return hashlib.sha256(repr(facts).encode()).hexdigest()
+
+    @property
+    def plain(self) -> bool:
+        """True when every input can be given by name."""
+        return self._plain
+
+    def spread(
+        self, bound: Mapping[str, object]
+    ) -> tuple[tuple[object, ...], dict[str, object]]:
+        """Turn what `bind` gave back into positional and keyword arguments."""
+        if self._plain:
+            return (), dict(bound)
+        args: list[object] = []
+        kwargs: dict[str, object] = {}
+        starred = bound.get(next((p.name for p in self.inputs if p.variadic == "*"), ""), ())
+        for port in self.inputs:
+            if port.name not in bound:
+                continue
+            if port.variadic == "*":
+                args.extend(starred)  # type: ignore[arg-type]
+            elif port.variadic == "**":
+                kwargs.update(bound[port.name])  # type: ignore[call-overload]
+            elif starred and not port.keyword_only:
+                args.append(bound[port.name])
+            else:
+                kwargs[port.name] = bound[port.name]
+        return tuple(args), kwargs
+
+    @property
+    def signature(self) -> str:
+        """The ports as text: ``(raw, threshold=0.5) -> rows, dropped``."""
+        ins = ", ".join(
+            str(p) if p.required or p.variadic else f"{p}={p.default!r}" for p in self.inputs
+        )
+        return f"({ins}) -> {', '.join(str(p) for p in self.outputs)}"
+
+    def __repr__(self) -> str:
+        return f"<component {self.name}{self.signature} on {self.platform}, v{self.version}>"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pipeline:
+    """A function that calls components. Calling it starts a run."""
+
+    name: str
+    function: Callable[..., object]
+    source: Source
+    inputs: tuple[Port, ...]
+    is_async: bool
+    options: RunOptions = RunOptions()
+
+    def __call__(self, *args: object, parent_hash: object = None, **kwargs: object) -> object:
+        """Start a run at once; inside another pipeline, start it as a group of that run.
+
+        Returns:
+            The run (or, inside a pipeline, the group's task). Await it, or take `.result()`.
+        Raises:
+            ArgumentError: an argument is missing, surplus or unknown.
+        """
+        try:
+            inspect.signature(self.function).bind(*args, **kwargs)
+        except TypeError as exc:
+            raise ArgumentError(self.name, str(exc), str(inspect.signature(self.function))) from None
+        return shelf.caller.start(self, args, kwargs, parent_hash)
+
+    def __repr__(self) -> str:
+        return f"<pipeline {self.name}({', '.join(map(str, self.inputs))})>"
+
+
+class Caller(Protocol):
+    """What happens on a call; the session is one."""
+
+    def call(self, component: Component, bound: dict[str, object], parent: object) -> object: ...
+    def map(
+        self, component: Component, items: object, common: dict[str, object], parent: object
+    ) -> object: ...
+    def start(
+        self, pipeline: Pipeline, args: tuple[object, ...], kwargs: dict[str, object], parent: object
+    ) -> object: ...
+
+
+class _NoSession:
+    def __getattr__(self, name: str) -> object:
+        raise DefinitionError("no session: import twingraph_nb before a component is called")
+
+
+class Shelf:
+    """The components of this session by name, and who carries out their calls."""
+
+    def __init__(self) -> None:
+        self.components: dict[str, Component] = {}
+        self.pipelines: dict[str, Pipeline] = {}
+        self.caller: Caller = _NoSession()  # type: ignore[assignment]
+
+    def put(self, made: Component) -> Component:
+        """Keep a component; one of the same name is replaced, with the next version if it differs."""
+        old = self.components.get(made.name)
+        if old is not None:
+            changed = old.digest != made.digest
+            made = replace(made, version=old.version + 1 if changed else old.version)
+        self.components[made.name] = made
+        return made
+
+
+shelf = Shelf()
+
+
+def component(
+    function: Callable[..., object] | None = None,
+    /,
+    *,
+    name: str | None = None,
+    platform: str = "local",
+    config: Mapping[str, object] | None = None,
+    **options: object,
+) -> Callable[[Callable[..., object]], Component]:
+    """Make a component of a function: ``@component()`` or ``@component(platform="process", retries=3)``.
+
+    Args:
+        name: the function's own name if not given.
+        platform: where its tasks run.
+        config: options as a dict, in the words of TwinGraph (`cache_ttl`, `retry_policy`, ...).
+        options: fields of `Policy`, and what the platform takes.
+    Raises:
+        DefinitionError: not a function, an unknown option, or a platform that is not there.
+    """
+
+    def make(f: Callable[..., object]) -> Component:
+        return make_component(
+            f, name=name, platform=platform, options={**(config or {}), **options}
+        )
+
+    return make(function) if function is not None else make  # type: ignore[return-value]
+
+
+def async_component(
+    function: Callable[..., object] | None = None,
+    /,
+    *,
+    name: str | None = None,
+    platform: str = "local",
+    config: Mapping[str, object] | None = None,
+    **options: object,
+) -> Callable[[Callable[..., object]], Component]:
+    """Make a component of an async function or async generator; like `component` otherwise."""
+
+    def make(f: Callable[..., object]) -> Component:
+        made = make_component(
+            f, name=name, platform=platform, options={**(config or {}), **options}, keep=False
+        )
+        if made.style not in ("async", "async_stream"):
+            raise DefinitionError(
+                f"{made.name} ({made.source.where}): @async_component wants `async def`; "
+                f"write `async def {made.name}` or use @component()"
+            )
+        return shelf.put(made)
+
+    return make(function) if function is not None else make  # type: ignore[return-value]
+
+
+def pipeline(
+    function: Callable[..., object] | None = None,
+    /,
+    *,
+    name: str | None = None,
+    **options: object,
+) -> Callable[[Callable[..., object]], Pipeline]:
+    """Make a pipeline of a function, sync or async: ``@pipeline()`` or ``@pipeline(name="etl")``.
+
+    Args:
+        options: `max_parallel`, `timeout` (seconds), `on_error` ("fail_fast" or "continue").
+    Raises:
+        DefinitionError: not a function, or an unknown option.
+    """
+
+    def make(f: Callable[..., object]) -> Pipeline:
+        return make_pipeline(f, name=name, options=options)
+
+    return make(function) if function is not None else make  # type: ignore[return-value]
+
+
+def make_pipeline(
+    function: Callable[..., object],
+    *,
+    name: str | None = None,
+    options: Mapping[str, object] | None = None,
+    source: Source | None = None,
+) -> Pipeline:
+    """Make a pipeline; what the decorator and the cell magic have in common.
+
+    Args:
+        source: its source if known better than by `inspect`.
+    Raises:
+        DefinitionError: not a function, or an unknown option.
+    """
+    if not inspect.isfunction(function):
+        raise DefinitionError(f"a pipeline is made of a function, not of {_described(function)}")
+    source = source or source_of(function)
+    name = name or function.__name__
+    made = Pipeline(
+        name,
+        function,
+        source,
+        input_ports(function),
+        inspect.iscoroutinefunction(function),
+        read_run_options(options or {}, where=f"pipeline {name} ({source.where})"),
+    )
+    shelf.pipelines[made.name] = made
+    return made
+
+
+def make_component(
+    function: Callable[..., object],
+    *,
+    name: str | None = None,
+    platform: str = "local",
+    options: Mapping[str, object] | None = None,
+    source: Source | None = None,
+    outputs: tuple[Port, ...] | None = None,
+    keep: bool = True,
+) -> Component:
+    """Make a component; what the decorators and the cell magic have in common.
+
+    Args:
+        source: its source if known better than by `inspect`.
+        outputs: its output ports if known better than by its annotations.
+        keep: put it on the session's shelf.
+    Raises:
+        DefinitionError: not a function, an unknown option, or a platform that is not there.
+    """
+    if isinstance(function, Component):
+        raise DefinitionError(f"{function.name} is a component already")
+    if not inspect.isfunction(function):
+        raise DefinitionError(
+            f"a component is made of a function, not of {_described(function)}; "
+            f"wrap it: `def step(x): return {_described(function, short=True)}(x)`"
+        )
+    source = source or source_of(function)
+    name = name or function.__name__
+    where = f"component {name} ({source.where})"
+    policy, rest = read_options(dict(options or {}), where=where)
+    made = Component(
+        name,
+        function,
+        source,
+        input_ports(function),
+        outputs or output_ports(function),
+        _style(function),
+        check_platform(platform, where=where),
+        policy,
+        rest,
+    )
+    return shelf.put(made) if keep else made
+
+
+def check_platform(platform: str, *, where: str) -> str:
+    """Give the platform's name back.
+
+    Raises:
+        UnknownPlatform: there is none of that name, or it is not built yet.
+    """
+    if platform not in BUILT_PLATFORMS:
+        raise UnknownPlatform(platform, BUILT_PLATFORMS, planned=PLANNED_PLATFORMS, where=where)
+    return platform
+
+
+def _bind(
+    made: Component, args: tuple[object, ...], kwargs: Mapping[str, object]
+) -> dict[str, object]:
+    plain = [p for p in made.inputs if not p.variadic and not p.keyword_only]
+    rest = next((p for p in made.inputs if p.variadic == "*"), None)
+    extra = next((p for p in made.inputs if p.variadic == "**"), None)
+    bound: dict[str, object] = {p.name: v for p, v in zip(plain, args, strict=False)}
+    if len(args) > len(plain):
+        if rest is None:
+            raise ArgumentError(
+                made.name, f"takes {len(plain)} arguments, got {len(args)}", made.signature
+            )
+        bound[rest.name] = tuple(args[len(plain) :])
+    known = {p.name for p in made.inputs if not p.variadic}
+    surplus: dict[str, object] = {}
+    for name, value in kwargs.items():
+        if name in bound:
+            raise ArgumentError(made.name, f"got {name!r} twice", made.signature)
+        if name in known:
+            bound[name] = value
+        elif extra is not None:
+            surplus[name] = value
+        else:
+            raise ArgumentError(
+                made.name, f"has no input {name!r}{suggestion(name, known)}", made.signature
+            )
+    if surplus and extra is not None:
+        bound[extra.name] = surplus
+    missing = [p.name for p in made.inputs if p.required and p.name not in bound]
+    if missing:
+        raise ArgumentError(made.name, f"needs {', '.join(map(repr, missing))}", made.signature)
+    return bound
+
+
+def _style(function: Callable[..., object]) -> Style:
+    if inspect.isasyncgenfunction(function):
+        return "async_stream"
+    if inspect.isgeneratorfunction(function):
+        return "stream"
+    return "async" if inspect.iscoroutinefunction(function) else "sync"
+
+
+def _described(thing: object, *, short: bool = False) -> str:
+    if isinstance(thing, type):
+        return thing.__name__ if short else f"the class {thing.__name__}"
+    name = getattr(thing, "__name__", type(thing).__name__)
+    return name if short else f"{name} ({type(thing).__name__})"

@@ -1,0 +1,97 @@
+"""What a running task can say: progress and log lines, and where its prints go.
+
+Standard library only: it is part of what travels to the far side.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from contextvars import ContextVar
+from typing import Protocol, TextIO
+
+__all__ = ["Context", "Reporter", "ctx", "current_report", "route_prints"]
+
+
+class Reporter(Protocol):
+    """Where what a running task says goes."""
+
+    hash: str
+    name: str
+    attempt: int
+
+    def log(self, stream: str, text: str) -> None: ...
+    def progress(self, fraction: float, message: str = "") -> None: ...
+
+
+current_report: ContextVar[Reporter | None] = ContextVar("twingraph_report", default=None)
+"""The running task in this context; None outside of one."""
+
+
+class Context:
+    """``ctx``: what a component can say while it runs. Outside of a task it says nothing."""
+
+    @property
+    def hash(self) -> str:
+        """The hash of the running task, "" outside of one."""
+        report = current_report.get()
+        return report.hash if report else ""
+
+    @property
+    def attempt(self) -> int:
+        """Which attempt this is, from 1; 0 outside of a task."""
+        report = current_report.get()
+        return report.attempt if report else 0
+
+    def progress(self, fraction: float, message: str = "") -> None:
+        """Say how far the task is.
+
+        Args:
+            fraction: in [0, 1]; values outside are moved to the nearest end.
+            message: a few words shown with it.
+        """
+        report = current_report.get()
+        if report is not None:
+            report.progress(min(1.0, max(0.0, float(fraction))), str(message))
+
+    def log(self, text: str) -> None:
+        """Write a line to the task's log."""
+        report = current_report.get()
+        if report is not None:
+            report.log("system", text if text.endswith("\n") else text + "\n")
+
+
+ctx = Context()
+
+
+class _Router:
+    """A text stream that sends what a task writes to its report, all else to the real stream."""
+
+    def __init__(self, real: TextIO, stream: str) -> None:
+        self._real, self._stream = real, stream
+
+    def write(self, text: str) -> int:
+        report = current_report.get()
+        if report is None:
+            return self._real.write(text)
+        report.log(self._stream, text)
+        return len(text)
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            self.write(line)
+
+    def flush(self) -> None:
+        if current_report.get() is None:
+            self._real.flush()
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._real, name)
+
+
+def route_prints() -> None:
+    """See to it that prints of tasks go to their own logs. Cheap to call again."""
+    if type(sys.stdout) is not _Router and sys.stdout is not None:
+        sys.stdout = _Router(sys.stdout, "stdout")  # type: ignore[assignment]
+    if type(sys.stderr) is not _Router and sys.stderr is not None:
+        sys.stderr = _Router(sys.stderr, "stderr")  # type: ignore[assignment]

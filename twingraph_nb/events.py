@@ -1,0 +1,324 @@
+"""The facts of a run: immutable, in the past tense, the only truth.
+
+Everything else (live state, views, reports, resume) is a fold over these. Times are seconds
+since the epoch, sizes are bytes, `task` is the number of a task within its run (from 0).
+Encoded as JSON objects whose ``kind`` is the class name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal, Protocol
+
+import msgspec
+
+__all__ = [
+    "AnyEvent",
+    "Batch",
+    "BodyDone",
+    "BodyErred",
+    "CancelAsked",
+    "ComponentUsed",
+    "ErrorInfo",
+    "Event",
+    "MapExpanded",
+    "RunFinished",
+    "RunForm",
+    "RunStarted",
+    "RunStateName",
+    "RunTimedOut",
+    "Sink",
+    "TaskAdded",
+    "TaskCancelled",
+    "TaskDone",
+    "TaskErred",
+    "TaskForm",
+    "TaskLogged",
+    "TaskProgressed",
+    "TaskReused",
+    "TaskSkipped",
+    "TaskStarted",
+    "TaskStateName",
+    "TaskStreamed",
+    "TaskTicketed",
+    "TaskWoken",
+    "Wire",
+    "decode",
+    "encode",
+]
+
+RunForm = Literal["session", "pipeline", "notebook"]
+TaskForm = Literal["call", "map", "pipeline"]
+RunStateName = Literal["running", "succeeded", "failed", "cancelled", "interrupted"]
+TaskStateName = Literal[
+    "waiting",  # for its inputs
+    "ready",  # inputs are there; waits for a free place
+    "running",
+    "retrying",  # failed, waits for its next attempt
+    "succeeded",
+    "reused",  # an equal task had been done before
+    "failed",
+    "skipped",  # something it needs did not succeed
+    "cancelled",
+]
+
+Wire = tuple[int, str, str]
+"""(task it comes from, output port there, input port here); both ports "" for order only."""
+
+
+class Event(msgspec.Struct, frozen=True, tag_field="kind", tag=True, omit_defaults=True, gc=False):
+    """Something that happened at a time."""
+
+    at: float
+
+
+class ErrorInfo(msgspec.Struct, frozen=True, omit_defaults=True):
+    """An exception as data: what it said, and where in the user's cell."""
+
+    type: str
+    message: str
+    traceback: str = ""
+    cell: str = ""
+    line: int = 0
+    notes: tuple[str, ...] = ()
+
+
+class RunStarted(Event, frozen=True, gc=False):
+    """`form` "session" is the run of loose calls in a notebook or script."""
+
+    run: str
+    name: str
+    form: RunForm = "pipeline"
+    parent: str | None = None
+    params: Mapping[str, str] = {}
+    origin: Mapping[str, str] = {}
+    """Where from: notebook, cell, host, pid, python, version."""
+    on_error: Literal["fail_fast", "continue"] = "fail_fast"
+    timeout: float | None = None
+
+
+class ComponentUsed(Event, frozen=True, gc=False):
+    """Said once per run and component digest, before the first task of it."""
+
+    digest: str
+    name: str
+    language: str = "python"
+    platform: str = "local"
+    source: str = ""
+    cell: str = ""
+    version: int = 1
+    inputs: tuple[tuple[str, str], ...] = ()
+    """(name, type as text) of each port."""
+    outputs: tuple[tuple[str, str], ...] = ()
+    policy: Mapping[str, object] = {}
+
+
+class TaskAdded(Event, frozen=True, gc=False):
+    """A call was made. `component` is a digest said before by ComponentUsed."""
+
+    task: int
+    hash: str
+    name: str
+    component: str
+    wires: tuple[Wire, ...] = ()
+    form: TaskForm = "call"
+    group: int | None = None
+    """The map or nested pipeline it belongs to."""
+    index: int | None = None
+    """Its place among the items of a map."""
+    inputs: Mapping[str, str] | None = None
+    """Short texts of the plain arguments; secrets are masked."""
+
+
+class TaskStarted(Event, frozen=True, gc=False):
+    """An attempt began (1 = first)."""
+
+    task: int
+    attempt: int = 1
+    worker: str = ""
+
+
+class TaskTicketed(Event, frozen=True, gc=False):
+    """A remote platform named the job; stored before the wait begins."""
+
+    task: int
+    ticket: str
+
+
+class TaskProgressed(Event, frozen=True, gc=False):
+    """`fraction` is in [0, 1]."""
+
+    task: int
+    fraction: float
+    message: str = ""
+
+
+class TaskLogged(Event, frozen=True, gc=False):
+    """What a task printed, in order; may hold several lines or a part of one."""
+
+    task: int
+    stream: Literal["stdout", "stderr", "system"]
+    text: str
+
+
+class TaskStreamed(Event, frozen=True, gc=False):
+    """`chunks` have come so far."""
+
+    task: int
+    chunks: int
+
+
+class MapExpanded(Event, frozen=True, gc=False):
+    """A map knows how many items it has."""
+
+    task: int
+    count: int
+
+
+class TaskDone(Event, frozen=True, gc=False):
+    """The task succeeded."""
+
+    task: int
+    outputs: Mapping[str, str] | None = None
+    """Short text of each output port."""
+    digest: str | None = None
+    kept: Mapping[str, str] | None = None
+    """Blob of each output port in the store, if it was kept."""
+
+
+class TaskReused(Event, frozen=True, gc=False):
+    """An equal task had been done before; its outputs were taken from the store."""
+
+    task: int
+    digest: str
+    outputs: Mapping[str, str] | None = None
+    run: str = ""
+    hash: str = ""
+    age: float = 0.0
+
+
+class TaskErred(Event, frozen=True, gc=False):
+    """An attempt failed.
+
+    `retryable`: the policy's `retry_on` allows another attempt. `observed`: the pipeline's body
+    waits for this very task, so the error is its to handle. `jitter` in [0, 1) is drawn by the
+    driver so that the state stays pure.
+    """
+
+    task: int
+    attempt: int
+    error: ErrorInfo
+    retryable: bool = True
+    observed: bool = False
+    jitter: float = 0.0
+
+
+class TaskWoken(Event, frozen=True, gc=False):
+    """The wait before the next attempt is over."""
+
+    task: int
+
+
+class TaskCancelled(Event, frozen=True, gc=False):
+    """It was cancelled and no longer runs."""
+
+    task: int
+    why: str = ""
+
+
+class TaskSkipped(Event, frozen=True, gc=False):
+    """It will not run: the task `because` did not succeed."""
+
+    task: int
+    because: int
+
+
+class CancelAsked(Event, frozen=True, gc=False):
+    """Somebody asked to cancel a task, or the whole run (`task` None)."""
+
+    task: int | None = None
+    who: str = ""
+    why: str = ""
+
+
+class RunTimedOut(Event, frozen=True, gc=False):
+    """The run took longer than its timeout (seconds)."""
+
+    seconds: float
+
+
+class BodyDone(Event, frozen=True, gc=False):
+    """The pipeline's function returned, or the session closed: no more calls will come."""
+
+    result: str = ""
+
+
+class BodyErred(Event, frozen=True, gc=False):
+    """The pipeline's function raised."""
+
+    error: ErrorInfo
+
+
+class RunFinished(Event, frozen=True, gc=False):
+    """The last event of a run."""
+
+    state: RunStateName
+    error: ErrorInfo | None = None
+
+
+AnyEvent = (
+    RunStarted
+    | ComponentUsed
+    | TaskAdded
+    | TaskStarted
+    | TaskTicketed
+    | TaskProgressed
+    | TaskLogged
+    | TaskStreamed
+    | MapExpanded
+    | TaskDone
+    | TaskReused
+    | TaskErred
+    | TaskWoken
+    | TaskCancelled
+    | TaskSkipped
+    | CancelAsked
+    | RunTimedOut
+    | BodyDone
+    | BodyErred
+    | RunFinished
+)
+
+
+class Batch(msgspec.Struct, frozen=True):
+    """Events of one run in order; the first is number `seq` of that run (from 0)."""
+
+    run: str
+    seq: int
+    events: Sequence[Event]
+
+
+class Sink(Protocol):
+    """Takes events: a store, a view, telemetry."""
+
+    def emit(self, batches: Sequence[Batch]) -> None:
+        """Take the batches. Called on the scheduler's thread: never blocks, never raises."""
+        ...
+
+
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(list[AnyEvent])
+
+
+def encode(events: Sequence[Event]) -> bytes:
+    """Give a JSON array of the events."""
+    return _encoder.encode(events)
+
+
+def decode(body: bytes) -> list[Event]:
+    """Give the events of a JSON array made by `encode`.
+
+    Raises:
+        msgspec.DecodeError: it is not such an array.
+    """
+    return list(_decoder.decode(body))

@@ -1,0 +1,92 @@
+"""What an executor is: the contract every platform keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Literal, Protocol
+
+from twingraph_nb.component import Component
+
+__all__ = ["Capabilities", "Executor", "Job", "Outcome", "Report"]
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a platform can do.
+
+    isolated: the task runs outside the kernel's process, so its inputs and result travel.
+    stops: a cancelled or timed-out task is really ended.
+    attaches: a job started before a crash can be found again by its ticket.
+    """
+
+    isolated: bool = False
+    stops: bool = False
+    attaches: bool = False
+
+
+class Job:
+    """One attempt of one task, ready to run.
+
+    arguments: by input name, references resolved. name: for messages and logs.
+    """
+
+    __slots__ = ("arguments", "attempt", "component", "hash", "name")
+
+    def __init__(
+        self,
+        hash: str,
+        name: str,
+        component: Component,
+        arguments: Mapping[str, object],
+        attempt: int = 1,
+    ) -> None:
+        self.hash, self.name, self.component = hash, name, component
+        self.arguments, self.attempt = arguments, attempt
+
+    def call(self) -> object:
+        """Call the function here, by reference, no copy.
+
+        Returns:
+            Its result; a coroutine or generator for those styles.
+        """
+        component = self.component
+        if component.plain:
+            return component.function(**self.arguments)
+        args, kwargs = component.spread(self.arguments)
+        return component.function(*args, **kwargs)
+
+
+class Outcome:
+    """How an attempt ended: a value, or the user's own exception."""
+
+    __slots__ = ("error", "value")
+
+    def __init__(self, value: object = None, error: BaseException | None = None) -> None:
+        self.value, self.error = value, error
+
+
+class Report(Protocol):
+    """Where a running job tells what happens. Safe to call from any thread."""
+
+    def log(self, stream: Literal["stdout", "stderr", "system"], text: str) -> None: ...
+    def progress(self, fraction: float, message: str = "") -> None: ...
+    def chunk(self, value: object) -> None: ...
+    def ticket(self, ticket: str) -> None:
+        """Name the remote job; it is stored before this returns."""
+        ...
+
+
+class Executor(Protocol):
+    """A platform. Raises only ExecutorError, which means that a retry is safe."""
+
+    name: ClassVar[str]
+    capabilities: ClassVar[Capabilities]
+
+    async def open(self) -> None: ...
+    async def run(self, job: Job, report: Report) -> Outcome:
+        """Run the job to its end. Cancelling this coroutine frees what it holds."""
+        ...
+
+    async def attach(self, ticket: str, report: Report) -> Outcome: ...
+    async def close(self) -> None: ...

@@ -1,0 +1,82 @@
+"""Platform `local`: async components on the scheduler's loop, sync ones in threads of the kernel."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import ClassVar
+
+from twingraph_nb.errors import TaskError
+from twingraph_nb.executors.base import Capabilities, Job, Outcome, Report
+from twingraph_nb.executors.threads import Interrupted, Threads
+
+__all__ = ["LocalExecutor"]
+
+
+class LocalExecutor:
+    """Runs tasks in the kernel's own process, values by reference."""
+
+    name: ClassVar[str] = "local"
+    capabilities: ClassVar[Capabilities] = Capabilities()
+
+    def __init__(self, threads: Threads) -> None:
+        self._threads = threads
+
+    async def open(self) -> None:
+        pass
+
+    async def run(self, job: Job, report: Report) -> Outcome:
+        style = job.component.style
+        try:
+            if style == "async":
+                return Outcome(await job.call())  # type: ignore[misc]
+            if style == "async_stream":
+                return Outcome(await _collected(job, report))
+            return Outcome(await self._threads.run(_ThreadCall(job, report)))
+        except asyncio.CancelledError as exc:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            return Outcome(error=exc)  # the component raised it itself
+        except (SystemExit, KeyboardInterrupt, GeneratorExit, Interrupted) as exc:
+            return Outcome(error=_left(job.name, exc))
+        except Exception as exc:
+            return Outcome(error=exc)
+
+    async def attach(self, ticket: str, report: Report) -> Outcome:
+        raise NotImplementedError("a task in the kernel ends with the kernel")
+
+    async def close(self) -> None:
+        self._threads.close()
+
+
+class _ThreadCall:
+    """The call of a sync component, as a thread does it."""
+
+    __slots__ = ("job", "report")
+
+    def __init__(self, job: Job, report: Report) -> None:
+        self.job, self.report = job, report
+
+    def __call__(self) -> object:
+        if self.job.component.style == "sync":
+            return self.job.call()
+        chunks: list[object] = []
+        for chunk in self.job.call():  # type: ignore[attr-defined]
+            chunks.append(chunk)
+            self.report.chunk(chunk)
+        return chunks
+
+
+async def _collected(job: Job, report: Report) -> list[object]:
+    chunks: list[object] = []
+    async for chunk in job.call():  # type: ignore[attr-defined]
+        chunks.append(chunk)
+        report.chunk(chunk)
+    return chunks
+
+
+def _left(name: str, exc: BaseException) -> TaskError:
+    if isinstance(exc, SystemExit):
+        said = f"called sys.exit({exc.code!r})"
+        return TaskError(f"{name} {said}; a component ends by `return` or by raising an error")
+    return TaskError(f"{name} raised {type(exc).__name__}, which ends a program, not a task")

@@ -1,0 +1,173 @@
+"""Threads that run sync components: started as needed, interruptible, cheap per task."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import threading
+from collections import deque
+from collections.abc import Callable
+from contextvars import Context, copy_context
+from queue import SimpleQueue
+
+__all__ = ["Interrupted", "Threads"]
+
+_GROW_EVERY = 0.001
+"""Seconds between looks whether the queue needs more threads; their number then doubles."""
+
+
+class Interrupted(BaseException):
+    """Raised inside a component whose task was cancelled; a BaseException so that it gets out."""
+
+
+class _Item:
+    __slots__ = (
+        "context",
+        "error",
+        "future",
+        "interrupted",
+        "running",
+        "thread",
+        "value",
+        "work",
+    )
+
+    def __init__(self, work: Callable[[], object], future: asyncio.Future[object]) -> None:
+        self.work, self.future = work, future
+        self.context: Context = copy_context()
+        self.value: object = None
+        self.error: BaseException | None = None
+        self.thread = 0
+        self.running = False
+        self.interrupted = False
+
+
+class Threads:
+    """A pool for one event loop. Results come back in batches: one wake-up for many tasks."""
+
+    def __init__(self, limit: int, name: str) -> None:
+        self.limit, self._name = limit, name
+        self._queue: SimpleQueue[_Item | None] = SimpleQueue()
+        self._done: deque[_Item] = deque()
+        self._woken = False
+        self._count = 0
+        self._blocked = 0
+        self._growing = False
+        self._guard = threading.Lock()
+        self._mine: threading.local = threading.local()
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def run(self, work: Callable[[], object]) -> object:
+        """Run the work in a thread, in this context, and give its result; raises what it raised.
+
+        When this coroutine is cancelled the work is interrupted: `Interrupted` is raised in it
+        at its next bytecode. A call that blocks in C goes on until it returns, unheard.
+        """
+        loop = asyncio.get_running_loop()
+        self._loop = loop
+        item = _Item(work, loop.create_future())
+        self._queue.put(item)
+        if self._count < self.limit + self._blocked and not self._growing:
+            self._grow()
+        try:
+            await item.future
+        except asyncio.CancelledError:
+            self._interrupt(item)
+            raise
+        if item.error is not None:
+            raise item.error
+        return item.value
+
+    @property
+    def inside(self) -> bool:
+        """True in one of these threads."""
+        return getattr(self._mine, "inside", False)
+
+    def wait(self, lock: threading.Lock, timeout: float | None) -> bool:
+        """Wait for a lock in one of these threads, while another takes its place."""
+        with self._guard:
+            self._blocked += 1
+        loop = self._loop
+        if loop is not None:
+            loop.call_soon_threadsafe(self._look)
+        try:
+            return lock.acquire(timeout=-1 if timeout is None else timeout)
+        finally:
+            with self._guard:
+                self._blocked -= 1
+
+    def close(self) -> None:
+        """Let the threads end when they are through with what they run."""
+        for _ in range(self._count):
+            self._queue.put(None)
+
+    def _grow(self) -> None:
+        """Start as many threads as there are, up to the limit and to what waits."""
+        room = self.limit + self._blocked - self._count
+        for _ in range(min(room, max(1, self._count), max(1, self._queue.qsize()))):
+            self._count += 1
+            name = f"{self._name}-{self._count}"
+            threading.Thread(target=self._work, name=name, daemon=True).start()
+        self._growing = True
+        assert self._loop is not None
+        self._loop.call_later(_GROW_EVERY, self._look)
+
+    def _look(self) -> None:
+        self._growing = False
+        if not self._queue.empty() and self._count < self.limit + self._blocked:
+            self._grow()
+
+    def _work(self) -> None:
+        self._mine.inside = True
+        me = threading.get_ident()
+        while True:
+            item = self._queue.get()
+            if item is None:
+                return
+            with self._guard:
+                if item.interrupted:
+                    continue
+                item.thread, item.running = me, True
+            self._run(item)
+            self._done.append(item)
+            if not self._woken:
+                self._woken = True
+                try:
+                    self._loop.call_soon_threadsafe(self._settle)  # type: ignore[union-attr]
+                except RuntimeError:
+                    return  # the loop was closed: nobody waits for the result
+            item = None
+            if self._count > self.limit + self._blocked + 1 and self._queue.empty():
+                self._count -= 1
+                return
+
+    def _run(self, item: _Item) -> None:
+        try:
+            try:
+                item.value = item.context.run(item.work)
+            except BaseException as exc:
+                item.error = exc
+            with self._guard:
+                item.running = False
+            if item.interrupted and not isinstance(item.error, Interrupted):
+                while True:  # the interrupt is on its way: take it here, not in the next task
+                    threading.Event().wait(0.001)
+        except Interrupted as exc:
+            item.error = item.error or exc
+            item.running = False
+
+    def _settle(self) -> None:
+        self._woken = False
+        done = self._done
+        while done:
+            item = done.popleft()
+            if not item.future.done():
+                item.future.set_result(None)
+
+    def _interrupt(self, item: _Item) -> None:
+        with self._guard:
+            item.interrupted = True
+            if item.running:
+                ctypes.pythonapi.PyThreadState_SetAsyncExc(
+                    ctypes.c_ulong(item.thread), ctypes.py_object(Interrupted)
+                )

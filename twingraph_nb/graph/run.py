@@ -1,0 +1,141 @@
+"""The handle of one run."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import AsyncIterator, Callable, Generator, Iterator, Sequence
+from typing import Protocol, overload
+
+from twingraph_nb.errors import suggestion
+from twingraph_nb.events import Event, RunForm, RunStateName
+from twingraph_nb.graph.task import Task
+
+__all__ = ["Run", "RunLink", "Tasks"]
+
+
+class RunLink(Protocol):
+    """What a run's handle needs of the scheduler."""
+
+    id: str
+    run_state: RunStateName
+    started: float
+    finished: float | None
+
+    def cancel(self, why: str = "", who: str = "") -> None: ...
+    def events(self) -> AsyncIterator[Event]: ...
+
+
+class Tasks(Sequence[Task]):
+    """The tasks of a run in the order of their calls; also by name or hash.
+
+    The run of loose calls lists only tasks that somebody still holds.
+    """
+
+    def __init__(self, *, weak: bool) -> None:
+        self._weak = weak
+        self._tasks: list[Task | weakref.ref[Task]] = []
+
+    def add(self, task: Task) -> None:
+        """Take a task, in the order of calls."""
+        self._tasks.append(weakref.ref(task) if self._weak else task)
+        if self._weak and len(self._tasks) % 4096 == 0:
+            self._tasks = [r for r in self._tasks if self._alive(r) is not None]
+
+    def __iter__(self) -> Iterator[Task]:
+        return (t for r in list(self._tasks) if (t := self._alive(r)) is not None)
+
+    @staticmethod
+    def _alive(held: Task | weakref.ref[Task]) -> Task | None:
+        return held if isinstance(held, Task) else held()
+
+    @overload
+    def __getitem__(self, key: int | str) -> Task: ...
+    @overload
+    def __getitem__(self, key: slice) -> Sequence[Task]: ...
+    def __getitem__(self, key: int | str | slice) -> Task | Sequence[Task]:
+        if not isinstance(key, str):
+            return list(self)[key]
+        for task in self:
+            if key in (task.name, task.hash):
+                return task
+        names = sorted({t.name for t in self})
+        raise KeyError(f"no task is called {key!r}{suggestion(key, names)}")
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} tasks>"
+
+
+class Run:
+    """One execution of a pipeline. Await it, or take `.result()`.
+
+    id: unique. name: the pipeline's. form: "pipeline", or "session" for loose calls.
+    parent: id of the run it was started from, or None. tasks: its tasks so far.
+    """
+
+    __slots__ = ("__weakref__", "form", "link", "name", "parent", "root", "tasks")
+
+    def __init__(
+        self, link: RunLink, name: str, form: RunForm, parent: str | None, root: Task
+    ) -> None:
+        self.link, self.name, self.form, self.parent = link, name, form, parent
+        self.root = root  # stands for the run's own result
+        self.tasks = Tasks(weak=form == "session")
+
+    @property
+    def id(self) -> str:
+        """The run's id."""
+        return self.link.id
+
+    @property
+    def state(self) -> RunStateName:
+        """running, succeeded, failed or cancelled."""
+        return self.link.run_state
+
+    @property
+    def started(self) -> float:
+        """When it started, seconds since the epoch."""
+        return self.link.started
+
+    @property
+    def finished(self) -> float | None:
+        """When it finished, seconds since the epoch, or None."""
+        return self.link.finished
+
+    @property
+    def done(self) -> bool:
+        """True when nothing will change any more."""
+        return self.root.done
+
+    def result(self, timeout: float | None = None) -> object:
+        """Wait for what the pipeline returned, with its tasks' values put in.
+
+        Args:
+            timeout: seconds to wait; the run goes on after that.
+        Raises:
+            TaskTimeout: it has not finished in that time.
+            RunError: it was cancelled or took too long.
+            Exception: what a component, or the pipeline itself, raised.
+        """
+        return self.root.result(timeout)
+
+    def __await__(self) -> Generator[object, None, object]:
+        return (yield from self.root.__await__())
+
+    def cancel(self) -> None:
+        """Ask the run to stop: what waits is dropped, what runs is cancelled."""
+        self.link.cancel(who="user")
+
+    def when_done(self, callback: Callable[[], object]) -> None:
+        """Call back once it has finished, on the scheduler's thread; at once if it has."""
+        self.root.when_done(callback)
+
+    async def events(self) -> AsyncIterator[Event]:
+        """Give every event of the run from its first, until it has finished."""
+        async for event in self.link.events():
+            yield event
+
+    def __repr__(self) -> str:
+        return f"<run {self.name} {self.id} {self.state}, {len(self.tasks)} tasks>"

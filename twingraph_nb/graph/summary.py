@@ -1,0 +1,58 @@
+"""Short texts of values for the event log; secrets are masked."""
+
+from __future__ import annotations
+
+import re
+import reprlib
+from collections.abc import Mapping
+
+from twingraph_nb.graph.run import Run
+from twingraph_nb.graph.task import Ref, Task
+
+__all__ = ["summaries", "summary"]
+
+_MASK = "•••"
+_SECRET = re.compile(r"(?i)(pass(word|wd|phrase)?|secret|token|api_?key|credential|private_?key|auth)s?$")
+_LONG = 120
+_PLAIN = frozenset({type(None), bool, int, float, complex})
+
+_short = reprlib.Repr()
+_short.maxstring = _short.maxother = _LONG
+_short.maxlist = _short.maxtuple = _short.maxdict = _short.maxset = 6
+_short.maxlevel = 3
+
+
+def summary(value: object) -> str:
+    """Give a text of at most about 120 characters; never raises, never reads much of the value."""
+    kind = type(value)
+    if kind in _PLAIN:
+        return repr(value)[:_LONG]
+    if kind is str:
+        text = repr(value[: _LONG + 1])  # type: ignore[index]
+        return text if len(value) <= _LONG else f"{text[:_LONG]}… ({len(value)} characters)"  # type: ignore[arg-type]
+    if kind is Task or kind is Ref:
+        return f"← {value.name if kind is Task else value._shown()}"  # type: ignore[attr-defined]
+    if kind is Run:
+        return f"← run {value.name}"  # type: ignore[attr-defined]
+    shape = getattr(value, "shape", None)
+    if isinstance(shape, tuple):
+        dtype = getattr(value, "dtype", None)
+        sizes = " x ".join(map(str, shape)) or "scalar"
+        return f"{kind.__name__} {sizes}" + (f" {dtype}" if dtype is not None else "")
+    try:
+        text = _short.repr(value)
+    except Exception as exc:  # a user's __repr__ may raise anything
+        return f"<{kind.__name__}, its repr raised {type(exc).__name__}>"
+    if isinstance(value, (list, tuple, set, frozenset, dict)) and len(value) > 6:
+        text = f"{text} ({len(value)} items)"
+    return text if len(text) <= 2 * _LONG else f"{text[: 2 * _LONG]}…"
+
+
+def summaries(bound: Mapping[str, object]) -> dict[str, str] | None:
+    """Give the text of each argument; one named like a secret is masked. None if there is none."""
+    if not bound:
+        return None
+    return {
+        name: _MASK if _SECRET.search(name) and type(value) not in (Task, Ref) else summary(value)
+        for name, value in bound.items()
+    }

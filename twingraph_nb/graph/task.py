@@ -1,0 +1,448 @@
+"""The handle of one call, and the outputs that may be passed on before they are there."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping, Sequence
+from contextvars import ContextVar
+from typing import NoReturn, Protocol
+
+from twingraph_nb.component import Component
+from twingraph_nb.errors import LazyValueError, ResultError, TaskTimeout, WiringError, suggestion
+from twingraph_nb.events import TaskForm, TaskStateName
+
+__all__ = ["Link", "Outputs", "Ref", "Scope", "Task", "current_scope"]
+
+FINAL = frozenset({"succeeded", "reused", "failed", "skipped", "cancelled"})
+_lock = threading.Lock()
+
+
+class Link(Protocol):
+    """What a handle needs of the run it belongs to."""
+
+    id: str
+
+    def state_of(self, task: Task) -> TaskStateName: ...
+    def cancel_task(self, task: Task, why: str = "") -> None: ...
+    def interrupted(self, task: Task) -> None:
+        """The user stopped waiting for the task (Ctrl-C, stop button, cancelled await)."""
+        ...
+
+    def wait(self, lock: threading.Lock, timeout: float | None, what: str) -> bool:
+        """Block this thread until the lock is free; refuses on the scheduler's own thread."""
+        ...
+
+    def log_of(self, task: Task) -> str: ...
+
+
+class Scope:
+    """Where a call is made: inside the body of a pipeline, or inside a running component."""
+
+    __slots__ = ("above", "group", "lazy", "link")
+
+    def __init__(
+        self, link: Link, group: int | None, *, lazy: bool, above: tuple[int, ...] = ()
+    ) -> None:
+        self.link, self.group, self.lazy = link, group, lazy
+        self.above = above  # the tasks it is called from, outermost first
+
+
+current_scope: ContextVar[Scope | None] = ContextVar("twingraph_scope", default=None)
+"""None in a notebook cell or script."""
+
+
+class _Lazy:
+    """Refuses to be used as a plain value."""
+
+    __slots__ = ()
+
+    def _refuse(self, use: str) -> NoReturn:
+        raise LazyValueError(self._shown(), use)
+
+    def _shown(self) -> str:
+        raise NotImplementedError
+
+    def __bool__(self) -> NoReturn:
+        self._refuse("as a condition")
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, _Lazy):
+            return self is other
+        self._refuse("in a comparison")
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    __hash__ = object.__hash__
+
+    def _compared(self, other: object) -> NoReturn:
+        self._refuse("in a comparison")
+
+    __lt__ = __le__ = __gt__ = __ge__ = _compared
+
+    def _computed(self, *others: object) -> NoReturn:
+        self._refuse("in a computation")
+
+    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = _computed
+    __truediv__ = __rtruediv__ = __floordiv__ = __mod__ = __pow__ = __neg__ = __abs__ = _computed
+    __int__ = __float__ = __index__ = __round__ = _computed  # type: ignore[assignment]
+
+    def __len__(self) -> NoReturn:
+        self._refuse("with len()")
+
+    def __contains__(self, item: object) -> NoReturn:
+        self._refuse("with `in`")
+
+
+class Ref(_Lazy):
+    """One output of a task, as a lazy reference: pass it on, or wait for it."""
+
+    __slots__ = ("port", "task")
+
+    def __init__(self, task: Task, port: str) -> None:
+        self.task, self.port = task, port
+
+    def result(self, timeout: float | None = None) -> object:
+        """Wait for the value; raises what the task raised. `timeout` in seconds."""
+        self.task.result(timeout)
+        return self.task.value_of(self.port)
+
+    def __await__(self) -> Generator[object, None, object]:
+        yield from self.task.__await__()
+        return self.task.value_of(self.port)
+
+    def _shown(self) -> str:
+        return f'{self.task.name}.outputs["{self.port}"]'
+
+    def __iter__(self) -> Iterator[object]:
+        self._refuse("in a loop")
+
+    def __getitem__(self, key: object) -> object:
+        self._refuse("with [...]")
+
+    def __repr__(self) -> str:
+        return f"<{self._shown()}, {self.task.state}>"
+
+
+class Outputs(Mapping[str, object]):
+    """The outputs of a task by port: values in a notebook, lazy references inside a pipeline."""
+
+    __slots__ = ("_task",)
+
+    def __init__(self, task: Task) -> None:
+        self._task = task
+
+    def __getitem__(self, port: str) -> object:
+        names = self._task.ports
+        if port not in names:
+            raise KeyError(
+                f"{self._task.name} has no output {port!r}{suggestion(port, names)}; "
+                f"it has {', '.join(names)}"
+            )
+        scope = current_scope.get()
+        ref = Ref(self._task, port)
+        return ref if scope is not None and scope.lazy else ref.result()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._task.ports)
+
+    def __len__(self) -> int:
+        return len(self._task.ports)
+
+    def __repr__(self) -> str:
+        return f"<outputs {', '.join(self)} of {self._task!r}>"
+
+
+class Task(_Lazy):
+    """One call of a component. Await it, take `.result()`, or pass it on to another call.
+
+    hash: unique id of this execution. number: its number within the run. name: the component's,
+    or with ``[i]`` for an item of a map. link: the run it belongs to.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_callbacks",
+        "_chunks",
+        "_done",
+        "_error",
+        "_told",
+        "_value",
+        "above",
+        "bound",
+        "component",
+        "digest",
+        "form",
+        "group",
+        "index",
+        "hash",
+        "link",
+        "name",
+        "needs",
+        "number",
+        "waiters",
+    )
+
+    def __init__(
+        self,
+        link: Link,
+        number: int,
+        hash: str,
+        component: Component,
+        name: str,
+        bound: dict[str, object] | None,
+        form: TaskForm = "call",
+        *,
+        group: int | None = None,
+        index: int | None = None,
+    ) -> None:
+        self.link, self.number, self.hash = link, number, hash
+        self.component, self.name, self.form = component, name, form
+        self.bound = bound  # the arguments, until the task has finished
+        self.group, self.index = group, index
+        self.above: tuple[int, ...] = ()  # the tasks it is called from, outermost first
+        self.needs: Sequence[tuple[Task, str, str]] = ()
+        self.digest: bytes | None = None  # content id, once it is known
+        self.waiters = 0
+        self._callbacks: list[Callable[[], object]] | None = None
+        self._chunks: _Chunks | None = None
+        self._done = False  # the outcome is set
+        self._told = False  # and all who waited know
+        self._error: BaseException | None = None
+        self._value: object = None
+
+    # -- what users call ---------------------------------------------------------------------
+
+    @property
+    def state(self) -> TaskStateName:
+        """How far it is: waiting, ready, running, retrying, or one of the final states."""
+        return self.link.state_of(self)
+
+    @property
+    def done(self) -> bool:
+        """True when nothing will change any more."""
+        return self._done
+
+    @property
+    def logs(self) -> str:
+        """What it has printed so far, stdout and stderr in order."""
+        return self.link.log_of(self)
+
+    @property
+    def outputs(self) -> Outputs:
+        """The outputs by port. In a notebook `[...]` waits for the value."""
+        return Outputs(self)
+
+    @property
+    def ports(self) -> tuple[str, ...]:
+        """The names of the outputs."""
+        if self.form != "call":
+            return ("value",)
+        return tuple(p.name for p in self.component.outputs)
+
+    def result(self, timeout: float | None = None) -> object:
+        """Wait for the result; the wait may be interrupted, which asks the task to cancel.
+
+        Args:
+            timeout: seconds to wait; the task goes on after that.
+        Raises:
+            TaskTimeout: it has not finished in that time.
+            TaskCancelled, TaskSkipped: it will not.
+            Exception: what the component raised.
+        """
+        __tracebackhide__ = True
+        if not self._done:
+            self._wait(timeout)
+        if self._error is not None:
+            raise self._error
+        return self._value
+
+    def exception(self) -> BaseException | None:
+        """Give the error of a finished task, or None."""
+        return self._error
+
+    def cancel(self) -> None:
+        """Ask it to stop. Tasks that need it are skipped."""
+        self.link.cancel_task(self)
+
+    def __await__(self) -> Generator[object, None, object]:
+        if not self._done:
+            yield from self._wait_async()
+        if self._error is not None:
+            raise self._error
+        return self._value
+
+    async def __aiter__(self) -> AsyncIterator[object]:
+        """Give the chunks of a streaming component as they come, from the first."""
+        if self.component.style not in ("stream", "async_stream"):
+            raise WiringError(f"{self.name} does not stream: `await` it, or `yield` in it")
+        at = 0
+        while True:
+            chunks = self.chunks.items
+            while at < len(chunks):
+                yield chunks[at]
+                at += 1
+            if self._done:
+                break
+            await self.chunks.changed(self)
+        await self
+
+    def __getitem__(self, key: str) -> object:
+        """``task["outputs"]`` and ``task["hash"]``, as in TwinGraph."""
+        if key == "outputs":
+            return self.outputs
+        if key == "hash":
+            return self.hash
+        raise KeyError(f"a task has 'outputs' and 'hash', not {key!r}; use `.result()` for its value")
+
+    def __iter__(self) -> Iterator[object]:
+        """Give a lazy reference for each output: ``rows, dropped = clean(raw)``."""
+        if len(self.ports) < 2:
+            self._refuse("in a loop")
+        return iter([Ref(self, port) for port in self.ports])
+
+    def __len__(self) -> int:  # type: ignore[override]
+        if len(self.ports) < 2:
+            self._refuse("with len()")
+        return len(self.ports)
+
+    def __repr__(self) -> str:
+        return f"<task {self.name} {self.state}, hash {self.hash}>"
+
+    # -- what the scheduler calls ------------------------------------------------------------
+
+    @property
+    def chunks(self) -> _Chunks:
+        """What a streaming component has given so far."""
+        if self._chunks is None:
+            self._chunks = _Chunks()
+        return self._chunks
+
+    def value_of(self, port: str) -> object:
+        """The value of one output of a finished task ("" = the whole result)."""
+        value = self._value
+        if not port or len(self.ports) == 1:
+            return value
+        try:
+            return value[port] if isinstance(value, Mapping) else getattr(value, port)
+        except (KeyError, AttributeError):
+            raise ResultError(f"{self.name} gave no output {port!r}") from None
+
+    def settle(self, value: object, error: BaseException | None = None) -> None:
+        """Set the outcome. Once, on the scheduler's thread; `wake` follows."""
+        self._value, self._error = value, error
+        self._done = True
+        self.bound = None
+        self.needs = ()
+
+    def wake(self) -> None:
+        """Tell all who wait for the outcome."""
+        with _lock:
+            callbacks, self._callbacks = self._callbacks, None
+            self._told = True
+        if self._chunks is not None:
+            self._chunks.wake()
+        if callbacks:
+            for callback in callbacks:
+                callback()
+
+    def when_done(self, callback: Callable[[], object]) -> None:
+        """Call back once it has finished: at once if it has; on the scheduler's thread else."""
+        with _lock:
+            if not self._told:
+                if self._callbacks is None:
+                    self._callbacks = []
+                self._callbacks.append(callback)
+                return
+        callback()
+
+    def _shown(self) -> str:
+        return self.name
+
+    def _wait(self, timeout: float | None) -> None:
+        gate = threading.Lock()
+        gate.acquire()
+        inside = self._awaited_inside()
+        self.waiters += inside
+        self.when_done(gate.release)
+        try:
+            if not self.link.wait(gate, timeout, self.name):
+                raise TaskTimeout(self.name, timeout or 0.0, "has not finished after")
+        except KeyboardInterrupt:
+            self.link.interrupted(self)
+            raise
+        finally:
+            self.waiters -= inside
+
+    def _awaited_inside(self) -> int:
+        """1 when the run's own code waits, so that an error is its to handle."""
+        scope = current_scope.get()
+        return int(scope is not None and scope.link is self.link)
+
+    def _wait_async(self) -> Generator[object, None, None]:
+        loop = asyncio.get_running_loop()
+        done = loop.create_future()
+
+        def settle() -> None:
+            if not done.done():
+                done.set_result(None)
+
+        def wake() -> None:
+            try:
+                if asyncio._get_running_loop() is loop:
+                    settle()
+                else:
+                    loop.call_soon_threadsafe(settle)
+            except RuntimeError:
+                pass  # the waiting loop was closed meanwhile: nobody waits any more
+
+        inside = self._awaited_inside()
+        self.waiters += inside
+        self.when_done(wake)
+        try:
+            yield from done
+        except (asyncio.CancelledError, KeyboardInterrupt):
+            self.link.interrupted(self)
+            raise
+        finally:
+            self.waiters -= inside
+
+
+class _Chunks:
+    """The chunks of a stream, and who waits for the next."""
+
+    __slots__ = ("_waiting", "items")
+
+    def __init__(self) -> None:
+        self.items: list[object] = []
+        self._waiting: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = []
+
+    def put(self, chunk: object) -> None:
+        self.items.append(chunk)
+        self.wake()
+
+    def wake(self) -> None:
+        with _lock:
+            waiting, self._waiting = self._waiting, []
+        for loop, future in waiting:
+            try:
+                loop.call_soon_threadsafe(_settle, future)
+            except RuntimeError:
+                pass  # that loop was closed: nobody waits any more
+
+    async def changed(self, task: Task) -> None:
+        """Wait for the next chunk, or the end."""
+        seen = len(self.items)
+        loop = asyncio.get_running_loop()
+        future = loop.create_future()
+        with _lock:
+            self._waiting.append((loop, future))
+        if len(self.items) > seen or task.done:
+            return
+        await future
+
+
+def _settle(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)

@@ -1,0 +1,280 @@
+"""What a ``%%component`` or ``%%pipeline`` cell makes: cell text in, component and card out."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from IPython.core.interactiveshell import InteractiveShell
+
+from twingraph_nb.component import (
+    Component,
+    Pipeline,
+    check_platform,
+    make_component,
+    make_pipeline,
+    shelf,
+)
+from twingraph_nb.errors import ArgumentError, DefinitionError
+from twingraph_nb.magics.quiet import only_user_frames
+from twingraph_nb.policy import KNOWN, RunOptions, read_options, read_run_options
+from twingraph_nb.source.cells import Body, Cell, chosen_definition, make_body, read_cell
+from twingraph_nb.source.cells import syntax_error as cell_syntax_error
+from twingraph_nb.source.infer import infer_inputs, infer_outputs, names_of
+from twingraph_nb.source.line import Line, Output, read_line
+from twingraph_nb.source.ports import ANY, Port
+from twingraph_nb.source.text import Source, normalised
+
+__all__ = [
+    "COMPONENT_FLAGS",
+    "COMPONENT_OPTIONS",
+    "PIPELINE_OPTIONS",
+    "Made",
+    "define_component",
+    "define_pipeline",
+    "start",
+]
+
+COMPONENT_OPTIONS = ("platform", "name", *KNOWN)
+COMPONENT_FLAGS = ("run",)
+PIPELINE_OPTIONS = tuple(RunOptions.__dataclass_fields__)
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What a cell defined. inferred: the signature was not given but found."""
+
+    made: Component | Pipeline
+    inferred: bool
+    run: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """A cell in its shell. filename: the name it is compiled under."""
+
+    ip: InteractiveShell
+    cell: Cell
+    filename: str
+
+
+def define_component(ip: InteractiveShell, line: str, text: str) -> Made:
+    """Make a component of a cell and bind it in the notebook.
+
+    Raises:
+        DefinitionError: the line or the cell cannot become a component; nothing was run.
+    """
+    asked = read_line(line, magic="%%component", known=COMPONENT_OPTIONS, flags=COMPONENT_FLAGS)
+    options = dict(asked.options or {})
+    platform, name = options.pop("platform", None), options.pop("name", None)
+    _check_options(asked, options, platform)
+    place = _place(ip, "%%component", line, text)
+    chosen = chosen_definition(place.cell, asked)
+    wanted = str(name) if name else None
+    if chosen is not None:
+        thing, source = _defined(place, chosen)
+        made = _from_definition(thing, source, wanted, platform, options)
+    else:
+        body, inputs = _body(place, asked)
+        function, source = _function(place, body)
+        made = make_component(
+            function,
+            name=wanted,
+            platform=str(platform or "local"),
+            options=options,
+            source=source,
+            outputs=_ports(place, body),
+        )
+    ip.user_ns[made.name] = made
+    inferred = chosen is None and (asked.params is None or asked.outputs is None)
+    return Made(made, inferred, "run" in asked.flags)
+
+
+def define_pipeline(ip: InteractiveShell, line: str, text: str) -> Made:
+    """Make a pipeline of a cell and bind it in the notebook.
+
+    Raises:
+        DefinitionError: the line or the cell cannot become a pipeline; nothing was run.
+    """
+    asked = read_line(line, magic="%%pipeline", known=PIPELINE_OPTIONS, flags=COMPONENT_FLAGS)
+    read_run_options(asked.options or {}, where=f"%%pipeline {asked.name}".strip())
+    place = _place(ip, "%%pipeline", line, text)
+    chosen = chosen_definition(place.cell, asked)
+    if chosen is not None:
+        thing, source = _defined(place, chosen)
+        function = thing.function if isinstance(thing, (Pipeline, Component)) else thing
+    else:
+        if not asked.name:
+            raise DefinitionError(
+                f"%%pipeline ({place.cell.where}): give it a name: %%pipeline etl"
+            )
+        names = names_of(place.cell.tree.body)
+        body = make_body(
+            place.cell,
+            asked.name,
+            asked.params or "",
+            asked.outputs or (),
+            assigned=sorted(names.every),
+            last_value=True,
+        )
+        function, source = _function(place, body)
+    made = make_pipeline(
+        function,  # type: ignore[arg-type]
+        name=asked.name or None,
+        options=asked.options,
+        source=source,
+    )
+    ip.user_ns[made.name] = made
+    return Made(made, False, "run" in asked.flags)
+
+
+def start(made: Component | Pipeline, held: Mapping[str, object]) -> object:
+    """Run it once with its defaults; inputs without one take the notebook's value of that name.
+
+    Args:
+        held: what the notebook holds.
+    Returns:
+        The task or run, at once.
+    Raises:
+        ArgumentError: an input has no default and the notebook has no such name.
+    """
+    from twingraph_nb.session import get_session  # needs the store: only when something runs
+
+    get_session()
+    wanted = [p.name for p in made.inputs if p.required]
+    missing = [name for name in wanted if name not in held]
+    if missing:
+        inputs = ", ".join(map(str, made.inputs))
+        raise ArgumentError(
+            made.name,
+            f"--run needs a default or a value in the notebook for {', '.join(missing)}",
+            f"({inputs})",
+        )
+    return made(**{name: held[name] for name in wanted})
+
+
+def _check_options(asked: Line, options: Mapping[str, object], platform: object) -> None:
+    """Refuse bad options before anything of the cell runs."""
+    where = f"%%component {asked.name}".strip()
+    read_options(options, where=where)
+    if platform is not None:
+        check_platform(str(platform), where=where)
+
+
+def _place(ip: InteractiveShell, magic: str, line: str, text: str) -> _Place:
+    """Parse a cell, and let IPython remember its text for tracebacks."""
+    first = f"{magic} {line}".rstrip()
+    # The comment in place of the magic keeps line numbers true and the cell parseable.
+    whole = ip.transform_cell(f"# {first}\n{text}")
+    where = f"cell [{ip.execution_count}]"
+    cell = read_cell(whole, where=where, magic=magic)
+    filename = ip.compile.cache(f"# {first}\n{text}", ip.execution_count, f"{first}\n{text}")
+    return _Place(ip, cell, filename)
+
+
+def _run(place: _Place, tree: ast.Module) -> None:
+    """Execute code of the cell in the notebook's namespace."""
+    ip = place.ip
+    try:
+        code = ip.compile(ip.transform_ast(tree), place.filename, "exec")
+    except SyntaxError as exc:
+        raise cell_syntax_error(exc, where=place.cell.where, text=place.cell.text) from None
+    try:
+        exec(code, ip.user_global_ns, ip.user_ns)
+    except Exception as exc:
+        only_user_frames(ip, exc, place.filename)
+        raise
+
+
+def _defined(place: _Place, chosen: ast.stmt) -> tuple[object, Source]:
+    """Run a cell with definitions; give the chosen one and its source."""
+    _run(place, place.cell.tree)
+    name = getattr(chosen, "name", "") or chosen.targets[0].id  # type: ignore[attr-defined]
+    decorators = getattr(chosen, "decorator_list", [])
+    line = min([chosen.lineno, *(d.lineno for d in decorators)])
+    return place.ip.user_ns[name], _source(place, place.cell.text_of(chosen), line)
+
+
+def _from_definition(
+    thing: object,
+    source: Source,
+    name: str | None,
+    platform: object,
+    options: Mapping[str, object],
+) -> Component:
+    """Make a component of what the cell defined; a decorated one keeps its own options too."""
+    if not isinstance(thing, Component):
+        return make_component(
+            thing,  # type: ignore[arg-type]
+            name=name or _own_name(thing, source),
+            platform=str(platform or "local"),
+            options=options,
+            source=source,
+        )
+    changed = thing.on(str(platform) if platform else None, **options)
+    return shelf.put(replace(changed, name=name or thing.name, source=source))
+
+
+def _own_name(thing: object, source: Source) -> str | None:
+    """The name a lambda was assigned to; None lets the function's own name be taken."""
+    if getattr(thing, "__name__", "") != "<lambda>":
+        return None
+    return source.text.partition("=")[0].strip()
+
+
+def _body(place: _Place, asked: Line) -> tuple[Body, tuple[str, ...]]:
+    """The function of a body form cell, its signature inferred where the line has none."""
+    cell, where = place.cell, f"%%component {asked.name} ({place.cell.where})".replace(" (", " (")
+    names = names_of(cell.tree.body)
+    name = asked.name
+    inputs: tuple[str, ...] = ()
+    if asked.params is None:
+        given = {p.name for c in shelf.components.values() for p in c.outputs} - {"value"}
+        inputs = infer_inputs(names, place.ip.user_ns, given, name=name or "step", where=where)
+    outputs: Sequence[Output] = asked.outputs or ()
+    by_last = asked.params is not None and not names.assigned
+    if asked.outputs is None and not by_last:
+        found = infer_outputs(names, inputs, name=name or "step", where=where)
+        outputs = [Output(one) for one in found]
+    params = ", ".join(inputs) if asked.params is None else asked.params
+    if not name:
+        from twingraph_nb.errors import AmbiguousCell
+        from twingraph_nb.source.infer import written
+
+        raise AmbiguousCell(
+            "the component has no name",
+            write=written("step", inputs, [o.name for o in outputs]),
+            where=f"%%component ({place.cell.where})",
+        )
+    body = make_body(
+        cell, name, params, outputs, assigned=sorted(names.every), last_value=by_last
+    )
+    return body, inputs
+
+
+def _function(place: _Place, body: Body) -> tuple[object, Source]:
+    """Compile the function of a body form cell; only its defaults and annotations are run."""
+    function = body.tree.body[0]
+    assert isinstance(function, (ast.FunctionDef, ast.AsyncFunctionDef))
+    _run(place, body.tree)
+    return place.ip.user_ns[function.name], _source(place, body.text, 1)
+
+
+def _source(place: _Place, text: str, line: int) -> Source:
+    return Source(text, place.cell.where, line, place.filename, normalised(text))
+
+
+def _ports(place: _Place, body: Body) -> tuple[Port, ...] | None:
+    """The output ports that the line names; None lets the function's annotations say."""
+    ports = []
+    for out in body.outputs:
+        try:
+            kind = eval(out.type, place.ip.user_global_ns, place.ip.user_ns) if out.type else ANY
+        except Exception as exc:  # the user's expression may fail in any way
+            raise DefinitionError(
+                f"{place.cell.magic} ({place.cell.where}, line 1): the type of output "
+                f"{out.name!r} cannot be read: {exc}"
+            ) from None
+        ports.append(Port(out.name, kind))
+    return tuple(ports) or None

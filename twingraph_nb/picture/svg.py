@@ -1,0 +1,198 @@
+"""A drawing as a static picture: SVG that reads on a light and on a dark page."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Final
+
+from twingraph_nb.picture.collapse import Box, Drawing
+from twingraph_nb.picture.layout import columns, rows
+from twingraph_nb.picture.measure import cut, text_width
+from twingraph_nb.picture.palette import EDGE, LOOKS, MUTED, icon_path, look_of
+
+__all__ = ["img_tag", "render", "size_of"]
+
+FONT: Final = "system-ui, -apple-system, 'Segoe UI', 'Helvetica Neue', Arial, sans-serif"
+NAME_SIZE: Final = 13.0
+DETAIL_SIZE: Final = 11.0
+BOX_HEIGHT: Final = 40.0
+ICON: Final = 14.0
+PAD: Final = 10.0
+"""Pixels between a box's border, its icon and its text."""
+MARGIN: Final = 12.0
+COLUMN_GAP: Final = 56.0
+ROW_GAP: Final = 14.0
+WIDEST: Final = 230.0
+"""Pixels of the widest box; longer names are cut, the whole is in the title."""
+LEGEND_HEIGHT: Final = 24.0
+
+Place = tuple[float, float, float, float]
+"""x, y of the upper left corner, width, height."""
+
+
+def size_of(box: Box) -> tuple[float, float]:
+    """Give width and height in pixels of a box with its icon and both lines."""
+    text = max(text_width(box.name, NAME_SIZE), text_width(_longest(box), DETAIL_SIZE))
+    return min(WIDEST, text + ICON + 3.5 * PAD), BOX_HEIGHT
+
+
+def _longest(box: Box) -> str:
+    """Keep room for what the second line may become."""
+    return box.detail if len(box.detail) > 9 else "succeeded"
+
+
+def render(drawing: Drawing, *, dark: bool = False) -> str:
+    """Give the drawing as one SVG document, with a legend of the states that are there.
+
+    Args:
+        dark: the page is known to be dark; the default reads on both.
+    """
+    places, width, height = _places(drawing)
+    muted = "#a3a9b2" if dark else MUTED
+    legend, legend_width = _legend(drawing, height - MARGIN / 2, muted)
+    width = max(width, legend_width + 2 * MARGIN)
+    height += LEGEND_HEIGHT
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width:.0f}" height="{height:.0f}" '
+        f'viewBox="0 0 {width:.0f} {height:.0f}" font-family="{escape(FONT)}" role="img">',
+        '<defs><marker id="a" viewBox="0 0 10 10" refX="9" refY="5" markerWidth="7" '
+        f'markerHeight="7" orient="auto"><path d="M0 0L10 5L0 10z" fill="{EDGE}"/></marker></defs>',
+        *(_arrow(places[e.source], places[e.target], e.label, muted) for e in drawing.edges),
+        *(_box(box, places[box.id]) for box in drawing.nodes),
+        legend,
+        "</svg>",
+    ]
+    return "".join(parts)
+
+
+def img_tag(svg: str, *, alt: str = "graph of the run") -> str:
+    """Give an ``<img>`` with the picture inside; it survives Jupyter's and GitHub's sanitisers."""
+    body = base64.b64encode(svg.encode()).decode()
+    return (
+        f'<img alt="{escape(alt)}" style="max-width:100%;height:auto" '
+        f'src="data:image/svg+xml;base64,{body}"/>'
+    )
+
+
+def _places(drawing: Drawing) -> tuple[dict[str, Place], float, float]:
+    """Where each box goes, and the size of the whole."""
+    boxes = {box.id: box for box in drawing.nodes}
+    edges = [(edge.source, edge.target) for edge in drawing.edges]
+    layers = rows(list(boxes), edges, columns(list(boxes), edges))
+    tallest = max((len(layer) for layer in layers), default=0)
+    height = MARGIN * 2 + max(0.0, tallest * (BOX_HEIGHT + ROW_GAP) - ROW_GAP)
+    places: dict[str, Place] = {}
+    x = MARGIN
+    for layer in layers:
+        wide = max(size_of(boxes[id])[0] for id in layer)
+        used = len(layer) * (BOX_HEIGHT + ROW_GAP) - ROW_GAP
+        y = (height - used) / 2
+        for id in layer:
+            own = size_of(boxes[id])[0]
+            places[id] = (x + (wide - own) / 2, y, own, BOX_HEIGHT)
+            y += BOX_HEIGHT + ROW_GAP
+        x += wide + COLUMN_GAP
+    width = x - COLUMN_GAP + MARGIN if layers else 2 * MARGIN
+    return places, width, height
+
+
+def _box(box: Box, place: Place) -> str:
+    x, y, width, height = place
+    look = look_of(box.state)
+    room = width - ICON - 3 * PAD + 2
+    left = x + ICON + 2 * PAD
+    dashes = ' stroke-dasharray="4 3"' if look.dashed else ""
+    return (
+        f"<g><title>{escape(box.title)}</title>"
+        f"{_behind(box, place)}"
+        f'<path d="{_outline(look.shape, place)}" fill="{look.fill}" stroke="{look.border}" '
+        f'stroke-width="1.5"{dashes}/>'
+        f'<g transform="translate({x + PAD:.1f} {y + (height - ICON) / 2:.1f}) '
+        f'scale({ICON / 16})">{icon_path(box.state, look.text)}</g>'
+        f'<text x="{left:.1f}" y="{y + 17:.1f}" font-size="{NAME_SIZE}" font-weight="600" '
+        f'fill="{look.text}">{escape(cut(box.name, NAME_SIZE, room))}</text>'
+        f'<text x="{left:.1f}" y="{y + 32:.1f}" font-size="{DETAIL_SIZE}" '
+        f'fill="{look.text}">{escape(cut(box.detail, DETAIL_SIZE, room))}</text></g>'
+    )
+
+
+def _behind(box: Box, place: Place) -> str:
+    """A second outline behind a box that stands for several tasks."""
+    if not box.several:
+        return ""
+    x, y, width, height = place
+    look = look_of(box.state)
+    return (
+        f'<path d="{_outline("round-rectangle", (x + 4, y + 4, width, height))}" '
+        f'fill="{look.fill}" fill-opacity="0.45" stroke="{look.border}" stroke-width="1"/>'
+    )
+
+
+def _outline(shape: str, place: Place) -> str:
+    x, y, w, h = place
+    if shape in ("octagon", "hexagon", "round-tag", "rectangle"):
+        c = 7.0
+        corners = {
+            "rectangle": [(0, 0), (w, 0), (w, h), (0, h)],
+            "octagon": [
+                (c, 0), (w - c, 0), (w, c), (w, h - c), (w - c, h), (c, h), (0, h - c), (0, c)
+            ],
+            "hexagon": [(c, 0), (w - c, 0), (w, h / 2), (w - c, h), (c, h), (0, h / 2)],
+            "round-tag": [(0, 0), (w - c, 0), (w, h / 2), (w - c, h), (0, h)],
+        }[shape]  # fmt: skip
+        return "M" + "L".join(f"{x + a:.1f} {y + b:.1f}" for a, b in corners) + "z"
+    r = h / 2 if shape == "barrel" else 8.0
+    return (
+        f"M{x + r:.1f} {y:.1f}h{w - 2 * r:.1f}a{r} {r} 0 0 1 {r} {r}v{h - 2 * r:.1f}"
+        f"a{r} {r} 0 0 1 -{r} {r}h-{w - 2 * r:.1f}a{r} {r} 0 0 1 -{r} -{r}v-{h - 2 * r:.1f}"
+        f"a{r} {r} 0 0 1 {r} -{r}z"
+    )
+
+
+def _arrow(source: Place, target: Place, label: str, muted: str) -> str:
+    x1, y1 = source[0] + source[2], source[1] + source[3] / 2
+    x2, y2 = target[0] - 1.5, target[1] + target[3] / 2
+    bend = max(24.0, abs(x2 - x1) / 2) if x2 > x1 else 60.0
+    path = (
+        f'<path d="M{x1:.1f} {y1:.1f}C{x1 + bend:.1f} {y1:.1f} {x2 - bend:.1f} {y2:.1f} '
+        f'{x2:.1f} {y2:.1f}" fill="none" stroke="{EDGE}" stroke-width="1.5" marker-end="url(#a)"'
+    )
+    if not label:
+        return path + "/>"
+    return (
+        f"{path}><title>{escape(label)}</title></path>"
+        f'<text x="{(x1 + x2) / 2:.1f}" y="{(y1 + y2) / 2 - 4:.1f}" font-size="9" '
+        f'text-anchor="middle" fill="{muted}">{escape(cut(label, 9.0, x2 - x1 - 4))}</text>'
+    )
+
+
+def _legend(drawing: Drawing, top: float, muted: str) -> tuple[str, float]:
+    """The icons of the states that are there, with their words; and how wide that is."""
+    there = _states(drawing.nodes)
+    x = MARGIN
+    parts = []
+    for state in (state for state in LOOKS if state in there):
+        look = look_of(state)
+        size = 14.0
+        parts.append(
+            f'<rect x="{x:.1f}" y="{top + 3:.1f}" width="{size}" height="{size}" rx="3" '
+            f'fill="{look.fill}" stroke="{look.border}"/>'
+            f'<g transform="translate({x + 2:.1f} {top + 5:.1f}) scale(0.625)">'
+            f"{icon_path(state, look.text)}</g>"
+            f'<text x="{x + size + 5:.1f}" y="{top + 14:.1f}" font-size="{DETAIL_SIZE}" '
+            f'fill="{muted}">{look.word}</text>'
+        )
+        x += size + 5 + text_width(look.word, DETAIL_SIZE) + 14
+    return "".join(parts), x - MARGIN
+
+
+def _states(boxes: Sequence[Box]) -> Mapping[str, bool]:
+    there: dict[str, bool] = {}
+    for box in boxes:
+        there[box.state] = True
+        for state, count in (box.counts or {}).items():
+            if count:
+                there[state] = True
+    return there

@@ -1,0 +1,82 @@
+"""A drawing for a terminal: one line for the run, one for each box."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Final
+
+from twingraph_nb.picture.collapse import Box, drawing
+from twingraph_nb.picture.layout import columns
+from twingraph_nb.picture.model import Screen
+from twingraph_nb.picture.palette import look_of
+from twingraph_nb.picture.progress import progress_line
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+__all__ = ["plain", "table"]
+
+_MOST_ROWS: Final = 40
+_STYLES: Final = {
+    "waiting": "dim",
+    "ready": "dim",
+    "running": "bold bright_cyan",
+    "retrying": "yellow",
+    "succeeded": "green",
+    "reused": "magenta",
+    "failed": "bold red",
+    "skipped": "dim",
+    "cancelled": "dim",
+}
+
+
+def table(
+    screen: Screen, now: float, *, limit: int = _MOST_ROWS, only: Collection[int] | None = None
+) -> RenderableType:
+    """Give the run as something that rich prints; a box stands below what it needs.
+
+    Args:
+        now: seconds since the epoch.
+        limit: most boxes and arrows before equal calls become one row.
+        only: the tasks to show.
+    """
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    shown = drawing(screen, limit, only)
+    ids = [box.id for box in shown.nodes]
+    column = columns(ids, [(edge.source, edge.target) for edge in shown.edges])
+    grid = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    for box in sorted(shown.nodes, key=lambda box: column[box.id]):
+        style = _STYLES[box.state]
+        mark = Text("  " * column[box.id] + look_of(box.state).mark, style=style)
+        grid.add_row(mark + Text(f" {box.name}"), Text(_told(box), style=style))
+    name = Text(screen.name or "run", style="bold")
+    line = name + Text(f"  {progress_line(screen, now, only)}", style="not bold")
+    return Group(line, grid) if shown.nodes else Group(line)
+
+
+def plain(
+    screen: Screen,
+    now: float,
+    *,
+    only: Collection[int] | None = None,
+    color: bool = False,
+    width: int = 100,
+) -> str:
+    """Give the same as text of at most `width` columns, with terminal colours if asked."""
+    from rich.console import Console
+
+    console = Console(
+        file=io.StringIO(), force_terminal=color, no_color=not color, width=width, highlight=False
+    )
+    with console.capture() as captured:
+        console.print(table(screen, now, only=only))
+    return captured.get().rstrip()
+
+
+def _told(box: Box) -> str:
+    same = box.several or box.detail == box.state
+    return box.detail if same else f"{box.state} ({box.detail})"

@@ -1,0 +1,98 @@
+"""The run of the notebook itself in the store, and the runs its kernel starts below it."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+import sys
+import time
+from collections.abc import Mapping
+
+from twingraph_nb.errors import StoreError
+from twingraph_nb.events import Batch, ErrorInfo, RunFinished, RunStarted, RunStateName
+from twingraph_nb.settings import Settings
+from twingraph_nb.store import RunRow, Store
+
+__all__ = ["NotebookRecord"]
+
+
+class NotebookRecord:
+    """Records one run of a notebook. Without a store everything goes on, and `trouble` says why."""
+
+    def __init__(self, settings: Settings, notebook: str, params: Mapping[str, object]) -> None:
+        self.id = secrets.token_hex(6)
+        self.notebook = notebook
+        self.params = {name: repr(value) for name, value in params.items()}
+        self.trouble = ""
+        self.started = time.time()
+        self.finished = self.started
+        self._home = settings.home
+        self._store: Store | None = None
+        if not settings.record:
+            self.trouble = "not recorded: TWINGRAPH_STORE is off"
+            return
+        try:
+            self._store = Store.open(settings.home)
+        except StoreError as exc:
+            self.trouble = f"not recorded: {exc}"
+
+    def env(self) -> dict[str, str]:
+        """Give what the kernel's environment must hold to be part of this run."""
+        return {
+            "TWINGRAPH_HOME": str(self._home),
+            "TWINGRAPH_RUN": self.id,
+            "TWINGRAPH_NOTEBOOK": self.notebook,
+            "TWINGRAPH_BATCH": "1",
+        }
+
+    def begin(self, name: str) -> None:
+        """Say that the notebook has started."""
+        self.started = time.time()
+        origin = {
+            "notebook": self.notebook,
+            "host": socket.gethostname(),
+            "pid": str(os.getpid()),
+            "python": ".".join(map(str, sys.version_info[:3])),
+        }
+        self._emit(
+            0, RunStarted(self.started, self.id, name, "notebook", None, self.params, origin)
+        )
+
+    def finish(self, state: RunStateName, error: ErrorInfo | None = None) -> None:
+        """Say how it ended, and see to it that it is on disk."""
+        self.finished = time.time()
+        self._emit(1, RunFinished(self.finished, state, error))
+        if self._store is not None:
+            self._store.flush()
+            self.trouble = self.trouble or (self._store.trouble or "")
+
+    def children(self) -> list[RunRow]:
+        """Give the runs that the notebook's kernel has started, oldest first."""
+        if self._store is None:
+            return []
+        try:
+            rows = self._store.runs(limit=1000, parent=self.id)
+        except StoreError as exc:
+            self.trouble = str(exc)
+            return []
+        return sorted(rows, key=lambda row: row.started or 0.0)
+
+    def events(self, run: str) -> list[Batch]:
+        """Give all events of a run; empty when they cannot be read."""
+        if self._store is None:
+            return []
+        try:
+            return self._store.events(run)
+        except StoreError as exc:
+            self.trouble = str(exc)
+            return []
+
+    def close(self) -> None:
+        """Close the store."""
+        if self._store is not None:
+            self._store.close()
+
+    def _emit(self, seq: int, event: RunStarted | RunFinished) -> None:
+        if self._store is not None:
+            self._store.emit([Batch(self.id, seq, [event])])

@@ -1,0 +1,74 @@
+"""Exceptions as data: whose they are, where in the user's cell, and whether to try again."""
+
+from __future__ import annotations
+
+import traceback
+from pathlib import Path
+from types import TracebackType
+
+from twingraph_nb.errors import ExecutorError, TaskCancelled, TaskSkipped, TwingraphError
+from twingraph_nb.events import ErrorInfo
+from twingraph_nb.policy import Policy
+from twingraph_nb.source.text import Source
+
+__all__ = ["error_info", "retry_wanted", "user_part"]
+
+_HERE = str(Path(__file__).parent.parent)
+
+
+def user_part(error: BaseException) -> BaseException:
+    """Give the error with our own frames cut off the front of its traceback."""
+    tb = error.__traceback__
+    while tb is not None and tb.tb_frame.f_code.co_filename.startswith(_HERE):
+        tb = tb.tb_next
+    return error.with_traceback(tb)
+
+
+def retry_wanted(error: BaseException, policy: Policy) -> bool:
+    """Tell whether the policy allows another attempt after this error."""
+    if isinstance(error, ExecutorError):
+        return True
+    if isinstance(error, (TaskCancelled, TaskSkipped)):
+        return False
+    if not policy.retry_on:
+        return True
+    return any(cls.__name__ in policy.retry_on for cls in type(error).__mro__)
+
+
+def error_info(
+    error: BaseException, name: str, source: Source | None, *, note: bool
+) -> ErrorInfo:
+    """Give the error as data.
+
+    Args:
+        note: also add a note to the exception that names the component, the cell and the line.
+    """
+    line = _line(error.__traceback__, source)
+    cell = source.cell if source is not None else ""
+    remote = getattr(error, "twingraph_traceback", "")
+    if note and source is not None and not isinstance(error, TwingraphError):
+        place = f"in component {name}, {cell}" + (f", line {line}" if line else "")
+        if place not in getattr(error, "__notes__", ()):
+            error.add_note(place)
+    notes = tuple(str(n) for n in getattr(error, "__notes__", ()))
+    text = remote or "".join(traceback.format_exception(error))
+    return ErrorInfo(type(error).__name__, _message(error), text, cell, line, notes)
+
+
+def _message(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception as exc:  # a user's __str__ may raise anything
+        return f"<its message raised {type(exc).__name__}>"
+
+
+def _line(tb: TracebackType | None, source: Source | None) -> int:
+    """The last line of the traceback that is in the component's own file or cell."""
+    if source is None:
+        return 0
+    line = 0
+    while tb is not None:
+        if tb.tb_frame.f_code.co_filename == source.filename:
+            line = tb.tb_lineno
+        tb = tb.tb_next
+    return line

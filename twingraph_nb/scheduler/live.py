@@ -1,0 +1,230 @@
+"""A run while it goes on: its handles, its state, and what it still has to tell."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import threading
+from collections import deque
+from collections.abc import AsyncIterator, Sequence
+from typing import TYPE_CHECKING, Literal
+
+from twingraph_nb.component import Component
+from twingraph_nb.events import (
+    Batch,
+    Event,
+    RunFinished,
+    RunForm,
+    RunStateName,
+    TaskForm,
+    TaskLogged,
+    TaskProgressed,
+    TaskStateName,
+    TaskStreamed,
+    TaskTicketed,
+)
+from twingraph_nb.graph.run import Run
+from twingraph_nb.graph.task import Task
+from twingraph_nb.policy import RunOptions
+from twingraph_nb.scheduler.state import RunState
+
+if TYPE_CHECKING:
+    from twingraph_nb.scheduler.drive import Driver
+
+__all__ = ["LiveRun", "TaskReport"]
+
+_LOG_LIMIT = 4 * 2**20
+"""Characters of one task's log that are kept; a task that prints for ever must not fill the disk."""
+
+
+class LiveRun:
+    """What the driver keeps of a run; the link of its handles."""
+
+    def __init__(
+        self,
+        driver: Driver,
+        run_id: str,
+        name: str,
+        form: RunForm,
+        parent: str | None,
+        options: RunOptions,
+        now: float,
+    ) -> None:
+        self.driver, self.id, self.options = driver, run_id, options
+        self.started, self.finished = now, None  # type: float, float | None
+        self.state = RunState()
+        self.open: dict[int, Task] = {}  # tasks that have not finished
+        self.running: dict[int, asyncio.Task[None]] = {}  # and BODY
+        self.logs: dict[int, list[str]] = {}
+        self.known: set[str] = set()  # digests of components said so far
+        self.outbox: list[Event] = []
+        self.seq = 0
+        self.past: list[Batch] | None = None  # kept when there is no store
+        self.error: BaseException | None = None
+        self.value: object = None
+        self._numbers = itertools.count()
+        root = Task(self, -1, f"{run_id}-run", None, name, None, "pipeline")  # type: ignore[arg-type]
+        self.handle = Run(self, name, form, parent, root)
+
+    # -- calls, from any thread --------------------------------------------------------------
+
+    def new_task(
+        self,
+        component: Component | None,
+        bound: dict[str, object],
+        needs: Sequence[tuple[Task, str, str]],
+        *,
+        name: str,
+        form: TaskForm = "call",
+        group: int | None = None,
+        index: int | None = None,
+        above: tuple[int, ...] = (),
+    ) -> Task:
+        """Make a task and hand it to the driver."""
+        number = next(self._numbers)
+        task = Task(
+            self,
+            number,
+            f"{self.id}{number:08x}",
+            component,  # type: ignore[arg-type]
+            name,
+            bound,
+            form,
+            group=group,
+            index=index,
+        )
+        task.above = above
+        task.needs = needs
+        self.handle.tasks.add(task)
+        self.driver.post(self, task)
+        return task
+
+    # -- Link and RunLink --------------------------------------------------------------------
+
+    @property
+    def run_state(self) -> RunStateName:
+        return self.state.state
+
+    def state_of(self, task: Task) -> TaskStateName:
+        if task.number < 0:
+            run = self.state.state
+            return "running" if run == "running" else "succeeded" if run == "succeeded" else "failed"
+        return self.state.state_of(task.number)
+
+    def cancel(self, why: str = "", who: str = "user") -> None:
+        self.driver.ask_cancel(self, None, who, why)
+
+    def cancel_task(self, task: Task, why: str = "") -> None:
+        number = None if task.number < 0 else task.number
+        self.driver.ask_cancel(self, number, "user", why)
+
+    def interrupted(self, task: Task) -> None:
+        self.driver.ask_interrupt(self, task)
+
+    def wait(self, lock: threading.Lock, timeout: float | None, what: str) -> bool:
+        return self.driver.wait(lock, timeout, what)
+
+    def log_of(self, task: Task) -> str:
+        self.driver.flush_logs()
+        return "".join(self.logs.get(task.number, ()))
+
+    async def events(self) -> AsyncIterator[Event]:
+        """Every event from the first to RunFinished, history first."""
+        loop = asyncio.get_running_loop()
+        arrived: deque[Batch] = deque()
+        news = asyncio.Event()
+        watch = _Watch(self.id, arrived, loop, news)
+        self.driver.sinks.append(watch)
+        seen = 0
+        try:
+            arrived.extendleft(reversed(self.driver.history(self.id)))
+            while True:
+                while arrived:
+                    batch = arrived.popleft()
+                    for event in batch.events[max(0, seen - batch.seq) :]:
+                        seen += 1
+                        yield event
+                        if isinstance(event, RunFinished):
+                            return
+                news.clear()
+                if not arrived:
+                    await news.wait()
+        finally:
+            self.driver.sinks.remove(watch)
+
+
+class _Watch:
+    """A sink that wakes an event loop."""
+
+    def __init__(
+        self,
+        run: str,
+        arrived: deque[Batch],
+        loop: asyncio.AbstractEventLoop,
+        news: asyncio.Event,
+    ) -> None:
+        self._run, self._arrived, self._loop, self._news = run, arrived, loop, news
+
+    def emit(self, batches: Sequence[Batch]) -> None:
+        mine = [batch for batch in batches if batch.run == self._run]
+        if mine:
+            self._arrived.extend(mine)
+            try:
+                self._loop.call_soon_threadsafe(self._news.set)
+            except RuntimeError:
+                pass  # the watching loop was closed
+
+
+class TaskReport:
+    """Takes what a running task says, from any thread."""
+
+    __slots__ = ("_pending", "_said", "_size", "attempt", "hash", "name", "run", "task")
+
+    def __init__(self, run: LiveRun, task: Task, attempt: int) -> None:
+        self.run, self.task, self.attempt = run, task, attempt
+        self.hash, self.name = task.hash, task.name
+        self._pending: deque[tuple[str, str]] | None = None
+        self._size = 0
+        self._said = False
+
+    def log(self, stream: Literal["stdout", "stderr", "system"], text: str) -> None:
+        if self._size > _LOG_LIMIT or not text:
+            return
+        self._size += len(text)
+        if self._size > _LOG_LIMIT:
+            stream, text = "system", f"\n[the log is cut here: over {_LOG_LIMIT} characters]\n"
+        if self._pending is None:
+            self._pending = deque()
+        self._pending.append((stream, text))
+        self.run.driver.has_logs(self)
+
+    def take(self, now: float) -> list[TaskLogged]:
+        """Give what was logged since the last time, pieces of one stream joined."""
+        pending, events = self._pending, []
+        parts: list[str] = []
+        stream = ""
+        while pending:
+            kind, text = pending.popleft()
+            if kind != stream and parts:
+                events.append(TaskLogged(now, self.task.number, stream, "".join(parts)))  # type: ignore[arg-type]
+                parts = []
+            stream = kind
+            parts.append(text)
+        if parts:
+            events.append(TaskLogged(now, self.task.number, stream, "".join(parts)))  # type: ignore[arg-type]
+        return events
+
+    def progress(self, fraction: float, message: str = "") -> None:
+        driver = self.run.driver
+        driver.tell(self.run, TaskProgressed(driver.now(), self.task.number, fraction, message))
+
+    def chunk(self, value: object) -> None:
+        chunks = self.task.chunks
+        chunks.put(value)
+        driver = self.run.driver
+        driver.tell(self.run, TaskStreamed(driver.now(), self.task.number, len(chunks.items)))
+
+    def ticket(self, ticket: str) -> None:
+        driver = self.run.driver
+        driver.tell(self.run, TaskTicketed(driver.now(), self.task.number, ticket))
+        driver.flush_to_disk()

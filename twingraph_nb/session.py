@@ -1,0 +1,502 @@
+"""The session: the one place that wires the rooms together and owns the scheduler's thread."""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import contextlib
+import os
+import platform
+import secrets
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+from twingraph_nb import __version__
+from twingraph_nb.component import Component, Pipeline, shelf
+from twingraph_nb.errors import (
+    ArgumentError,
+    CycleError,
+    RunError,
+    StoreError,
+    TwingraphError,
+    WiringError,
+)
+from twingraph_nb.events import Batch, BodyDone, RunStarted, Sink
+from twingraph_nb.executors.base import Executor
+from twingraph_nb.executors.local import LocalExecutor
+from twingraph_nb.executors.registry import make_executor
+from twingraph_nb.executors.threads import Threads
+from twingraph_nb.graph.refs import check_types, needs_of
+from twingraph_nb.graph.run import Run
+from twingraph_nb.graph.summary import summaries
+from twingraph_nb.graph.task import Ref, Scope, Task, current_scope
+from twingraph_nb.policy import RunOptions
+from twingraph_nb.scheduler.drive import Driver
+from twingraph_nb.scheduler.limits import Admission
+from twingraph_nb.scheduler.live import LiveRun
+from twingraph_nb.settings import Settings
+from twingraph_nb.store import Store
+
+__all__ = ["Session", "close_session", "get_session"]
+
+_DEEPEST = 200
+"""Tasks inside tasks; deeper than that is taken for a recursion without end."""
+_PROCESS_WINDOW = 32
+"""Jobs per worker process that may be handed over; the rest waits by priority."""
+
+
+class Session:
+    """Runs, their scheduler thread and their store, for one process.
+
+    settings: what the environment says. store: the event log, or None if nothing is recorded.
+    troubles: sentences about what does not work, such as a full disk.
+    """
+
+    def __init__(self, settings: Settings | None = None) -> None:
+        self.settings = settings or Settings.load()
+        self.pid = os.getpid()
+        self.troubles: list[str] = []
+        self.store = self._open_store()
+        self._lock = threading.RLock()
+        self._loose: LiveRun | None = None
+        self._closed = False
+        self._loop = asyncio.new_event_loop()
+        self._threads = Threads(self.settings.threads, "twingraph-task")
+        cores = os.cpu_count() or 1
+        lanes = {"process": self.settings.processes * _PROCESS_WINDOW}
+        self._executors: dict[str, Executor] = {}
+        self.driver = Driver(
+            self._loop,
+            self._executor,
+            self._threads,
+            Admission(lanes, float(cores), _machine_memory()),
+            self.store,
+            keep_after=self.settings.keep_after,
+        )
+        if self.store is not None:
+            self.driver.sinks.append(self.store)
+        self._thread = threading.Thread(target=self._live, name="twingraph", daemon=True)
+        self._thread.start()
+        _before_exit(self._at_exit)
+
+    # -- calls (component.Caller) ------------------------------------------------------------
+
+    def call(self, component: Component, bound: dict[str, object], parent: object) -> Task:
+        """Start a task of a component; see `Component.__call__`."""
+        needs = needs_of(bound)
+        if needs:
+            check_types(component.name, component.inputs, bound)
+        scope = current_scope.get()
+        run: LiveRun = self._loose_run() if scope is None else scope.link  # type: ignore[assignment]
+        if parent is not None:
+            needs.extend(self._parents(parent, component.name))
+        if scope is None:
+            return run.new_task(component, bound, needs, name=component.name)
+        return self._inside(scope, component, bound, needs, component.name)
+
+    def map(
+        self, component: Component, items: object, common: dict[str, object], parent: object
+    ) -> Task:
+        """Start a map; see `Component.map`."""
+        if not component.inputs:
+            raise ArgumentError(component.name, "has no input to map over", component.signature)
+        if component.inputs[0].name in common:
+            name = component.inputs[0].name
+            raise ArgumentError(component.name, f"{name!r} comes from the items", component.signature)
+        component.bind((None,), common)
+        lazy = isinstance(items, (Task, Ref, Run))
+        if not lazy:
+            if isinstance(items, (str, bytes, Mapping)) or not hasattr(items, "__iter__"):
+                raise ArgumentError(
+                    component.name,
+                    f".map wants a list of items, not {type(items).__name__}",
+                    component.signature,
+                )
+            items = list(items)
+        needs = needs_of({"items": items}) if lazy else []
+        if parent is not None:
+            needs.extend(self._parents(parent, component.name))
+        shown = {component.inputs[0].name: items, **common}
+        bound = {"items": items, "common": common, "shown": shown}
+        scope = current_scope.get()
+        if scope is None:
+            return self._loose_run().new_task(
+                component, bound, needs, name=component.name, form="map"
+            )
+        return self._inside(scope, component, bound, needs, component.name, form="map")
+
+    def start(
+        self,
+        pipeline: Pipeline,
+        args: tuple[object, ...],
+        kwargs: dict[str, object],
+        parent: object,
+    ) -> Run | Task:
+        """Start a run; inside a pipeline or component, a group of its run."""
+        scope = current_scope.get()
+        function = _Body(pipeline, args, kwargs)
+        shown = dict(zip([p.name for p in pipeline.inputs], args, strict=False)) | kwargs
+        if scope is not None:
+            needs = [] if parent is None else self._parents(parent, pipeline.name)
+            bound: dict[str, object] = {"function": function, "args": (), "shown": shown}
+            return self._inside(scope, None, bound, needs, pipeline.name, form="pipeline")
+        if parent is not None:
+            raise WiringError(f"{pipeline.name}: parent_hash= needs a pipeline around it")
+        run = self._new_run(pipeline.name, "pipeline", pipeline.options, shown)
+        self.driver.run_body(run, function)
+        return run.handle
+
+    def _inside(
+        self,
+        scope: Scope,
+        component: Component | None,
+        bound: dict[str, object],
+        needs: list[tuple[Task, str, str]],
+        name: str,
+        form: str = "call",
+    ) -> Task:
+        """A call made by a pipeline's body or by a running component."""
+        run: LiveRun = scope.link  # type: ignore[assignment]
+        if run.state.stopping:
+            raise RunError(f"{name} was called, but run {run.id} is stopping")
+        above = scope.above
+        if above:
+            if len(above) > _DEEPEST:
+                raise WiringError(f"{name}: tasks call tasks {_DEEPEST} deep; is there an end to it?")
+            for task, _, _ in needs:
+                if task.link is run and task.number in above:
+                    raise CycleError([name, task.name, name])
+        return run.new_task(
+            component, bound, needs, name=name, form=form, group=scope.group, above=above  # type: ignore[arg-type]
+        )
+
+    def _parents(self, parent: object, name: str) -> list[tuple[Task, str, str]]:
+        """The tasks that `parent_hash=` names: a hash, a task, or a list of both."""
+        several = parent if isinstance(parent, (list, tuple, set)) else [parent]
+        found: list[tuple[Task, str, str]] = []
+        for one in several:
+            if isinstance(one, Task):
+                found.append((one, "", ""))
+            elif isinstance(one, Ref):
+                found.append((one.task, "", ""))
+            elif isinstance(one, str):
+                task = self._task_of(one)
+                if task is None:
+                    raise WiringError(f"{name}: no task of this session has the hash {one!r}")
+                found.append((task, "", ""))
+            else:
+                raise WiringError(
+                    f"{name}: parent_hash wants a hash, a task or a list of them, "
+                    f"not {type(one).__name__}"
+                )
+        return found
+
+    def _task_of(self, hash: str) -> Task | None:
+        for run in list(self.driver.handles.values()):
+            if hash.startswith(run.id):
+                return next((t for t in run.tasks if t.hash == hash), None)
+        return None
+
+    # -- runs --------------------------------------------------------------------------------
+
+    @property
+    def loose(self) -> Run:
+        """The run of loose calls of this notebook or script; made at first use."""
+        return self._loose_run().handle
+
+    @property
+    def runs(self) -> dict[str, Run]:
+        """The runs of this process that go on or that somebody holds, by id, newest last."""
+        return {run.id: run for run in sorted(self.driver.handles.values(), key=lambda r: r.id)}
+
+    def cancel(self, run_id: str) -> Run:
+        """Ask a run of this process to stop; its id may be cut short if that is unique.
+
+        Raises:
+            RunError: none has that id.
+        """
+        found = [run for run in self.runs.values() if run.id.startswith(run_id)]
+        if len(found) != 1:
+            known = ", ".join(self.runs) or "none"
+            raise RunError(f"no run of this session has the id {run_id!r}; there are: {known}")
+        found[0].cancel()
+        return found[0]
+
+    def drain(self, timeout: float | None = None) -> list[Run]:
+        """Wait until no run and no loose task is left; gives the runs it waited for.
+
+        Raises:
+            TimeoutError: some are left after that many seconds.
+        """
+        end = None if timeout is None else time.monotonic() + timeout
+        waited: dict[str, Run] = {}
+        while left := self._unfinished():
+            for task in left:
+                run: LiveRun = task.link  # type: ignore[assignment]
+                waited[run.id] = run.handle
+                gate = threading.Lock()
+                gate.acquire()
+                task.when_done(gate.release)
+                seconds = -1 if end is None else max(0.0, end - time.monotonic())
+                if not gate.acquire(timeout=seconds):
+                    raise TimeoutError(f"{len(left)} runs or tasks are left after {timeout:g} s")
+        return list(waited.values())
+
+    def _unfinished(self) -> list[Task]:
+        done = threading.Event()
+        self.driver.call(done.set)  # all that was called is known by then
+        done.wait()
+        left: list[Task] = []
+        for run in list(self.driver.runs.values()):
+            if run is self._loose:
+                left.extend(run.open.copy().values())
+            elif not run.handle.root.done:
+                left.append(run.handle.root)
+        return left
+
+    def add_sink(self, sink: Sink) -> Callable[[], None]:
+        """Give all events from now on to a sink; returns what takes it away again."""
+        sinks = self.driver.sinks
+        sinks.append(sink)
+
+        def remove() -> None:
+            with contextlib.suppress(ValueError):
+                sinks.remove(sink)
+
+        return remove
+
+    def history(self, run_id: str) -> list[Batch]:
+        """Give all events of a run so far, of this process or from the store."""
+        return self.driver.history(run_id)
+
+    def close(self, *, wait: bool = False) -> None:
+        """End the session: cancel what still runs (or wait for it), write the log out."""
+        with self._lock:
+            if self._closed:
+                return
+            if wait:
+                self.drain()
+            self._closed = True
+        for run in list(self.driver.runs.values()):
+            if run is not self._loose:
+                run.cancel("the session was closed", who="session")
+        if self._loose is not None:
+            for task in list(self._loose.open.values()):
+                task.cancel()
+        with contextlib.suppress(TimeoutError):
+            self.drain(timeout=5.0)
+        if self._loose is not None:
+            loose, driver = self._loose, self.driver
+            driver.call(lambda: driver.happen(loose, BodyDone(driver.now())))
+        self.driver.flush_logs()
+        stopping = asyncio.run_coroutine_threadsafe(self._stop(), self._loop)
+        with contextlib.suppress(TimeoutError):
+            stopping.result(10.0)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(5.0)
+        if self.store is not None:
+            self.store.close()
+
+    # -- inside ------------------------------------------------------------------------------
+
+    def _live(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        self.driver.thread = threading.get_ident()
+        try:
+            self._loop.run_forever()
+        finally:
+            self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+            self._loop.close()
+
+    async def _stop(self) -> None:
+        for executor in self._executors.values():
+            await executor.close()
+        self._threads.close()
+        me = asyncio.current_task()
+        for task in asyncio.all_tasks():
+            if task is not me:
+                task.cancel()
+
+    def _executor(self, name: str) -> Executor:
+        made = self._executors.get(name)
+        if made is None:
+            made = (
+                LocalExecutor(self._threads)
+                if name == "local"
+                else make_executor(name, workers=self.settings.processes)
+            )
+            self._executors[name] = made
+        return made
+
+    def _open_store(self) -> Store | None:
+        if not self.settings.record:
+            return None
+        try:
+            store = Store.open(self.settings.home)
+        except StoreError as exc:
+            self._trouble(f"this session is not being recorded: {exc}")
+            return None
+        store.on_trouble = self._trouble
+        if store.trouble:
+            self._trouble(store.trouble)
+        return store
+
+    def _trouble(self, sentence: str) -> None:
+        if sentence:
+            self.troubles.append(sentence)
+            with contextlib.suppress(OSError, ValueError):
+                print(f"twingraph: {sentence}", file=sys.__stderr__)  # noqa: T201
+        else:
+            self.troubles.clear()
+
+    def _loose_run(self) -> LiveRun:
+        if self._loose is None:
+            with self._lock:
+                if self._loose is None:
+                    name = os.path.basename(self.settings.notebook) or "session"
+                    options = RunOptions(on_error="continue")
+                    self._loose = self._new_run(name, "session", options, {})
+        return self._loose
+
+    def _new_run(
+        self, name: str, form: str, options: RunOptions, params: Mapping[str, object]
+    ) -> LiveRun:
+        if self._closed:
+            raise TwingraphError("the session is closed")
+        now = time.time()
+        run_id = f"{int(now * 1000):011x}{secrets.token_hex(3)}"[-16:]
+        parent = self.settings.notebook_run or None
+        run = LiveRun(self.driver, run_id, name, form, parent, options, now)  # type: ignore[arg-type]
+        self.driver.begin(
+            run,
+            RunStarted(
+                now,
+                run_id,
+                name,
+                form,  # type: ignore[arg-type]
+                parent,
+                summaries(params) or {},
+                self._origin(),
+                options.on_error,
+                options.timeout,
+            ),
+        )
+        return run
+
+    def _origin(self) -> dict[str, str]:
+        origin = {
+            "host": socket.gethostname(),
+            "pid": str(self.pid),
+            "python": platform.python_version(),
+            "version": __version__,
+        }
+        if started := _process_start(self.pid):
+            origin["pid_started"] = started
+        if self.settings.notebook:
+            origin["notebook"] = self.settings.notebook
+        shell = _shell()
+        if shell is not None:
+            origin["cell"] = str(getattr(shell, "execution_count", ""))
+        return origin
+
+    def _at_exit(self) -> None:
+        """Wait for what nobody awaited (in a script), then write the log out."""
+        if os.getpid() != self.pid:
+            return
+        try:
+            self.close(wait=_shell() is None or not hasattr(_shell(), "kernel"))
+        except KeyboardInterrupt:
+            self.close()
+
+
+class _Body:
+    """A pipeline's function with its arguments."""
+
+    __slots__ = ("args", "func", "kwargs")
+
+    def __init__(
+        self, pipeline: Pipeline, args: Sequence[object], kwargs: Mapping[str, object]
+    ) -> None:
+        self.func, self.args, self.kwargs = pipeline.function, tuple(args), dict(kwargs)
+
+    def __call__(self) -> object:
+        return self.func(*self.args, **self.kwargs)
+
+
+_current: Session | None = None
+_current_lock = threading.Lock()
+
+
+def get_session() -> Session:
+    """Give the session of this process; it is started at first use."""
+    global _current
+    if _current is None or _current._closed or _current.pid != os.getpid():
+        with _current_lock:
+            if _current is None or _current._closed or _current.pid != os.getpid():
+                _current = Session()
+    return _current
+
+
+def close_session() -> None:
+    """End the session of this process, if there is one; the next use starts another."""
+    global _current
+    if _current is not None:
+        _current.close()
+        _current = None
+
+
+class _Door:
+    """Carries calls to the session of this process (component.Caller)."""
+
+    def call(self, component: Component, bound: dict[str, object], parent: object) -> object:
+        return get_session().call(component, bound, parent)
+
+    def map(
+        self, component: Component, items: object, common: dict[str, object], parent: object
+    ) -> object:
+        return get_session().map(component, items, common, parent)
+
+    def start(
+        self,
+        pipeline: Pipeline,
+        args: tuple[object, ...],
+        kwargs: dict[str, object],
+        parent: object,
+    ) -> object:
+        return get_session().start(pipeline, args, kwargs, parent)
+
+
+shelf.caller = _Door()
+
+
+def _shell() -> object | None:
+    ipython = sys.modules.get("IPython")
+    return None if ipython is None else ipython.get_ipython()
+
+
+def _before_exit(act: Callable[[], None]) -> None:
+    """Call at the interpreter's exit, while threads may still be started."""
+    register = getattr(threading, "_register_atexit", atexit.register)
+    try:
+        register(act)
+    except RuntimeError:  # the interpreter is going down already
+        atexit.register(act)
+
+
+def _machine_memory() -> int:
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return 2**40
+
+
+def _process_start(pid: int) -> str:
+    """When the process started, in clock ticks since boot, or "" where that is not known."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return file.read().rsplit(b")", 1)[1].split()[19].decode()
+    except (OSError, IndexError):
+        return ""

@@ -1,0 +1,60 @@
+"""Results that can be used again: which outputs an equal task gave, and where they are."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Mapping
+
+from twingraph_nb.store.rows import Kept
+
+__all__ = ["forget_blob", "note_used", "read_component", "read_result", "write_result"]
+
+
+def read_result(
+    connection: sqlite3.Connection, digest: str, since: float
+) -> tuple[Kept, float] | None:
+    """Give the result of a digest, if it was made after `since`, and when it was last used."""
+    row = connection.execute(
+        "SELECT component, run, hash, at, outputs, used FROM results WHERE digest = ? AND at >= ?",
+        (digest, since),
+    ).fetchone()
+    if row is None:
+        return None
+    component, run, hash, at, outputs, used = row
+    return Kept(digest, component, run, hash, at, json.loads(outputs)), used
+
+
+def write_result(connection: sqlite3.Connection, kept: Kept) -> None:
+    """Keep it; a newer result of the same digest takes the place of an older one."""
+    connection.execute(
+        "INSERT OR REPLACE INTO results (digest, component, run, hash, at, outputs, used)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (
+            kept.digest,
+            kept.component,
+            kept.run,
+            kept.hash,
+            kept.at,
+            json.dumps(dict(kept.outputs)),
+            kept.at,
+        ),
+    )
+
+
+def note_used(connection: sqlite3.Connection, digest: str, at: float) -> None:
+    """Note that the result was useful at that time."""
+    connection.execute("UPDATE results SET used = max(used, ?) WHERE digest = ?", (at, digest))
+
+
+def forget_blob(connection: sqlite3.Connection, blob: str) -> None:
+    """Drop each result that names the blob."""
+    connection.execute("DELETE FROM results WHERE instr(outputs, ?)", (blob,))
+
+
+def read_component(connection: sqlite3.Connection, digest: str) -> Mapping[str, object] | None:
+    """Give name, source and the other facts of a component, or None."""
+    row = connection.execute(
+        "SELECT name, source, facts FROM components WHERE digest = ?", (digest,)
+    ).fetchone()
+    return None if row is None else {"name": row[0], "source": row[1], **json.loads(row[2])}

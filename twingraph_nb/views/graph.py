@@ -1,0 +1,202 @@
+"""The graph as an ipycytoscape widget that changes in small steps."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any, Final
+
+from twingraph_nb.picture.collapse import Arrow, Box, Drawing
+from twingraph_nb.picture.layout import columns
+from twingraph_nb.picture.palette import EDGE, LOOKS, MUTED, icon_svg
+from twingraph_nb.picture.svg import BOX_HEIGHT, FONT, NAME_SIZE, size_of
+from twingraph_nb.picture.measure import cut
+
+__all__ = ["Graph"]
+
+_LEAST_HEIGHT: Final = 110
+_MOST_HEIGHT: Final = 460
+_ROW: Final = 54
+_ZOOM_FROM: Final = 30
+"""Boxes from which the wheel zooms; on a small graph it scrolls the notebook as elsewhere."""
+
+_LAYOUT: Final = {
+    "name": "dagre",
+    "rankDir": "LR",
+    "nodeSep": 14,
+    "rankSep": 56,
+    "edgeSep": 8,
+    "padding": 14,
+    "fit": True,
+    "animate": False,
+}
+
+
+class Graph:
+    """A cytoscape widget and what it shows now.
+
+    widget: to be put into a box; another one when boxes have gone away, since cytoscape's
+    elements are never taken out one by one here.
+    """
+
+    def __init__(self, clicked: Any) -> None:
+        self._clicked = clicked
+        self._nodes: dict[str, Any] = {}
+        self._edges: set[Arrow] = set()
+        self._faces: dict[str, tuple[str, str]] = {}
+        self._wide: dict[str, float] = {}
+        self._shape: int | None = None
+        self.widget = self._empty()
+
+    def show(self, drawing: Drawing) -> bool:
+        """Draw what has changed; True if `widget` is another one now."""
+        if drawing.shape == self._shape:
+            self._restyle(drawing)
+            return False
+        ids = {box.id for box in drawing.nodes}
+        replaced = not (self._nodes.keys() <= ids and self._edges <= set(drawing.edges))
+        if replaced:
+            self.widget.close()
+            self._nodes, self._edges, self._faces = {}, set(), {}
+            self.widget = self._empty()
+        self._extend(drawing)
+        self._shape = drawing.shape
+        return replaced
+
+    def fit(self) -> None:
+        """Lay out and fit again: the page may have measured the canvas before it had its size."""
+        self.widget.relayout()
+
+    def _empty(self) -> Any:
+        from ipycytoscape import CytoscapeWidget
+        from ipywidgets import Layout
+
+        widget = CytoscapeWidget(
+            cytoscape_layout=_LAYOUT,
+            cytoscape_style=_stylesheet(),
+            min_zoom=0.05,
+            max_zoom=1.0,
+            auto_unselectify=False,
+            auto_ungrabify=True,
+            user_zooming_enabled=False,
+            wheel_sensitivity=0.3,
+            tooltip_source="",
+            layout=Layout(height=f"{_LEAST_HEIGHT}px", width="100%"),
+        )
+        widget.on("node", "click", self._clicked)
+        return widget
+
+    def _restyle(self, drawing: Drawing) -> None:
+        for box in drawing.nodes:
+            face = _face(box, self._wide[box.id])
+            if self._faces[box.id] != face:
+                self._faces[box.id] = face
+                node = self._nodes[box.id]
+                with node.hold_sync():
+                    node.data = {**node.data, "label": face[1]}
+                    node.classes = face[0]
+
+    def _extend(self, drawing: Drawing) -> None:
+        from ipycytoscape import Edge, Node
+
+        self._restyle(Drawing(tuple(b for b in drawing.nodes if b.id in self._nodes), ()))
+        nodes = []
+        for box in drawing.nodes:
+            if box.id not in self._nodes:
+                wide = self._wide[box.id] = size_of(box)[0]
+                classes, label = self._faces[box.id] = _face(box, wide)
+                data = {"id": box.id, "label": label, "width": round(wide)}
+                self._nodes[box.id] = node = Node(data=data, classes=classes)
+                nodes.append(node)
+        new = [edge for edge in drawing.edges if edge not in self._edges]
+        self._edges.update(new)
+        edges = [
+            Edge(data={"source": e.source, "target": e.target, "label": e.label}, classes="directed")
+            for e in new
+        ]
+        graph = self.widget.graph
+        with graph.hold_sync():  # one message, so the page lays out once
+            graph.nodes.extend(nodes)
+            graph.edges.extend(edges)
+        self.widget.user_zooming_enabled = len(self._nodes) >= _ZOOM_FROM
+        height = _height(drawing)
+        if self.widget.layout.height != height:
+            self.widget.layout.height = height
+
+
+def _face(box: Box, wide: float) -> tuple[str, str]:
+    """Classes and label of a box."""
+    room = wide - 34
+    name, detail = cut(box.name, NAME_SIZE, room), cut(box.detail, NAME_SIZE, room)
+    return f"{box.state} several" if box.several else box.state, f"{name}\n{detail}"
+
+
+def _height(drawing: Drawing) -> str:
+    edges = [(edge.source, edge.target) for edge in drawing.edges]
+    column = columns([box.id for box in drawing.nodes], edges)
+    crowd: dict[int, int] = {}
+    for place in column.values():
+        crowd[place] = crowd.get(place, 0) + 1
+    tallest = max(crowd.values(), default=1)
+    return f"{min(_MOST_HEIGHT, max(_LEAST_HEIGHT, tallest * _ROW + 46))}px"
+
+
+def _stylesheet() -> list[dict[str, Any]]:
+    node = {
+        "shape": "round-rectangle",
+        "width": "data(width)",
+        "height": BOX_HEIGHT,
+        "label": "data(label)",
+        "text-wrap": "wrap",
+        "text-valign": "center",
+        "text-halign": "center",
+        "text-margin-x": 10,
+        "line-height": 1.3,
+        "font-family": FONT.replace("'", ""),
+        "font-size": 12,
+        "border-width": 1.5,
+        "background-position-x": "9px",
+        "background-position-y": "50%",
+        "background-width": "14px",
+        "background-height": "14px",
+        "background-clip": "none",
+        "background-fit": "none",
+    }
+    edge = {
+        "width": 1.6,
+        "curve-style": "bezier",
+        "line-color": EDGE,
+        "target-arrow-color": EDGE,
+        "target-arrow-shape": "triangle",
+        "arrow-scale": 0.9,
+        "label": "data(label)",
+        "font-size": 9,
+        "color": MUTED,
+        "text-margin-y": -7,
+    }
+    states = [
+        {
+            "selector": f"node.{state}",
+            "style": {
+                "shape": look.shape,
+                "background-color": look.fill,
+                "border-color": look.border,
+                "border-style": "dashed" if look.dashed else "solid",
+                "color": look.text,
+                "background-image": _data_url(icon_svg(state, size=28)),
+            },
+        }
+        for state, look in LOOKS.items()
+    ]
+    several = {"border-style": "double", "border-width": 4}
+    chosen = {"overlay-color": "#0072b2", "overlay-opacity": 0.22, "overlay-padding": 4}
+    return [
+        {"selector": "node", "style": node},
+        *states,
+        {"selector": "node.several", "style": several},
+        {"selector": "node:selected", "style": chosen},
+        {"selector": "edge", "style": edge},
+    ]
+
+
+def _data_url(svg: str) -> str:
+    return "data:image/svg+xml;base64," + base64.b64encode(svg.encode()).decode()

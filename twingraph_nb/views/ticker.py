@@ -1,0 +1,74 @@
+"""The one thread that moves all pictures, ten times a second at most."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Final, Protocol
+
+__all__ = ["Ticker", "ticker"]
+
+PERIOD: Final = 0.1
+"""Seconds between two updates of a view."""
+_SHARE: Final = 0.15
+"""Most of the thread's time that drawing may take; slow pictures move less often."""
+
+
+class Ticking(Protocol):
+    """A view."""
+
+    def tick(self, now: float) -> bool:
+        """Draw what has changed; True while more is to come."""
+        ...
+
+
+class Ticker:
+    """Ticks views on a daemon thread, which ends when nothing is left to draw."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._views: dict[Ticking, None] = {}
+        self._poked: dict[Ticking, None] = {}
+        self._wake = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def add(self, view: Ticking) -> None:
+        """Tick a view from now on, first after one period, until it says that it is over."""
+        with self._lock:
+            self._views[view] = None
+            self._run()
+
+    def poke(self, view: Ticking) -> None:
+        """Tick a view once, at once: the user has clicked."""
+        with self._lock:
+            self._poked[view] = None
+            self._wake.set()
+            self._run()
+
+    def _run(self) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._loop, name="twingraph-views", daemon=True)
+            self._thread.start()
+
+    def _loop(self) -> None:
+        pause = PERIOD
+        while True:
+            poked = self._wake.wait(pause)
+            with self._lock:
+                self._wake.clear()
+                views = list(self._poked if poked else self._views)
+                self._poked.clear()
+            began = time.perf_counter()
+            for view in views:
+                if not view.tick(time.time()):
+                    with self._lock:
+                        self._views.pop(view, None)
+            took = time.perf_counter() - began
+            pause = max(PERIOD - took, took / _SHARE)
+            with self._lock:
+                if not self._views and not self._poked:
+                    self._thread = None
+                    return
+
+
+ticker = Ticker()
