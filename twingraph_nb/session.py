@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import contextlib
+import importlib
 import os
 import platform
 import secrets
@@ -231,21 +232,25 @@ class Session:
         Raises:
             TimeoutError: some are left after that many seconds.
         """
+        runs = {task.link.id: task.link for task in self._drained(timeout)}
+        return [run.handle for run in runs.values()]  # type: ignore[attr-defined]
+
+    def _drained(self, timeout: float | None = None) -> list[Task]:
         end = None if timeout is None else time.monotonic() + timeout
-        waited: dict[str, Run] = {}
-        while left := self._unfinished():
+        waited: list[Task] = []
+        while left := self.unfinished():
             for task in left:
-                run: LiveRun = task.link  # type: ignore[assignment]
-                waited[run.id] = run.handle
+                waited.append(task)
                 gate = threading.Lock()
                 gate.acquire()
                 task.when_done(gate.release)
                 seconds = -1 if end is None else max(0.0, end - time.monotonic())
                 if not gate.acquire(timeout=seconds):
                     raise TimeoutError(f"{len(left)} runs or tasks are left after {timeout:g} s")
-        return list(waited.values())
+        return waited
 
-    def _unfinished(self) -> list[Task]:
+    def unfinished(self) -> list[Task]:
+        """Give what still goes on: loose tasks, and for each run the task that stands for it."""
         done = threading.Event()
         self.driver.call(done.set)  # all that was called is known by then
         done.wait()
@@ -272,13 +277,11 @@ class Session:
         """Give all events of a run so far, of this process or from the store."""
         return self.driver.history(run_id)
 
-    def close(self, *, wait: bool = False) -> None:
-        """End the session: cancel what still runs (or wait for it), write the log out."""
+    def close(self) -> None:
+        """End the session: cancel what still runs, write the log out."""
         with self._lock:
             if self._closed:
                 return
-            if wait:
-                self.drain()
             self._closed = True
         for run in list(self.driver.runs.values()):
             if run is not self._loose:
@@ -347,10 +350,16 @@ class Session:
     def _trouble(self, sentence: str) -> None:
         if sentence:
             self.troubles.append(sentence)
-            with contextlib.suppress(OSError, ValueError):
-                print(f"twingraph: {sentence}", file=sys.__stderr__)  # noqa: T201
+            self._say(sentence)
         else:
             self.troubles.clear()
+
+    @staticmethod
+    def _say(sentence: str) -> None:
+        """Tell the user where no call can: on the real stderr."""
+        if sys.__stderr__ is not None:
+            with contextlib.suppress(OSError, ValueError):
+                sys.__stderr__.write(f"twingraph: {sentence}\n")
 
     def _loose_run(self) -> LiveRun:
         if self._loose is None:
@@ -404,12 +413,14 @@ class Session:
 
     def _at_exit(self) -> None:
         """Wait for what nobody awaited (in a script), then write the log out."""
-        if os.getpid() != self.pid:
+        if os.getpid() != self.pid or self._closed:
             return
-        try:
-            self.close(wait=_shell() is None or not hasattr(_shell(), "kernel"))
-        except KeyboardInterrupt:
-            self.close()
+        with contextlib.suppress(KeyboardInterrupt):
+            if not hasattr(_shell(), "kernel"):
+                for task in self._drained():
+                    if (error := task.exception()) is not None:
+                        self._say(f"{task.name} failed: {type(error).__name__}: {error}")
+        self.close()
 
 
 class _Body:
@@ -479,6 +490,9 @@ def _shell() -> object | None:
 
 def _before_exit(act: Callable[[], None]) -> None:
     """Call at the interpreter's exit, while threads may still be started."""
+    # Exit callbacks run last in, first out: ours must come before that of the standard pool,
+    # which asyncio.to_thread needs until all runs are over.
+    importlib.import_module("concurrent.futures.thread")
     register = getattr(threading, "_register_atexit", atexit.register)
     try:
         register(act)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import reprlib
+from functools import lru_cache
 from collections.abc import Mapping
 
 from twingraph_nb.graph.run import Run
@@ -14,6 +15,7 @@ __all__ = ["summaries", "summary"]
 _MASK = "•••"
 _SECRET = re.compile(r"(?i)(pass(word|wd|phrase)?|secret|token|api_?key|credential|private_?key|auth)s?$")
 _LONG = 120
+_BIG = 10**_LONG
 _PLAIN = frozenset({type(None), bool, int, float, complex})
 
 _short = reprlib.Repr()
@@ -26,7 +28,9 @@ def summary(value: object) -> str:
     """Give a text of at most about 120 characters; never raises, never reads much of the value."""
     kind = type(value)
     if kind in _PLAIN:
-        return repr(value)[:_LONG]
+        if kind is int and not -_BIG < value < _BIG:  # type: ignore[operator]
+            return f"an int of {value.bit_length()} bits"  # type: ignore[attr-defined]
+        return repr(value)
     if kind is str:
         text = repr(value[: _LONG + 1])  # type: ignore[index]
         return text if len(value) <= _LONG else f"{text[:_LONG]}… ({len(value)} characters)"  # type: ignore[arg-type]
@@ -49,10 +53,22 @@ def summary(value: object) -> str:
 
 
 def summaries(bound: Mapping[str, object]) -> dict[str, str] | None:
-    """Give the text of each argument; one named like a secret is masked. None if there is none."""
-    if not bound:
-        return None
-    return {
-        name: _MASK if _SECRET.search(name) and type(value) not in (Task, Ref) else summary(value)
-        for name, value in bound.items()
-    }
+    """Give the text of each plain argument; one named like a secret is masked.
+
+    What comes from a task is left out: the wires tell. None if nothing is left.
+    """
+    texts = {}
+    for name, value in bound.items():
+        kind = type(value)
+        if kind is Task or kind is Ref:
+            continue
+        if _is_secret(name):
+            texts[name] = _MASK
+        else:
+            texts[name] = repr(value) if kind is int and -_BIG < value < _BIG else summary(value)  # type: ignore[operator]
+    return texts or None
+
+
+@lru_cache(maxsize=1024)
+def _is_secret(name: str) -> bool:
+    return _SECRET.search(name) is not None

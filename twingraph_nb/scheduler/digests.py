@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import weakref
 from collections.abc import Mapping
 
 from twingraph_nb.component import Component
@@ -16,6 +15,7 @@ __all__ = ["Digests", "is_heavy"]
 _LIGHT = 2**20
 """Bytes of arguments that are read on the scheduler's own thread; more go to a worker thread."""
 _ATOMS = frozenset({type(None), bool, int, float, complex})
+_LASTING = _ATOMS | {str, bytes}
 
 
 class Digests:
@@ -25,40 +25,30 @@ class Digests:
     look at the values between; a plain argument counts by its content.
     """
 
-    def __init__(self) -> None:
-        self._codes: weakref.WeakKeyDictionary[object, tuple[str, Reach]] = (
-            weakref.WeakKeyDictionary()
-        )
-
     def of(self, task: Task, arguments: Mapping[str, object]) -> bytes | None:
         """Give 32 bytes, or None if an argument or a captured value has no stable content."""
-        component, bound = task.component, task.bound or {}
-        found = hashlib.sha256(self.code(component).encode())
+        bound = task.bound or {}
         try:
+            found = self._code(task.component)
             for name in sorted(arguments) if len(arguments) > 1 else arguments:
-                given = bound.get(name)
-                own = _of_source(given)
                 found.update(name.encode())
+                own = _of_source(bound.get(name))
                 found.update(digest_value(arguments[name]) if own is None else own)
         except NotDigestable:
             return None
         return found.digest()
 
-    def code(self, component: Component) -> str:
-        """Give the digest of a component's code with its helpers and captured values.
-
-        Raises:
-            NotDigestable: a captured value has no stable content.
-        """
-        function = component.function
-        known = self._codes.get(function)
-        if known is not None and _unchanged(function, known[1]):
-            return known[0]
-        found = reach(function)
-        digest = code_digest(component.source.digest, found)
-        if not found.data:
-            self._codes[function] = (digest, found)
-        return digest
+    def _code(self, component: Component) -> hashlib._Hash:
+        """A hash that has taken in the component's code, its helpers and captured values."""
+        memo = component.memo
+        known = memo.get("code")
+        if known is None or not _unchanged(component.function, memo["reach"]):  # type: ignore[arg-type]
+            found = reach(component.function)
+            known = hashlib.sha256(code_digest(component.source.digest, found).encode())
+            memo["reach"] = found
+            if _is_lasting(component.function, found):
+                memo["code"] = known
+        return known.copy()  # type: ignore[attr-defined, no-any-return]
 
 
 def _of_source(given: object) -> bytes | None:
@@ -71,16 +61,28 @@ def _of_source(given: object) -> bytes | None:
     return None
 
 
+def _is_lasting(function: object, found: Reach) -> bool:
+    """Tell whether a look at identities shows later that nothing has changed."""
+    if found.missing or getattr(function, "__closure__", None):
+        return False
+    return all(type(value) in _LASTING for value in found.data.values())
+
+
 def _unchanged(function: object, known: Reach) -> bool:
     names = getattr(function, "__globals__", {})
-    return all(names.get(n) is f for n, f in known.functions.items()) and all(
-        names.get(n) is c for n, c in known.components.items()
-    )
+    for group in (known.functions, known.components, known.data):
+        for name, value in group.items():
+            if names.get(name, value) is not value:
+                return False
+    return True
 
 
 def is_heavy(bound: Mapping[str, object]) -> bool:
     """Tell whether reading the plain arguments takes long enough to leave the loop for it."""
-    return any(type(value) not in _ATOMS and _size(value, 3) > _LIGHT for value in bound.values())
+    for value in bound.values():
+        if type(value) not in _ATOMS and _size(value, 3) > _LIGHT:
+            return True
+    return False
 
 
 def _size(value: object, depth: int) -> int:

@@ -8,7 +8,7 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from contextvars import copy_context
 from typing import Protocol
 
@@ -40,7 +40,7 @@ from twingraph_nb.scheduler.digests import Digests, is_heavy
 from twingraph_nb.scheduler.failures import error_info, retry_wanted, user_part
 from twingraph_nb.scheduler.limits import Admission, Claim
 from twingraph_nb.scheduler.live import LiveRun, TaskReport
-from twingraph_nb.scheduler.state import BODY, Cancel, Command, Finish, Launch, Record, WakeAt
+from twingraph_nb.scheduler.state import BODY, HANDLERS, Cancel, Command, Finish, Launch, Record, WakeAt
 
 __all__ = ["Driver", "Keeper"]
 
@@ -189,7 +189,10 @@ class Driver:
             if not self._flushing:
                 self._flush_soon()
         outbox.append(event)
-        commands = run.state.handle(event)
+        handler = HANDLERS.get(type(event))
+        if handler is None:
+            return
+        commands = handler(run.state, event)
         if commands:
             self._obey(run, commands)
 
@@ -203,7 +206,9 @@ class Driver:
             elif kind is Cancel:
                 running = run.running.get(command.task)  # type: ignore[union-attr]
                 if running is not None:
-                    running.cancel(command.why)  # type: ignore[union-attr]
+                    # Not at once: a coroutine cancelled before its first step never gets to
+                    # say that it was. Its first step is in the loop's queue before this.
+                    self.loop.call_soon(running.cancel, command.why)  # type: ignore[union-attr]
             elif kind is WakeAt:
                 self._wake_later(run, command)  # type: ignore[arg-type]
             else:
@@ -258,7 +263,7 @@ class Driver:
             sink.emit(batches)
 
     def _write_log(self, report: TaskReport) -> None:
-        run = report.run
+        run = report.link
         for event in report.take(self.now()):
             run.logs.setdefault(event.task, []).append(event.text)
             self.happen(run, event)
@@ -305,7 +310,7 @@ class Driver:
                 task.form,
                 task.group,
                 task.index,
-                summaries(_shown(task)),
+                summaries(_shown(task)) if task.bound else None,
             ),
         )
 
@@ -322,84 +327,53 @@ class Driver:
 
                     other.when_done(again)
                     return
-        component = task.component
         if task.form != "call":
-            self._spawn(run, task, attempt, self._bodies.group(run, task), None)
-            return
-        policy = component.policy
-        lane = component.platform
-        if lane == "local" and component.style in ("async", "async_stream"):
-            lane = "loop"
-        if (
-            lane != "loop"
-            or policy.cpus
-            or policy.memory
-            or policy.max_parallel
-            or run.options.max_parallel
-        ):
-            claim = Claim(
-                (run, task, attempt),
-                lane,
-                run.id,
-                run.options.max_parallel,
-                component.digest,
-                policy.max_parallel,
-                policy.cpus,
-                policy.memory,
-                policy.priority,
-            )
-            if policy.cpus > self._admission.cpus or policy.memory > self._admission.memory:
+            self._spawn(run, task, attempt, self._bodies.group(run, task))
+        elif run.options.max_parallel or _lane(task.component):
+            claim = _claim(run, task, attempt)
+            if claim.cpus > self._admission.cpus or claim.memory > self._admission.memory:
                 self._err(run, task, attempt, _too_large(task, self._admission))
             elif self._admission.ask(claim):
-                self._spawn(run, task, attempt, self._go(run, task, attempt, claim), claim)
-            return
-        self._spawn(run, task, attempt, self._go(run, task, attempt, None), None)
+                self._spawn(run, task, attempt, self._go(run, task, attempt, claim))
+        else:
+            self._spawn(run, task, attempt, self._go(run, task, attempt, None))
 
     def _relaunch(self, run: LiveRun, number: int, attempt: int) -> None:
         if run.finished is None and run.state.state_of(number) == "ready":
             self._launch(run, number, attempt)
 
     def _spawn(
-        self, run: LiveRun, task: Task, attempt: int, work: object, claim: Claim | None
+        self, run: LiveRun, task: Task, attempt: int, work: Coroutine[object, object, None]
     ) -> None:
         self.happen(run, TaskStarted(self.now(), task.number, attempt))
-        run.running[task.number] = self.loop.create_task(
-            work,  # type: ignore[arg-type]
-            context=self._base.copy(),
+        run.running[task.number] = asyncio.Task(
+            work, loop=self.loop, name=task.name, context=self._base.copy()
         )
 
     def _release(self, claim: Claim) -> None:
         for admitted in self._admission.free(claim):
             run, task, attempt = admitted.item  # type: ignore[misc]
             if run.finished is None and run.state.state_of(task.number) == "ready":
-                self._spawn(run, task, attempt, self._go(run, task, attempt, admitted), admitted)
+                self._spawn(run, task, attempt, self._go(run, task, attempt, admitted))
             else:
                 self._release(admitted)
 
     async def _go(self, run: LiveRun, task: Task, attempt: int, claim: Claim | None) -> None:
         """Run one attempt of one task to its end."""
+        component = task.component
+        policy, keeper = component.policy, self.keeper
         report = TaskReport(run, task, attempt)
         current_report.set(report)  # type: ignore[arg-type]
-        current_scope.set(Scope(run, task.number, lazy=False, above=(*task.above, task.number)))
+        current_scope.set(report)  # type: ignore[arg-type]
         route_prints()
         try:
-            await self._attempt(run, task, attempt, report)
-        except asyncio.CancelledError as exc:
-            self._write_log(report)
-            self._cancelled(run, task, str(exc.args[0]) if exc.args else "")
-        finally:
-            if claim is not None:
-                self._release(claim)
-
-    async def _attempt(self, run: LiveRun, task: Task, attempt: int, report: TaskReport) -> None:
-        component = task.component
-        policy = component.policy
-        try:
-            arguments = _arguments(task)
-            if policy.cache is not None and self.keeper is not None and await self._reuse(run, task, arguments):
-                return
-            if self.keeper is not None and task.digest is None and not is_heavy(task.bound or {}):
-                task.digest = self._digests.of(task, arguments)
+            arguments = _arguments(task) if task.needs else task.bound or {}
+            if keeper is not None:
+                if policy.cache is not None:
+                    if await self._reuse(run, task, arguments):
+                        return
+                elif not is_heavy(arguments):
+                    task.digest = self._digests.of(task, arguments)
             executor = self._opened.get(component.platform) or await self._open(component.platform)
             began = self.loop.time()
             job = Job(task.hash, task.name, component, arguments, attempt)
@@ -407,20 +381,24 @@ class Driver:
                 outcome = await executor.run(job, report)
             else:
                 outcome = await self._timed(executor, job, report, policy.timeout)
-            if outcome.error is None:
-                value = outcome.value
+            error = outcome.error
+            if error is None:
                 kept = None
-                if self.keeper is not None and (
+                if keeper is not None and (
                     policy.cache is not None or self.loop.time() - began > self._keep_after
                 ):
-                    kept = await self._keep(run, task, value, report)
-                self._succeed(run, task, value, kept, report)
+                    kept = await self._keep(run, task, outcome.value, report)
+                self._succeed(run, task, outcome.value, kept, report)
                 return
-            error = outcome.error
-        except (ExecutorError, TaskError) as exc:
+        except asyncio.CancelledError as exc:
+            self._write_log(report)
+            self._cancelled(run, task, str(exc.args[0]) if exc.args else "")
+            return
+        except Exception as exc:  # of the platform, of a task of another run, of a digest
             error = exc
-        except Exception as exc:  # of a task it needs in another run, or of reading its digest
-            error = exc
+        finally:
+            if claim is not None:
+                self._release(claim)
         self._write_log(report)
         self._err(run, task, attempt, error)
 
@@ -507,7 +485,7 @@ class Driver:
         report: TaskReport,
     ) -> None:
         number, component = task.number, task.component
-        if report._pending:
+        if report.talking:
             self._write_log(report)
         outputs = (
             (None if value is None else {component.outputs[0].name: summary(value)})
@@ -631,6 +609,34 @@ class Driver:
         else:
             root.settle(None, run.error or _run_error(run, command))
         root.wake()
+
+
+def _lane(component: Component) -> str:
+    """The pool whose places a component's tasks take; "" when nothing limits them."""
+    lane = component.memo.get("lane")
+    if lane is None:
+        policy = component.policy
+        lane = component.platform
+        if lane == "local" and component.style in ("async", "async_stream"):
+            lane = "loop" if policy.cpus or policy.memory or policy.max_parallel else ""
+        component.memo["lane"] = lane
+    return lane  # type: ignore[return-value]
+
+
+def _claim(run: LiveRun, task: Task, attempt: int) -> Claim:
+    component = task.component
+    policy = component.policy
+    return Claim(
+        (run, task, attempt),
+        _lane(component),
+        run.id,
+        run.options.max_parallel,
+        component.digest,
+        policy.max_parallel,
+        policy.cpus,
+        policy.memory,
+        policy.priority,
+    )
 
 
 def _arguments(task: Task) -> dict[str, object]:

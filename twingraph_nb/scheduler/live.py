@@ -109,7 +109,8 @@ class LiveRun:
         if task.number < 0:
             run = self.state.state
             return "running" if run == "running" else "succeeded" if run == "succeeded" else "failed"
-        return self.state.state_of(task.number)
+        state = self.state.state_of(task.number)
+        return "cancelled" if state == "waiting" and task.done else state  # called too late
 
     def cancel(self, why: str = "", who: str = "user") -> None:
         self.driver.ask_cancel(self, None, who, why)
@@ -176,16 +177,34 @@ class _Watch:
 
 
 class TaskReport:
-    """Takes what a running task says, from any thread."""
+    """Takes what a running task says, from any thread. It is also the scope of its calls."""
 
-    __slots__ = ("_pending", "_said", "_size", "attempt", "hash", "name", "run", "task")
+    __slots__ = ("_pending", "_size", "attempt", "group", "link", "task")
+
+    lazy = False
 
     def __init__(self, run: LiveRun, task: Task, attempt: int) -> None:
-        self.run, self.task, self.attempt = run, task, attempt
-        self.hash, self.name = task.hash, task.name
+        self.link, self.task, self.attempt = run, task, attempt
+        self.group = task.number
         self._pending: deque[tuple[str, str]] | None = None
         self._size = 0
-        self._said = False
+
+    @property
+    def hash(self) -> str:
+        return self.task.hash
+
+    @property
+    def name(self) -> str:
+        return self.task.name
+
+    @property
+    def above(self) -> tuple[int, ...]:
+        return (*self.task.above, self.task.number)
+
+    @property
+    def talking(self) -> bool:
+        """True when something was logged that is not written down yet."""
+        return bool(self._pending)
 
     def log(self, stream: Literal["stdout", "stderr", "system"], text: str) -> None:
         if self._size > _LOG_LIMIT or not text:
@@ -196,7 +215,7 @@ class TaskReport:
         if self._pending is None:
             self._pending = deque()
         self._pending.append((stream, text))
-        self.run.driver.has_logs(self)
+        self.link.driver.has_logs(self)
 
     def take(self, now: float) -> list[TaskLogged]:
         """Give what was logged since the last time, pieces of one stream joined."""
@@ -215,16 +234,16 @@ class TaskReport:
         return events
 
     def progress(self, fraction: float, message: str = "") -> None:
-        driver = self.run.driver
-        driver.tell(self.run, TaskProgressed(driver.now(), self.task.number, fraction, message))
+        driver = self.link.driver
+        driver.tell(self.link, TaskProgressed(driver.now(), self.task.number, fraction, message))
 
     def chunk(self, value: object) -> None:
         chunks = self.task.chunks
         chunks.put(value)
-        driver = self.run.driver
-        driver.tell(self.run, TaskStreamed(driver.now(), self.task.number, len(chunks.items)))
+        driver = self.link.driver
+        driver.tell(self.link, TaskStreamed(driver.now(), self.task.number, len(chunks.items)))
 
     def ticket(self, ticket: str) -> None:
-        driver = self.run.driver
-        driver.tell(self.run, TaskTicketed(driver.now(), self.task.number, ticket))
+        driver = self.link.driver
+        driver.tell(self.link, TaskTicketed(driver.now(), self.task.number, ticket))
         driver.flush_to_disk()

@@ -28,7 +28,7 @@ from twingraph_nb.events import (
 )
 from twingraph_nb.policy import Policy
 
-__all__ = ["BODY", "Cancel", "Command", "Finish", "Launch", "Record", "RunState", "WakeAt"]
+__all__ = ["BODY", "HANDLERS", "Cancel", "Command", "Finish", "Launch", "Record", "RunState", "WakeAt"]
 
 BODY = -1
 """Stands for the pipeline's own function in `Cancel`."""
@@ -146,7 +146,7 @@ class RunState:
 
     def handle(self, event: Event) -> Commands:
         """Take in one event and give what must happen next, in order."""
-        handler = _HANDLERS.get(type(event))
+        handler = HANDLERS.get(type(event))
         return handler(self, event) if handler is not None else _NONE
 
     # -- the run -----------------------------------------------------------------------------
@@ -273,7 +273,7 @@ class RunState:
         self.unfinished -= 1
         waiting, node.dependents = node.dependents, None
         if not waiting:
-            return _NONE if self.unfinished or self._body_open else self._maybe_finish()
+            return _NONE if self.unfinished else self._maybe_finish()
         out: list[Command] = []
         for other in waiting:
             later = self._nodes[other]
@@ -281,6 +281,8 @@ class RunState:
             if not later.left and later.state == "waiting":
                 later.state = "ready"
                 out.append(Launch(other))
+        if not self.unfinished:
+            out.extend(self._maybe_finish())
         return out
 
     def _task_erred(self, event: TaskErred) -> Commands:
@@ -363,7 +365,7 @@ def _policy(event: ComponentUsed) -> Policy:
     return Policy(**facts)  # type: ignore[arg-type]
 
 
-_HANDLERS: dict[type[Event], Callable[[RunState, Event], Commands]] = {
+HANDLERS: dict[type[Event], Callable[[RunState, Event], Commands]] = {
     RunStarted: RunState._run_started,
     ComponentUsed: RunState._component_used,
     BodyDone: RunState._body_done,
