@@ -10,7 +10,7 @@ from typing import Literal, Protocol
 
 from twingraph_nb.errors import ArgumentError, DefinitionError, UnknownPlatform, suggestion
 from twingraph_nb.policy import Policy, RunOptions, read_options, read_run_options
-from twingraph_nb.source.ports import Port, input_ports, output_ports
+from twingraph_nb.source.ports import ANY, Port, input_ports, output_ports
 from twingraph_nb.source.text import Source, source_of
 
 __all__ = [
@@ -53,9 +53,15 @@ class Component:
     _names: tuple[str, ...] = field(init=False, repr=False)
     _simple: bool = field(init=False, repr=False)
     _plain: bool = field(init=False, repr=False)
+    typed: bool = field(init=False, repr=False)
+    """True when some input has a type."""
+    memo: dict[str, object] = field(init=False, repr=False)
+    """What others derived from it, kept as long as it lives."""
 
     def __post_init__(self) -> None:
         put = object.__setattr__
+        put(self, "memo", {})
+        put(self, "typed", any(p.type is not ANY for p in self.inputs))
         put(self, "_names", tuple(p.name for p in self.inputs))
         put(self, "_simple", not any(p.variadic or p.keyword_only for p in self.inputs))
         put(self, "_plain", not any(p.variadic for p in self.inputs))

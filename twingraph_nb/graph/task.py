@@ -15,6 +15,8 @@ from twingraph_nb.events import TaskForm, TaskStateName
 __all__ = ["Link", "Outputs", "Ref", "Scope", "Task", "current_scope"]
 
 FINAL = frozenset({"succeeded", "reused", "failed", "skipped", "cancelled"})
+_BEAT = 0.1
+"""Seconds until the stop button is heard by a cell that awaits."""
 _lock = threading.Lock()
 
 
@@ -329,6 +331,10 @@ class Task(_Lazy):
         except (KeyError, AttributeError):
             raise ResultError(f"{self.name} gave no output {port!r}") from None
 
+    def peek(self) -> object:
+        """The result of a finished task, without raising."""
+        return self._value
+
     def settle(self, value: object, error: BaseException | None = None) -> None:
         """Set the outcome. Once, on the scheduler's thread; `wake` follows."""
         self._value, self._error = value, error
@@ -400,6 +406,7 @@ class Task(_Lazy):
         inside = self._awaited_inside()
         self.waiters += inside
         self.when_done(wake)
+        heart = _Heartbeat(loop) if threading.current_thread() is threading.main_thread() else None
         try:
             yield from done
         except (asyncio.CancelledError, KeyboardInterrupt):
@@ -407,6 +414,28 @@ class Task(_Lazy):
             raise
         finally:
             self.waiters -= inside
+            if heart is not None:
+                heart.stop()
+
+
+class _Heartbeat:
+    """Keeps a notebook's loop turning while a cell awaits.
+
+    ipykernel 7.4 turns the stop button into a tornado callback that does not wake a loop which
+    sleeps in its selector: without other traffic the cell would not stop.
+    """
+
+    __slots__ = ("_handle", "_loop")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._beat()
+
+    def _beat(self) -> None:
+        self._handle = self._loop.call_later(_BEAT, self._beat)
+
+    def stop(self) -> None:
+        self._handle.cancel()
 
 
 class _Chunks:

@@ -29,36 +29,31 @@ class Digests:
         """Give 32 bytes, or None if an argument or a captured value has no stable content."""
         bound = task.bound or {}
         try:
-            found = self._code(task.component)
-            for name in sorted(arguments) if len(arguments) > 1 else arguments:
-                found.update(name.encode())
-                own = _of_source(bound.get(name))
-                found.update(digest_value(arguments[name]) if own is None else own)
+            parts = [self._code(task.component)]
+            for name in sorted(bound) if len(bound) > 1 else bound:
+                parts.append(name.encode())
+                given = bound[name]
+                if type(given) is Task and given.digest is not None:
+                    parts.append(given.digest)
+                elif type(given) is Ref and given.task.digest is not None:
+                    parts.append(given.task.digest + given.port.encode())
+                else:
+                    parts.append(digest_value(arguments[name]))
         except NotDigestable:
             return None
-        return found.digest()
+        return hashlib.sha256(b"\0".join(parts)).digest()
 
-    def _code(self, component: Component) -> hashlib._Hash:
-        """A hash that has taken in the component's code, its helpers and captured values."""
+    def _code(self, component: Component) -> bytes:
+        """The digest of the component's code with its helpers and captured values."""
         memo = component.memo
         known = memo.get("code")
         if known is None or not _unchanged(component.function, memo["reach"]):  # type: ignore[arg-type]
-            found = reach(component.function)
-            known = hashlib.sha256(code_digest(component.source.digest, found).encode())
+            found = reach(component.function, component.source.text)
+            known = code_digest(component.source.digest, found).encode()
             memo["reach"] = found
             if _is_lasting(component.function, found):
                 memo["code"] = known
-        return known.copy()  # type: ignore[attr-defined, no-any-return]
-
-
-def _of_source(given: object) -> bytes | None:
-    """The digest of the task an argument came from, if that says it all."""
-    kind = type(given)
-    if kind is Task:
-        return given.digest  # type: ignore[attr-defined,no-any-return]
-    if kind is Ref and given.task.digest is not None:  # type: ignore[attr-defined]
-        return given.task.digest + given.port.encode()  # type: ignore[attr-defined,no-any-return]
-    return None
+        return known  # type: ignore[return-value]
 
 
 def _is_lasting(function: object, found: Reach) -> bool:
@@ -69,6 +64,8 @@ def _is_lasting(function: object, found: Reach) -> bool:
 
 
 def _unchanged(function: object, known: Reach) -> bool:
+    if not (known.functions or known.components or known.data):
+        return True
     names = getattr(function, "__globals__", {})
     for group in (known.functions, known.components, known.data):
         for name, value in group.items():
@@ -78,17 +75,25 @@ def _unchanged(function: object, known: Reach) -> bool:
 
 
 def is_heavy(bound: Mapping[str, object]) -> bool:
-    """Tell whether reading the plain arguments takes long enough to leave the loop for it."""
+    """Tell whether reading the plain arguments takes long enough to leave the loop for it.
+
+    An argument that comes from a task is not read, as long as that task has a digest.
+    """
     for value in bound.values():
-        if type(value) not in _ATOMS and _size(value, 3) > _LIGHT:
+        kind = type(value)
+        if kind in _ATOMS or (kind is Task and value.digest is not None):  # type: ignore[attr-defined]
+            continue
+        if _size(value, 3) > _LIGHT:
             return True
     return False
 
 
 def _size(value: object, depth: int) -> int:
     kind = type(value)
-    if kind is Task or kind is Ref:
-        return 0
+    if kind is Task:
+        return 0 if value.digest is not None else _size(value.peek(), depth)  # type: ignore[attr-defined]
+    if kind is Ref:
+        return 0 if value.task.digest is not None else _size(value.task.peek(), depth)  # type: ignore[attr-defined]
     if kind is str or kind is bytes:
         return len(value)  # type: ignore[arg-type]
     size = getattr(value, "nbytes", None)

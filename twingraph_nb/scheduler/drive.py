@@ -372,7 +372,7 @@ class Driver:
                 if policy.cache is not None:
                     if await self._reuse(run, task, arguments):
                         return
-                elif not is_heavy(arguments):
+                elif not is_heavy(task.bound or {}):
                     task.digest = self._digests.of(task, arguments)
             executor = self._opened.get(component.platform) or await self._open(component.platform)
             began = self.loop.time()

@@ -230,8 +230,9 @@ class RunState:
             parent.members.append(number)
         if self.stopping:
             return self._cancelled_at_birth(number, event.at)
-        if event.wires:
-            for need in {w[0] for w in event.wires}:
+        wires = event.wires
+        if wires:
+            for need in (wires[0][0],) if len(wires) == 1 else {w[0] for w in wires}:
                 other = self._nodes[need]
                 if other.state in _GOOD:
                     continue

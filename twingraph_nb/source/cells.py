@@ -6,14 +6,14 @@ Line 1 of everything here is the magic line, so that line numbers are those the 
 from __future__ import annotations
 
 import ast
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from twingraph_nb.errors import AmbiguousCell, CellSyntaxError, DefinitionError, suggestion
 from twingraph_nb.source.line import Line, Output, parameter_names
 from twingraph_nb.source.text import segment
 
-__all__ = ["Body", "Cell", "chosen_definition", "make_body", "read_cell", "syntax_error"]
+__all__ = ["Body", "Cell", "chosen_definition", "make_body", "read_cell", "streams", "syntax_error"]
 
 _MAGIC_LINE = {"lineno": 1, "end_lineno": 1, "col_offset": 0, "end_col_offset": 0}
 
@@ -99,6 +99,11 @@ def chosen_definition(cell: Cell, line: Line) -> ast.stmt | None:
     )
 
 
+def streams(cell: Cell) -> bool:
+    """Tell whether the cell itself yields."""
+    return any(isinstance(node, (ast.Yield, ast.YieldFrom)) for node in _own_nodes(cell))
+
+
 def make_body(
     cell: Cell,
     name: str,
@@ -117,14 +122,15 @@ def make_body(
     Raises:
         DefinitionError: an output is never assigned, or the cell returns by itself.
     """
-    yields, awaits = _control(cell, name)
+    _refuse_return(cell, name)
+    yields = streams(cell)
     _check_outputs(cell, name, params, outputs, assigned, yields)
     ending = "" if yields else _ending(name, outputs)
     statements = list(cell.tree.body)
     text = cell.text
     if last_value and not outputs and not yields:
         statements, text = _return_last(statements, text)
-    head = f"{'async ' if awaits else ''}def {name}({params}):"
+    head = f"{'async ' if _awaits(cell) else ''}def {name}({params}):"
     lines = text.splitlines()[1:]
     inside = _string_lines(cell.tree)
     shifted = [x if n in inside or not x.strip() else f"    {x}" for n, x in enumerate(lines, 2)]
@@ -151,25 +157,33 @@ def _names_bound_by(node: ast.stmt) -> set[str]:
     return set()
 
 
-def _control(cell: Cell, name: str) -> tuple[bool, bool]:
-    """Whether the cell itself (not a function in it) yields and awaits."""
-    yields = awaits = False
+def _own_nodes(cell: Cell) -> Iterator[ast.AST]:
+    """The nodes of the cell itself, without those of functions in it."""
+    inner = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef)
     stack: list[ast.AST] = list(cell.tree.body)
     while stack:
         node = stack.pop()
-        if isinstance(node, ast.Return):
-            raise DefinitionError(
-                f"{cell.magic} {name} ({cell.where}, line {node.lineno}): `return` needs a "
-                f"function; write `def {name}(...):` in the cell, or name the outputs in the "
-                f"line: {cell.magic} {name}(...) -> result"
-            )
-        yields = yields or isinstance(node, (ast.Yield, ast.YieldFrom))
-        awaits = awaits or isinstance(node, (ast.Await, ast.AsyncFor, ast.AsyncWith))
-        awaits = awaits or (isinstance(node, ast.comprehension) and bool(node.is_async))
-        inner = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef)
+        yield node
         if not isinstance(node, inner):
             stack.extend(ast.iter_child_nodes(node))
-    return yields, awaits
+
+
+def _awaits(cell: Cell) -> bool:
+    return any(
+        isinstance(node, (ast.Await, ast.AsyncFor, ast.AsyncWith))
+        or (isinstance(node, ast.comprehension) and bool(node.is_async))
+        for node in _own_nodes(cell)
+    )
+
+
+def _refuse_return(cell: Cell, name: str) -> None:
+    lines = [node.lineno for node in _own_nodes(cell) if isinstance(node, ast.Return)]
+    if lines:
+        raise DefinitionError(
+            f"{cell.magic} {name} ({cell.where}, line {min(lines)}): `return` needs a "
+            f"function; write `def {name}(...):` in the cell, or name the outputs in the "
+            f"line: {cell.magic} {name}(...) -> result"
+        )
 
 
 def _check_outputs(
