@@ -22,7 +22,7 @@ def mark(x: object) -> None:
 
 def calls() -> list[str]:
     path = Path(os.environ["MARKS"])
-    return path.read_text().split() if path.exists() else []
+    return path.read_text().splitlines() if path.exists() else []
 
 
 @pytest.fixture(autouse=True)
