@@ -20,9 +20,6 @@ help:  ## list these targets
 demo: $(READY)  ## run the quickstart notebook as a batch job and leave a report to look at
 	@rm -rf out/demo && mkdir -p out/demo
 	@$(BIN)/twingraph run notebooks/00_quickstart.ipynb -o out/demo
-	@echo
-	@echo "Executed notebook: $$(find "$(CURDIR)/out/demo" -name '*.ipynb' | head -n 1)"
-	@echo "Report:            $$(find "$(CURDIR)/out/demo" -name '*.html' | head -n 1)"
 
 test: $(TESTED) packages  ## set up what the tests need, then run the whole suite
 	@$(BIN)/python -m pytest $(ARGS)

@@ -1,4 +1,4 @@
-"""Components: what a call runs, where, and under which policy; and the decorators that make them."""
+"""Components: what a call runs, where, under which policy; and the decorators that make them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,14 @@ from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol
 
 from twingraph_nb.errors import ArgumentError, DefinitionError, UnknownPlatform, suggestion
-from twingraph_nb.policy import Policy, RunOptions, read_options, read_run_options
+from twingraph_nb.policy import (
+    DEFAULT_POLICY,
+    DEFAULT_RUN,
+    Policy,
+    RunOptions,
+    read_options,
+    read_run_options,
+)
 from twingraph_nb.source.ports import ANY, Port, input_ports, output_ports
 from twingraph_nb.source.text import Source, source_of
 
@@ -44,7 +51,7 @@ class Component:
     outputs: tuple[Port, ...]
     style: Style
     platform: str = "local"
-    policy: Policy = Policy()
+    policy: Policy = DEFAULT_POLICY
     options: Mapping[str, object] = field(default_factory=dict)
     language: str = "python"
     version: int = 1
@@ -99,10 +106,10 @@ class Component:
             self, platform=chosen, policy=policy, options={**self.options, **rest}, digest=""
         )
 
-    def bind(
-        self, args: tuple[object, ...], kwargs: Mapping[str, object]
-    ) -> dict[str, object]:
-        """Give the arguments by input name, defaults left out; ``*args`` as one tuple, ``**kw`` as one dict.
+    def bind(self, args: tuple[object, ...], kwargs: Mapping[str, object]) -> dict[str, object]:
+        """Give the arguments by input name, defaults left out.
+
+        What goes to ``*args`` is one tuple, what goes to ``**kwargs`` one dict.
 
         Raises:
             ArgumentError: an argument is missing, surplus or unknown.
@@ -130,9 +137,7 @@ class Component:
         """True when every input can be given by name."""
         return self._plain
 
-    def spread(
-        self, bound: Mapping[str, object]
-    ) -> tuple[tuple[object, ...], dict[str, object]]:
+    def spread(self, bound: Mapping[str, object]) -> tuple[tuple[object, ...], dict[str, object]]:
         """Turn what `bind` gave back into positional and keyword arguments."""
         if self._plain:
             return (), dict(bound)
@@ -173,7 +178,7 @@ class Pipeline:
     source: Source
     inputs: tuple[Port, ...]
     is_async: bool
-    options: RunOptions = RunOptions()
+    options: RunOptions = DEFAULT_RUN
 
     def __call__(self, *args: object, parent_hash: object = None, **kwargs: object) -> object:
         """Start a run at once; inside another pipeline, start it as a group of that run.
@@ -186,7 +191,9 @@ class Pipeline:
         try:
             inspect.signature(self.function).bind(*args, **kwargs)
         except TypeError as exc:
-            raise ArgumentError(self.name, str(exc), str(inspect.signature(self.function))) from None
+            raise ArgumentError(
+                self.name, str(exc), str(inspect.signature(self.function))
+            ) from None
         return shelf.caller.start(self, args, kwargs, parent_hash)
 
     def __repr__(self) -> str:
@@ -201,7 +208,11 @@ class Caller(Protocol):
         self, component: Component, items: object, common: dict[str, object], parent: object
     ) -> object: ...
     def start(
-        self, pipeline: Pipeline, args: tuple[object, ...], kwargs: dict[str, object], parent: object
+        self,
+        pipeline: Pipeline,
+        args: tuple[object, ...],
+        kwargs: dict[str, object],
+        parent: object,
     ) -> object: ...
 
 
@@ -219,7 +230,7 @@ class Shelf:
         self.caller: Caller = _NoSession()  # type: ignore[assignment]
 
     def put(self, made: Component) -> Component:
-        """Keep a component; one of the same name is replaced, with the next version if it differs."""
+        """Keep a component; it replaces one of its name, as its next version if it differs."""
         old = self.components.get(made.name)
         if old is not None:
             changed = old.digest != made.digest
@@ -240,7 +251,7 @@ def component(
     config: Mapping[str, object] | None = None,
     **options: object,
 ) -> Callable[[Callable[..., object]], Component]:
-    """Make a component of a function: ``@component()`` or ``@component(platform="process", retries=3)``.
+    """Make a component of a function: ``@component()``, ``@component(platform="process")``.
 
     Args:
         name: the function's own name if not given.

@@ -8,19 +8,24 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable
 from contextvars import ContextVar
-from typing import Protocol, TextIO
+from typing import Literal, Protocol, TextIO
 
 __all__ = ["Context", "Reporter", "ctx", "current_report", "route_prints"]
+
+
+Stream = Literal["stdout", "stderr", "system"]
 
 
 class Reporter(Protocol):
     """Where what a running task says goes."""
 
-    hash: str
-    name: str
-    attempt: int
-
-    def log(self, stream: str, text: str) -> None: ...
+    @property
+    def hash(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def attempt(self) -> int: ...
+    def log(self, stream: Stream, text: str) -> None: ...
     def progress(self, fraction: float, message: str = "") -> None: ...
 
 
@@ -49,9 +54,13 @@ class Context:
         Args:
             fraction: in [0, 1]; values outside are moved to the nearest end.
             message: a few words shown with it.
+        Raises:
+            ValueError: the fraction is not a number.
         """
         report = current_report.get()
         if report is not None:
+            if fraction != fraction:
+                raise ValueError("ctx.progress wants a number between 0 and 1, not nan")
             report.progress(min(1.0, max(0.0, float(fraction))), str(message))
 
     def log(self, text: str) -> None:
@@ -67,7 +76,7 @@ ctx = Context()
 class _Router:
     """A text stream that sends what a task writes to its report, all else to the real stream."""
 
-    def __init__(self, real: TextIO, stream: str) -> None:
+    def __init__(self, real: TextIO, stream: Stream) -> None:
         self._real, self._stream = real, stream
 
     def write(self, text: str) -> int:
@@ -92,6 +101,6 @@ class _Router:
 def route_prints() -> None:
     """See to it that prints of tasks go to their own logs. Cheap to call again."""
     if type(sys.stdout) is not _Router and sys.stdout is not None:
-        sys.stdout = _Router(sys.stdout, "stdout")  # type: ignore[assignment]
+        sys.stdout = _Router(sys.stdout, "stdout")
     if type(sys.stderr) is not _Router and sys.stderr is not None:
-        sys.stderr = _Router(sys.stderr, "stderr")  # type: ignore[assignment]
+        sys.stderr = _Router(sys.stderr, "stderr")

@@ -162,6 +162,7 @@ def _frame(filename: str, name: str) -> types.FrameType:
         types.FunctionType(code, {"__name__": name, "__file__": filename})()
     except RuntimeError as exc:
         step = exc.__traceback__
-        assert step is not None and step.tb_next is not None
+        assert step is not None
+        assert step.tb_next is not None
         return step.tb_next.tb_frame
     raise AssertionError("the raiser raises")

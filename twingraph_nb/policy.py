@@ -10,6 +10,8 @@ from typing import Literal
 from twingraph_nb.errors import DefinitionError, UnknownOption
 
 __all__ = [
+    "DEFAULT_POLICY",
+    "DEFAULT_RUN",
     "PLATFORM_OPTIONS",
     "Backoff",
     "Policy",
@@ -84,6 +86,10 @@ class RunOptions:
     max_parallel: int = 0
     timeout: float | None = None
     on_error: Literal["fail_fast", "continue"] = "fail_fast"
+
+
+DEFAULT_POLICY = Policy()
+DEFAULT_RUN = RunOptions()
 
 
 def seconds_of(value: object) -> float:
@@ -258,8 +264,7 @@ def _plain(options: Mapping[str, object], where: str) -> dict[str, object]:
             plain[key] = value
     ttl = options.get("cache_ttl")
     if options.get("cache_enabled", ttl is not None):
-        if "cache_enabled" in options or ttl is not None:
-            plain["cache"] = True if ttl is None else ttl
+        plain["cache"] = True if ttl is None else ttl
     return plain
 
 

@@ -9,6 +9,9 @@ made by running its definition.
 from __future__ import annotations
 
 import ast
+import builtins
+import collections
+import functools
 import importlib
 import linecache
 import sys
@@ -18,7 +21,7 @@ from typing import Any, NamedTuple
 
 from twingraph_nb.wire import thaw
 
-__all__ = ["Part", "Payload", "Space", "importable_ref", "load", "made_part"]
+__all__ = ["Part", "Payload", "Space", "cached", "importable_ref", "load", "made_part"]
 
 
 class Part(NamedTuple):
@@ -72,6 +75,27 @@ class Space:
     def enter(self) -> None:
         """Be what `sys.modules` knows, so that pickles find the classes of the notebook."""
         sys.modules.update(self.modules)
+        components = sys.modules.get("twingraph_nb.component")
+        if components is not None:
+            components.shelf.caller = _DIRECT
+
+
+class _Direct:
+    """Carries out calls of components on the far side: as plain functions."""
+
+    def call(self, component: Any, bound: Mapping[str, Any], parent: object) -> Any:
+        args, kwargs = component.spread(bound)
+        return component.function(*args, **kwargs)
+
+    def map(self, component: Any, items: Any, common: Mapping[str, Any], parent: object) -> Any:
+        first = component.inputs[0].name
+        return [self.call(component, {first: item, **common}, parent) for item in items]
+
+    def start(self, pipeline: Any, args: Any, kwargs: Any, parent: object) -> Any:
+        return pipeline.function(*args, **kwargs)
+
+
+_DIRECT = _Direct()
 
 
 def load(payload: Payload, early: Sequence[Any], late: Sequence[Any]) -> Space:
@@ -107,11 +131,18 @@ def made_part(index: int) -> Any:
     return _loading[-1].made[index]
 
 
+def cached(function: Callable[..., Any], maxsize: int | None, typed: bool) -> Any:
+    """Give the function behind an empty `functools.lru_cache` of its own."""
+    return functools.lru_cache(maxsize, typed)(function)
+
+
 class _Loader:
     def __init__(self, payload: Payload) -> None:
         self._payload = payload
         self.made: dict[int, Any] = {}
         self._modules = {home: types.ModuleType(home) for home in payload.homes}
+        for module in self._modules.values():
+            vars(module)["__builtins__"] = builtins  # C code looks for it
 
     def load(self, early: Sequence[Any], late: Sequence[Any]) -> Space:
         payload = self._payload
@@ -179,7 +210,9 @@ class _Loader:
             function = self.made[place]
             cells, function.__defaults__, function.__kwdefaults__, attributes = value
             vars(function).update(attributes)
-            for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+            for name, cell in zip(
+                function.__code__.co_freevars, function.__closure__ or (), strict=True
+            ):
                 if name in cells:
                     cell.cell_contents = cells[name]
 
@@ -223,7 +256,7 @@ def _bare(node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
     """Leave only what is compiled into the function's own code."""
     node.decorator_list, node.returns = [], None
     args = node.args
-    args.defaults, args.kw_defaults = [], [None for _ in args.kwonlyargs]  # type: ignore[misc]
+    args.defaults, args.kw_defaults = [], [None for _ in args.kwonlyargs]
     for arg in (*args.posonlyargs, *args.args, *args.kwonlyargs, args.vararg, args.kwarg):
         if arg is not None:
             arg.annotation = None
@@ -236,8 +269,6 @@ def _inner(code: types.CodeType, name: str) -> types.CodeType:
 def _class(part: Part, space: dict[str, Any]) -> Any:
     if part.kind == "namedtuple":
         fields, defaults = part.extra
-        import collections
-
         made: Any = collections.namedtuple(part.name, fields, defaults=defaults)  # type: ignore[misc]
         made.__module__ = part.home
         space[part.name] = made

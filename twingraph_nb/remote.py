@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextvars
 import ctypes
 import faulthandler
-import io
 import mmap
 import os
 import pickle
@@ -23,18 +22,20 @@ import struct
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from typing import Any, TextIO
+from collections.abc import Sequence
+from typing import Any
 
 import twingraph_nb
 from twingraph_nb.context import current_report
 from twingraph_nb.failure import pack_failure
+from twingraph_nb.outlet import Output
 from twingraph_nb.rebuild import Space, load
 from twingraph_nb.wire import Decoder, Message, culprit, frame, freeze, send, thaw
 
 __all__ = [
     "BUNDLE",
     "CHUNK",
+    "ENVIRON",
     "FAILED",
     "FORGET",
     "GAVE",
@@ -48,20 +49,20 @@ __all__ = [
     "work",
 ]
 
-BUNDLE, JOB, FORGET = 1, 2, 3
+BUNDLE, JOB, FORGET, ENVIRON = 1, 2, 3, 4
 """Kinds of messages to a worker."""
 READY, LOG, PROGRESS, CHUNK, RESULT, FAILED, GAVE = 11, 12, 13, 14, 15, 16, 17
 """Kinds of messages from a worker."""
 SECONDS = struct.Struct("<d")
 TAG = struct.Struct("<Q")
 
-_STREAMS = {"stdout": b"o", "stderr": b"e", "system": b"s"}
-_FLUSH = 0.05  # seconds a part of a line, or a flood of lines, may wait
-_SOON = 0.002  # seconds; lines that come slower than this are sent one by one
-_BATCH = 1 << 15  # characters that are sent at once at the latest
-_MOST = 64 << 20  # characters of output of one job; an endless loop must not fill a disk
 _DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG, linux/prctl.h
-_HIDDEN = (os.path.dirname(twingraph_nb.__file__) + os.sep, "<frozen ", os.path.dirname(io.__file__) + "/asyncio/")
+_HIDDEN = (
+    os.path.dirname(twingraph_nb.__file__) + os.sep,
+    "<frozen ",
+    os.path.join(os.path.dirname(threading.__file__), "asyncio") + os.sep,
+)
+"""Beginnings of the files whose frames a traceback of the user's code does not start with."""
 
 
 class _Stopped(BaseException):
@@ -112,7 +113,7 @@ class _Worker:
         self._began = 0
         self._given: set[int] = set()
         self._runner: Any = None
-        self._out = _Output(self)
+        self._out = Output(lambda tag, body: self.say(LOG, tag, [body]))
         self._real = sys.stdout, sys.stderr
         sys.stdout = self._out.stream("stdout", 1, self._real[0])
         sys.stderr = self._out.stream("stderr", 2, self._real[1])
@@ -149,6 +150,11 @@ class _Worker:
             self._spaces[message.tag] = self._load(message.frames)
         elif message.kind == FORGET:
             self._spaces.pop(message.tag, None)
+        elif message.kind == ENVIRON:
+            wanted = pickle.loads(message.frames[0])
+            for name in os.environ.keys() - wanted.keys():
+                del os.environ[name]
+            os.environ.update(wanted)
 
     def _load(self, frames: list[Any]) -> Space | dict[str, Any]:
         """A component, or why it cannot be loaded; each of its jobs is told."""
@@ -172,6 +178,8 @@ class _Worker:
             said = self._outcome(self._spaces[bundle], frames[1:], report)
         finally:
             self._out.end()
+            for real in self._real:
+                real.flush()
         took = SECONDS.pack(time.perf_counter() - began)
         self.say(said[0], tag, [took, *said[1]])
 
@@ -290,7 +298,7 @@ class _Report:
     """What `ctx` talks to in a worker."""
 
     def __init__(
-        self, worker: _Worker, out: _Output, tag: int, hash: str, name: str, attempt: int
+        self, worker: _Worker, out: Output, tag: int, hash: str, name: str, attempt: int
     ) -> None:
         self._worker, self._out, self._tag = worker, out, tag
         self.hash, self.name, self.attempt = hash, name, attempt
@@ -306,112 +314,3 @@ class _Report:
     def chunk(self, value: object) -> None:
         self._out.flush()
         self._worker.say(CHUNK, self._tag, _sendable(value, "a chunk"))
-
-
-class _Output:
-    """What the running job prints: sent line by line, in larger pieces when it is a flood."""
-
-    def __init__(self, worker: _Worker) -> None:
-        self._worker = worker
-        self._lock = threading.RLock()
-        self._tag, self._stream, self._count = 0, "stdout", 0
-        self._kept: list[str] = []
-        self._size, self._sent_at = 0, 0.0
-        self._late: threading.Event | None = None
-
-    def stream(self, name: str, number: int, real: TextIO | None) -> TextIO:
-        """Give what stands for `sys.stdout` or `sys.stderr`."""
-        if real is not None and isinstance(real, io.TextIOWrapper):
-            real.reconfigure(line_buffering=True)
-        return _Stream(self, name, number, real)  # type: ignore[return-value]
-
-    def begin(self, tag: int) -> None:
-        with self._lock:
-            self._tag, self._count = tag, 0
-
-    def end(self) -> None:
-        with self._lock:
-            self.flush()
-            self._tag = 0
-
-    @property
-    def open(self) -> bool:
-        """True while a job runs."""
-        return self._tag != 0
-
-    def write(self, stream: str, text: str) -> None:
-        with self._lock:
-            if not self._tag or not text or self._count > _MOST:
-                return
-            self._count += len(text)
-            if self._count > _MOST:
-                stream, text = "system", "\n[more output is not kept]\n"
-            if stream != self._stream:
-                self.flush()
-                self._stream = stream
-            self._kept.append(text)
-            self._size += len(text)
-            calm = time.monotonic() - self._sent_at > _SOON
-            if self._size > _BATCH or (calm and "\n" in text):
-                self.flush()
-            elif self._late is None:
-                self._late = threading.Event()
-                threading.Thread(target=self._flush_late, args=(self._late,), daemon=True).start()
-            else:
-                self._late.set()
-
-    def flush(self) -> None:
-        """Send what is kept."""
-        with self._lock:
-            if not self._kept:
-                return
-            text, self._kept, self._size = "".join(self._kept), [], 0
-            body = _STREAMS[self._stream] + text.encode("utf-8", "backslashreplace")
-            self._worker.say(LOG, self._tag, [body])
-            self._sent_at = time.monotonic()
-
-    def _flush_late(self, wanted: threading.Event) -> None:
-        while True:
-            time.sleep(_FLUSH)
-            self.flush()
-            wanted.wait()
-            wanted.clear()
-
-
-class _Stream(io.TextIOBase):
-    """`sys.stdout` or `sys.stderr` of a worker: to the running job's log, else to the real one."""
-
-    def __init__(self, out: _Output, name: str, number: int, real: TextIO | None) -> None:
-        self._out, self._name, self._number, self._real = out, name, number, real
-
-    def write(self, text: str) -> int:
-        if not isinstance(text, str):
-            raise TypeError(f"write() argument must be str, not {type(text).__name__}")
-        if self._out.open:
-            self._out.write(self._name, text)
-        elif self._real is not None:
-            self._real.write(text)
-        return len(text)
-
-    def flush(self) -> None:
-        self._out.flush()
-
-    def writable(self) -> bool:
-        return True
-
-    def fileno(self) -> int:
-        return self._number
-
-    def isatty(self) -> bool:
-        return False
-
-    @property
-    def encoding(self) -> str:  # type: ignore[override]
-        return "utf-8"
-
-    @property
-    def buffer(self) -> Any:
-        return getattr(self._real, "buffer", None)
-
-    def __iter__(self) -> Iterator[str]:
-        raise io.UnsupportedOperation("not readable")

@@ -9,7 +9,6 @@ import importlib
 import os
 import platform
 import secrets
-import socket
 import sys
 import threading
 import time
@@ -25,7 +24,7 @@ from twingraph_nb.errors import (
     TwingraphError,
     WiringError,
 )
-from twingraph_nb.events import Batch, BodyDone, RunStarted, Sink
+from twingraph_nb.events import Batch, BodyDone, RunForm, RunStarted, Sink, TaskForm
 from twingraph_nb.executors.base import Executor
 from twingraph_nb.executors.local import LocalExecutor
 from twingraph_nb.executors.registry import make_executor
@@ -39,7 +38,7 @@ from twingraph_nb.scheduler.drive import Driver
 from twingraph_nb.scheduler.limits import Admission
 from twingraph_nb.scheduler.live import LiveRun
 from twingraph_nb.settings import Settings
-from twingraph_nb.store import Store
+from twingraph_nb.store import Store, identity
 
 __all__ = ["Session", "close_session", "get_session"]
 
@@ -88,7 +87,7 @@ class Session:
     def call(self, component: Component, bound: dict[str, object], parent: object) -> Task:
         """Start a task of a component; see `Component.__call__`."""
         needs = needs_of(bound)
-        if needs:
+        if needs and component.typed:
             check_types(component.name, component.inputs, bound)
         scope = current_scope.get()
         run: LiveRun = self._loose_run() if scope is None else scope.link  # type: ignore[assignment]
@@ -106,7 +105,9 @@ class Session:
             raise ArgumentError(component.name, "has no input to map over", component.signature)
         if component.inputs[0].name in common:
             name = component.inputs[0].name
-            raise ArgumentError(component.name, f"{name!r} comes from the items", component.signature)
+            raise ArgumentError(
+                component.name, f"{name!r} comes from the items", component.signature
+            )
         component.bind((None,), common)
         lazy = isinstance(items, (Task, Ref, Run))
         if not lazy:
@@ -157,7 +158,7 @@ class Session:
         bound: dict[str, object],
         needs: list[tuple[Task, str, str]],
         name: str,
-        form: str = "call",
+        form: TaskForm = "call",
     ) -> Task:
         """A call made by a pipeline's body or by a running component."""
         run: LiveRun = scope.link  # type: ignore[assignment]
@@ -166,12 +167,20 @@ class Session:
         above = scope.above
         if above:
             if len(above) > _DEEPEST:
-                raise WiringError(f"{name}: tasks call tasks {_DEEPEST} deep; is there an end to it?")
+                raise WiringError(
+                    f"{name}: tasks call tasks {_DEEPEST} deep; is there an end to it?"
+                )
             for task, _, _ in needs:
                 if task.link is run and task.number in above:
                     raise CycleError([name, task.name, name])
         return run.new_task(
-            component, bound, needs, name=name, form=form, group=scope.group, above=above  # type: ignore[arg-type]
+            component,
+            bound,
+            needs,
+            name=name,
+            form=form,
+            group=scope.group,
+            above=above,
         )
 
     def _parents(self, parent: object, name: str) -> list[tuple[Task, str, str]]:
@@ -294,7 +303,7 @@ class Session:
         if self._loose is not None:
             loose, driver = self._loose, self.driver
             driver.call(lambda: driver.happen(loose, BodyDone(driver.now())))
-        self.driver.flush_logs()
+        self.driver.flush()
         stopping = asyncio.run_coroutine_threadsafe(self._stop(), self._loop)
         with contextlib.suppress(TimeoutError):
             stopping.result(10.0)
@@ -343,8 +352,9 @@ class Session:
             self._trouble(f"this session is not being recorded: {exc}")
             return None
         store.on_trouble = self._trouble
-        if store.trouble:
-            self._trouble(store.trouble)
+        for note in (*store.notes, store.trouble):
+            if note:
+                self._trouble(note)
         return store
 
     def _trouble(self, sentence: str) -> None:
@@ -371,21 +381,21 @@ class Session:
         return self._loose
 
     def _new_run(
-        self, name: str, form: str, options: RunOptions, params: Mapping[str, object]
+        self, name: str, form: RunForm, options: RunOptions, params: Mapping[str, object]
     ) -> LiveRun:
         if self._closed:
             raise TwingraphError("the session is closed")
         now = time.time()
         run_id = f"{int(now * 1000):011x}{secrets.token_hex(3)}"[-16:]
         parent = self.settings.notebook_run or None
-        run = LiveRun(self.driver, run_id, name, form, parent, options, now)  # type: ignore[arg-type]
+        run = LiveRun(self.driver, run_id, name, form, parent, options, now)
         self.driver.begin(
             run,
             RunStarted(
                 now,
                 run_id,
                 name,
-                form,  # type: ignore[arg-type]
+                form,
                 parent,
                 summaries(params) or {},
                 self._origin(),
@@ -397,13 +407,10 @@ class Session:
 
     def _origin(self) -> dict[str, str]:
         origin = {
-            "host": socket.gethostname(),
-            "pid": str(self.pid),
+            **identity(),
             "python": platform.python_version(),
             "version": __version__,
         }
-        if started := _process_start(self.pid):
-            origin["pid_started"] = started
         if self.settings.notebook:
             origin["notebook"] = self.settings.notebook
         shell = _shell()
@@ -505,12 +512,3 @@ def _machine_memory() -> int:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):
         return 2**40
-
-
-def _process_start(pid: int) -> str:
-    """When the process started, in clock ticks since boot, or "" where that is not known."""
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            return file.read().rsplit(b")", 1)[1].split()[19].decode()
-    except (OSError, IndexError):
-        return ""

@@ -18,7 +18,7 @@ import pickle
 import socket
 import struct
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 __all__ = [
@@ -29,8 +29,8 @@ __all__ = [
     "Message",
     "WireError",
     "culprit",
-    "freeze",
     "frame",
+    "freeze",
     "pack",
     "send",
     "thaw",
@@ -51,6 +51,7 @@ _LIMIT = 1 << 36  # 64 GiB: above any value one machine can hold, below what ove
 _ASIDE = 1 << 14  # bytes; a smaller buffer costs less inside the pickle than as its own frame
 _MAPPED = 1 << 20  # bytes; from here memory comes from mmap, which touches no page before use
 _CHUNK = 1 << 16
+_FEW = 8  # buffers that are cheaper joined
 _VECTOR = 512  # buffers per sendmsg; Linux allows 1,024
 
 
@@ -113,11 +114,15 @@ def frame(
         kind: what the two ends agreed on, in [0, 255]. tag: whose message, below 2**32.
         checked: the checksum covers the frames too.
     """
-    table = b"".join([_LENGTH.pack(memoryview(one).nbytes) for one in frames])
+    table = b"".join([_LENGTH.pack(_size(one)) for one in frames])
     flags = _CHECKED if checked else 0
     crc = _checksum(codec, kind, flags, tag, table, frames)
     head = _HEAD.pack(_MAGIC, _VERSION, codec, kind, flags, tag, len(frames), crc)
     return [head + table, *frames]
+
+
+def _size(one: Buffer) -> int:
+    return len(one) if type(one) is bytes else memoryview(one).nbytes
 
 
 def pack(value: object) -> list[Buffer]:
@@ -137,9 +142,9 @@ def unpack(data: Buffer) -> Any:
     """
     view = memoryview(data).cast("B")
     head = _Head.read(view)
-    table_end = _HEAD.size + head.count * _LENGTH.size
+    table_end = _HEAD.size + head.frames * _LENGTH.size
     if len(view) < table_end:
-        raise WireError(f"truncated: the table of {head.count} frames is not whole")
+        raise WireError(f"truncated: the table of {head.frames} frames is not whole")
     lengths = head.lengths(view[_HEAD.size : table_end], _LIMIT)
     if len(view) != table_end + sum(lengths):
         raise WireError(
@@ -164,7 +169,7 @@ class _Head(NamedTuple):
     kind: int
     flags: int
     tag: int
-    count: int
+    frames: int
     crc: int
 
     @classmethod
@@ -183,7 +188,7 @@ class _Head(NamedTuple):
     def lengths(self, table: Buffer, limit: int) -> tuple[int, ...]:
         if not self.flags & _CHECKED:
             self.check(table, ())  # before any memory is set aside for what it announces
-        lengths = struct.unpack(f"<{self.count}Q", table)
+        lengths = struct.unpack(f"<{self.frames}Q", table)
         if sum(lengths) > limit:
             raise WireError(f"{sum(lengths):,} bytes are announced; {limit:,} are allowed")
         return lengths
@@ -264,7 +269,7 @@ class Decoder:
         view, start = self._view, self._start
         head = _Head.read(view[start : start + _HEAD.size])
         table_at = start + _HEAD.size
-        body_at = table_at + head.count * _LENGTH.size
+        body_at = table_at + head.frames * _LENGTH.size
         if body_at > self._end:
             self._make_room(body_at - start)
             return None
@@ -284,9 +289,7 @@ class Decoder:
         self._set_aside(head, table, lengths, body_at)
         return None
 
-    def _set_aside(
-        self, head: _Head, table: bytes, lengths: tuple[int, ...], at: int
-    ) -> None:
+    def _set_aside(self, head: _Head, table: bytes, lengths: tuple[int, ...], at: int) -> None:
         frames: list[Any] = []
         for length in lengths:
             memory = _memory(length)
@@ -332,6 +335,9 @@ def send(sock: socket.socket, buffers: Sequence[Buffer]) -> None:
     Raises:
         OSError: the other side is gone.
     """
+    if len(buffers) < _FEW and all(len(one) < _ASIDE for one in buffers):
+        sock.sendall(b"".join(buffers))
+        return
     left = [memoryview(one).cast("B") for one in buffers if len(one)]
     while left:
         sent = sock.sendmsg(left[:_VECTOR])
@@ -341,20 +347,26 @@ def send(sock: socket.socket, buffers: Sequence[Buffer]) -> None:
             left[0] = left[0][sent:]
 
 
-def culprit(value: object, name: str = "value", depth: int = 5) -> str:
+def culprit(
+    value: object,
+    name: str = "value",
+    depth: int = 5,
+    attempt: Callable[[object], object] = freeze,
+) -> str:
     """Tell which part of a value cannot be pickled: ``value['db'], a sqlite3.Connection``.
 
     Args:
         name: how the value itself is called.
-        depth: how far to look inside.
+        depth: how far to look inside. attempt: what the value must survive.
     """
     for part, inner in _parts(value, name) if depth else ():
         try:
-            freeze(inner)
+            attempt(inner)
         except Exception:  # any refusal counts: this walk only looks for the one to name
-            return culprit(inner, part, depth - 1)
+            return culprit(inner, part, depth - 1, attempt)
     kind = type(value)
-    shown = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    plain = kind.__module__ in ("builtins", "__main__")
+    shown = kind.__qualname__ if plain else f"{kind.__module__}.{kind.__qualname__}"
     named = getattr(value, "__qualname__", "")
     return f"{name}, a {shown}" + (f" ({named})" if isinstance(named, str) and named else "")
 

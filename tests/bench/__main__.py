@@ -12,7 +12,8 @@ from tests.bench.harness import Row, shown
 
 BENCHES = {
     "tasks": (
-        "chains", "fans", "huge_fan", "sync_fans", "lattices", "naps", "arrays", "memory",
+        "chains", "fans", "helpers", "huge_fan", "sync_fans", "lattices", "naps", "arrays",
+        "memory",
     ),
     "starts": ("imports", "load_ext", "notebooks", "views"),
 }  # fmt: skip

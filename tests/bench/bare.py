@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 __all__ = ["chain", "fan", "fan_in_threads", "lattice"]
 
 
-async def _step(before: asyncio.Task[int] | None) -> int:
-    return await before if before is not None else 0
+async def _step(x: int) -> int:
+    return x
 
 
 async def _join(*before: asyncio.Task[int]) -> int:
@@ -27,11 +27,10 @@ def _sync_nothing(x: int) -> int:
 
 
 async def _chain(n: int) -> int:
-    last: asyncio.Task[int] | None = None
+    x = 0
     for _ in range(n):
-        last = asyncio.create_task(_step(last))
-    assert last is not None
-    return await last
+        x = await asyncio.create_task(_step(x))
+    return x
 
 
 async def _fan(n: int) -> int:
@@ -46,7 +45,7 @@ async def _lattice(rows: int, columns: int) -> int:
 
 
 def chain(runner: asyncio.Runner, n: int) -> int:
-    """n asyncio tasks, each of which awaits the one before."""
+    """n asyncio tasks, each of which is given the result of the one before."""
     return runner.run(_chain(n))
 
 

@@ -2,34 +2,29 @@
 
 from __future__ import annotations
 
-import threading
+import asyncio
 import time
 
 from twingraph_nb import async_component, component, pipeline
 
-__all__ = ["NAP", "array_chain", "chain", "fan", "lattice", "naps", "peak", "sync_fan", "sync_naps"]
+__all__ = [
+    "NAP",
+    "array_chain",
+    "chain",
+    "fan",
+    "fan_with_helper",
+    "lattice",
+    "naps",
+    "sync_fan",
+    "sync_naps",
+]
 
 NAP = 0.05
+SMALLEST = 0
 
 
-class Peak:
-    """How many tasks ran at the same time, at most."""
-
-    def __init__(self) -> None:
-        self.now = self.most = 0
-        self._lock = threading.Lock()
-
-    def __enter__(self) -> None:
-        with self._lock:
-            self.now += 1
-            self.most = max(self.most, self.now)
-
-    def __exit__(self, *exc: object) -> None:
-        with self._lock:
-            self.now -= 1
-
-
-peak = Peak()
+def checked(x):
+    return x if x >= SMALLEST else SMALLEST
 
 
 @async_component()
@@ -40,6 +35,11 @@ async def start(x):
 @async_component()
 async def step(x):
     return x
+
+
+@async_component()
+async def checked_step(x):
+    return checked(x)
 
 
 @async_component()
@@ -54,10 +54,7 @@ async def total(xs):
 
 @async_component()
 async def nap(x):
-    import asyncio
-
-    with peak:
-        await asyncio.sleep(NAP)
+    await asyncio.sleep(NAP)
     return x
 
 
@@ -68,8 +65,7 @@ def sync_step(x):
 
 @component()
 def sync_nap(x):
-    with peak:
-        time.sleep(NAP)
+    time.sleep(NAP)
     return x
 
 
@@ -89,6 +85,11 @@ def chain(n):
 @pipeline()
 def fan(n):
     return total([start(i) for i in range(n)])
+
+
+@pipeline()
+def fan_with_helper(n):
+    return total([checked_step(i) for i in range(n)])
 
 
 @pipeline()

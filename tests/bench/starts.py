@@ -81,7 +81,7 @@ def views() -> Iterator[Row]:
     """In a real kernel, with the run shown as a cell shows it and then awaited."""
     cells = {
         "1,000 no-ops, live view on": "both(1000, graphs.fan)",
-        "1,000 tasks of 50 ms, live view on": "both(1000, graphs.sync_naps)",
+        "1,000 tasks of 50 ms, live view on": "both(1000, graphs.naps)",
     }
     book = nbformat.v4.new_notebook(
         cells=[

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from tests.house.package import NAME, ROOT, Module, modules
 
 FLOORS = (
-    ("errors", "context"),
-    ("events", "settings", "wire"),
+    ("errors", "context", "wire", "failure", "outlet"),
+    ("events", "settings", "rebuild"),
     ("remote",),
     ("source",),
     ("policy",),
@@ -28,7 +28,7 @@ FLOORS = (
 )
 """A room imports only from rows above its own; rooms of one row do not see each other."""
 
-TRAVELS = ("context", "wire", "remote")
+TRAVELS = ("context", "wire", "failure", "outlet", "rebuild", "remote")
 """They go to the far side as they are: standard library and each other only."""
 
 HEAVY = {
@@ -37,6 +37,12 @@ HEAVY = {
     "papermill", "rich", "traitlets",
 }  # fmt: skip
 LIGHT_ROOMS = {room for row in FLOORS[:-3] for room in row} | {"__init__"}
+
+ROOT_ITSELF = {NAME, f"{NAME}.__version__"}
+"""For its version and where it lies; its lazy names are held back by a test of their own."""
+
+MAY_LOAD_LATE = {"session", "views", "runs", "magics", "__init__", "__main__"}
+"""They load a room at its first use, so that the extension and the command line start fast."""
 
 FLOOR_OF = {room: number for number, row in enumerate(FLOORS) for room in row}
 SUBMODULES = {module.name for module in modules()}
@@ -65,15 +71,15 @@ def room_of(dotted: str) -> str:
     return parts[1] if len(parts) > 1 and f"{NAME}.{parts[1]}" in SUBMODULES else "__init__"
 
 
-def top_level(module: Module) -> set[int]:
-    """The ids of the nodes that run on import (not those in functions or under TYPE_CHECKING)."""
+def top_level(module: Module, *, types: bool = False) -> set[int]:
+    """The ids of the nodes that are not in functions; `types`: those for type checkers too."""
     found: set[int] = set()
     stack: list[ast.AST] = [module.tree]
     while stack:
         node = stack.pop()
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
             continue
-        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test) and not types:
             continue
         found.add(id(node))
         stack.extend(ast.iter_child_nodes(node))
@@ -88,11 +94,23 @@ def test_a_room_imports_only_rooms_below_it() -> None:
     wrong = []
     for module in modules():
         for node, dotted in imported(module):
-            if dotted.split(".")[0] != NAME or dotted == f"{NAME}.__version__":
+            if dotted.split(".")[0] != NAME or dotted in ROOT_ITSELF:
                 continue
             other = room_of(dotted)
             if other != module.room and FLOOR_OF[other] >= FLOOR_OF[module.room]:
                 wrong.append(f"{module.at(node)}: {module.room} imports {other}")
+    assert wrong == []
+
+
+def test_rooms_use_only_the_version_and_place_of_the_package_itself() -> None:
+    wrong = [
+        f"{module.at(node)}: {node.attr}"
+        for module in modules()
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.Attribute)
+        and ast.unparse(node.value) == NAME
+        and not (node.attr.startswith("__") or f"{NAME}.{node.attr}" in SUBMODULES)
+    ]
     assert wrong == []
 
 
@@ -109,16 +127,11 @@ def test_imports_are_absolute() -> None:
 def test_imports_of_our_own_rooms_are_at_the_top() -> None:
     wrong = []
     for module in modules():
-        if module.room in ("__init__", "__main__"):  # lazy public names
-            continue
-        top = top_level(module)
+        top = top_level(module, types=True)
         for node, dotted in imported(module):
             late = isinstance(node, ast.Import | ast.ImportFrom) and id(node) not in top
-            if late and dotted.split(".")[0] == NAME:
+            if late and module.room not in MAY_LOAD_LATE and dotted.split(".")[0] == NAME:
                 wrong.append(f"{module.at(node)}: {dotted}")
-    # `runs` and `session` may load a room late: the command line answers fast, and a
-    # platform is opened at its first use.
-    wrong = [each for each in wrong if not each.startswith((f"{NAME}/runs/", f"{NAME}/session"))]
     assert wrong == []
 
 
@@ -129,7 +142,7 @@ def test_what_travels_needs_the_standard_library_only() -> None:
             continue
         for node, dotted in imported(module):
             first = dotted.split(".")[0]
-            ours = first == NAME and room_of(dotted) in TRAVELS
+            ours = dotted in ROOT_ITSELF or (first == NAME and room_of(dotted) in TRAVELS)
             if not ours and first not in sys.stdlib_module_names:
                 wrong.append(f"{module.at(node)}: {dotted}")
     assert wrong == []

@@ -6,6 +6,8 @@ import ast
 import importlib.metadata
 import re
 import tomllib
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
 
 from tests.house.package import NAME, ROOT, modules
 
@@ -67,24 +69,46 @@ def test_annotations_are_not_evaluated_on_import() -> None:
 
 
 def test_every_library_that_is_imported_is_declared() -> None:
-    said = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
-    declared = {re.split(r"[<>=\[ ;]", each)[0].lower().replace("_", "-") for each in said}
-    owners = importlib.metadata.packages_distributions()
-    wrong = set()
+    wrong = [
+        f"{place}: {first}"
+        for place, first in third_party()
+        if first not in ONLY_IF_THERE and owner_of(first) and not owner_of(first) & declared()
+    ]
+    assert wrong == []
+
+
+def test_every_declared_library_is_imported() -> None:
+    used = {owner for _, first in third_party() for owner in owner_of(first)}
+    assert sorted(declared() - used - {"ipykernel"}) == []  # a kernel is started, not imported
+
+
+def third_party() -> Iterator[tuple[str, str]]:
+    """(place, first part of the name) of each import that is not of this package."""
     for module in modules():
         for node in ast.walk(module.tree):
-            names = (
-                [alias.name for alias in node.names]
-                if isinstance(node, ast.Import)
-                else [node.module or ""]
-                if isinstance(node, ast.ImportFrom)
-                else []
-            )
-            for first in {name.split(".")[0] for name in names} - ONLY_IF_THERE - {NAME}:
-                owner = {each.lower().replace("_", "-") for each in owners.get(first, [])}
-                if owner and not owner & declared:
-                    wrong.add(f"{module.at(node)}: {first}")
-    assert sorted(wrong) == []
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            else:
+                names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            for first in {name.split(".")[0] for name in names} - {NAME}:
+                yield module.at(node), first
+
+
+def owner_of(first: str) -> set[str]:
+    """The distributions that an import comes from; none for the standard library."""
+    owners = _owners().get(first, [])
+    return {each.lower().replace("_", "-") for each in owners}
+
+
+def declared() -> set[str]:
+    """The names of the core's dependencies."""
+    said = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    return {re.split(r"[<>=\[ ;]", each)[0].lower().replace("_", "-") for each in said}
+
+
+@lru_cache(maxsize=1)
+def _owners() -> Mapping[str, list[str]]:
+    return importlib.metadata.packages_distributions()
 
 
 def _is_text(node: ast.stmt) -> bool:

@@ -13,7 +13,6 @@ from twingraph_nb import component, get_session
 from twingraph_nb.session import close_session
 
 
-
 def mark(x: object) -> None:
     """Write down that a component ran: in a file, since a captured list would count as input."""
     with open(os.environ["MARKS"], "a") as file:
@@ -121,7 +120,9 @@ def test_result_that_cannot_be_kept_is_given_all_the_same_and_says_so() -> None:
     assert "not kept: " in task.logs
 
 
-def test_slow_task_is_kept_for_a_resumed_run_and_a_quick_one_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_slow_task_is_kept_for_a_resumed_run_and_a_quick_one_is_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("TWINGRAPH_KEEP_AFTER", "0.05")
 
     @component()

@@ -85,7 +85,7 @@ def test_blocking_result_in_async_code_on_the_scheduler_is_refused() -> None:
     async def bad() -> object:
         return forever().result()
 
-    with pytest.raises(LazyValueError, match="write `forever.result"):
+    with pytest.raises(LazyValueError, match=r"write `forever\.result"):
         bad().result()
 
 
@@ -306,7 +306,7 @@ def test_map_over_the_output_of_a_task() -> None:
 
 
 def test_map_refuses_what_is_not_a_list() -> None:
-    with pytest.raises(ArgumentError, match="double: .map wants a list of items, not int"):
+    with pytest.raises(ArgumentError, match=r"double: \.map wants a list of items, not int"):
         double.map(3)
     with pytest.raises(ArgumentError, match="double: has no input 'y'"):
         double.map([1], y=3)

@@ -1,4 +1,4 @@
-"""Platform `local`: async components on the scheduler's loop, sync ones in threads of the kernel."""
+"""Platform `local`: async components on the scheduler's loop, sync ones in threads."""
 
 from __future__ import annotations
 

@@ -17,10 +17,13 @@ class RunLink(Protocol):
     """What a run's handle needs of the scheduler."""
 
     id: str
-    run_state: RunStateName
-    started: float
-    finished: float | None
 
+    @property
+    def run_state(self) -> RunStateName: ...
+    @property
+    def started(self) -> float: ...
+    @property
+    def finished(self) -> float | None: ...
     def cancel(self, why: str = "", who: str = "") -> None: ...
     def events(self) -> AsyncIterator[Event]: ...
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 import reprlib
-from functools import lru_cache
 from collections.abc import Mapping
+from functools import lru_cache
 
 from twingraph_nb.graph.run import Run
 from twingraph_nb.graph.task import Ref, Task
@@ -13,7 +13,9 @@ from twingraph_nb.graph.task import Ref, Task
 __all__ = ["summaries", "summary"]
 
 _MASK = "•••"
-_SECRET = re.compile(r"(?i)(pass(word|wd|phrase)?|secret|token|api_?key|credential|private_?key|auth)s?$")
+_SECRET = re.compile(
+    r"(?i)(pass(word|wd|phrase)?|secret|token|api_?key|credential|private_?key|auth)s?$"
+)
 _LONG = 120
 _BIG = 10**_LONG
 _PLAIN = frozenset({type(None), bool, int, float, complex})
@@ -28,7 +30,7 @@ def summary(value: object) -> str:
     """Give a text of at most about 120 characters; never raises, never reads much of the value."""
     kind = type(value)
     if kind in _PLAIN:
-        if kind is int and not -_BIG < value < _BIG:  # type: ignore[operator]
+        if kind is int and not -_BIG < value < _BIG:
             return f"an int of {value.bit_length()} bits"  # type: ignore[attr-defined]
         return repr(value)
     if kind is str:
@@ -65,7 +67,7 @@ def summaries(bound: Mapping[str, object]) -> dict[str, str] | None:
         if _is_secret(name):
             texts[name] = _MASK
         else:
-            texts[name] = repr(value) if kind is int and -_BIG < value < _BIG else summary(value)  # type: ignore[operator]
+            texts[name] = repr(value) if kind is int and -_BIG < value < _BIG else summary(value)
     return texts or None
 
 

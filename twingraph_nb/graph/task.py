@@ -12,7 +12,7 @@ from twingraph_nb.component import Component
 from twingraph_nb.errors import LazyValueError, ResultError, TaskTimeout, WiringError, suggestion
 from twingraph_nb.events import TaskForm, TaskStateName
 
-__all__ = ["Link", "Outputs", "Ref", "Scope", "Task", "current_scope"]
+__all__ = ["Body", "Link", "Outputs", "Ref", "Scope", "Task", "current_scope"]
 
 FINAL = frozenset({"succeeded", "reused", "failed", "skipped", "cancelled"})
 _BEAT = 0.1
@@ -38,16 +38,32 @@ class Link(Protocol):
     def log_of(self, task: Task) -> str: ...
 
 
-class Scope:
-    """Where a call is made: inside the body of a pipeline, or inside a running component."""
+class Scope(Protocol):
+    """Where a call is made: inside the body of a pipeline, or inside a running component.
 
-    __slots__ = ("above", "group", "lazy", "link")
+    group: the task it is called from. lazy: outputs are references there. above: the tasks it is
+    called from, outermost first.
+    """
 
-    def __init__(
-        self, link: Link, group: int | None, *, lazy: bool, above: tuple[int, ...] = ()
-    ) -> None:
-        self.link, self.group, self.lazy = link, group, lazy
-        self.above = above  # the tasks it is called from, outermost first
+    @property
+    def link(self) -> Link: ...
+    @property
+    def group(self) -> int | None: ...
+    @property
+    def lazy(self) -> bool: ...
+    @property
+    def above(self) -> tuple[int, ...]: ...
+
+
+class Body:
+    """The scope of a pipeline's function."""
+
+    __slots__ = ("above", "group", "link")
+
+    lazy = True
+
+    def __init__(self, link: Link, group: int | None, above: tuple[int, ...] = ()) -> None:
+        self.link, self.group, self.above = link, group, above
 
 
 current_scope: ContextVar[Scope | None] = ContextVar("twingraph_scope", default=None)
@@ -88,7 +104,7 @@ class _Lazy:
 
     __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = _computed
     __truediv__ = __rtruediv__ = __floordiv__ = __mod__ = __pow__ = __neg__ = __abs__ = _computed
-    __int__ = __float__ = __index__ = __round__ = _computed  # type: ignore[assignment]
+    __int__ = __float__ = __index__ = __round__ = _computed
 
     def __len__(self) -> NoReturn:
         self._refuse("with len()")
@@ -177,8 +193,8 @@ class Task(_Lazy):
         "digest",
         "form",
         "group",
-        "index",
         "hash",
+        "index",
         "link",
         "name",
         "needs",
@@ -296,7 +312,9 @@ class Task(_Lazy):
             return self.outputs
         if key == "hash":
             return self.hash
-        raise KeyError(f"a task has 'outputs' and 'hash', not {key!r}; use `.result()` for its value")
+        raise KeyError(
+            f"a task has 'outputs' and 'hash', not {key!r}; use `.result()` for its value"
+        )
 
     def __iter__(self) -> Iterator[object]:
         """Give a lazy reference for each output: ``rows, dropped = clean(raw)``."""

@@ -5,6 +5,8 @@ Each magic parses its line, asks a lower room, and shows what comes back.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from IPython.core.interactiveshell import InteractiveShell
 
 from twingraph_nb.component import Component, Pipeline
@@ -13,8 +15,13 @@ from twingraph_nb.magics.commands import TwingraphMagics
 from twingraph_nb.magics.completion import complete_line
 from twingraph_nb.views import card
 
+if TYPE_CHECKING:
+    from twingraph_nb.graph.run import Run
+    from twingraph_nb.graph.task import Task
+
 __all__ = ["load", "unload"]
 
+_SHOWN_LIVE = (("twingraph_nb.graph.task", "Task"), ("twingraph_nb.graph.run", "Run"))
 _COMPLETED = ("%%component", "%%pipeline", "%twingraph")
 
 
@@ -22,10 +29,12 @@ def load(ip: InteractiveShell) -> None:
     """Give a shell our magics, their completion, and the cards of components and pipelines."""
     ip.register_magics(TwingraphMagics)
     for name in _COMPLETED:
-        ip.set_hook("complete_command", complete_line, str_key=name)
+        ip.set_hook("complete_command", complete_line, str_key=name)  # type: ignore[no-untyped-call]
     html = ip.display_formatter.formatters["text/html"]
     html.for_type(Component, card.component_html)
     html.for_type(Pipeline, card.pipeline_html)
+    for module, name in _SHOWN_LIVE:
+        ip.display_formatter.ipython_display_formatter.for_type_by_name(module, name, _show_live)
 
 
 def unload(ip: InteractiveShell) -> None:
@@ -36,6 +45,14 @@ def unload(ip: InteractiveShell) -> None:
     for name in _COMPLETED:
         ip.strdispatchers["complete_command"].strs.pop(name, None)
     html = ip.display_formatter.formatters["text/html"]
-    for kind in (Component, Pipeline):
-        html.pop(kind, None)
+    for shown in (Component, Pipeline):
+        html.pop(shown, None)
+    for module, name in _SHOWN_LIVE:
+        ip.display_formatter.ipython_display_formatter.pop(f"{module}.{name}", None)
     nest.restore()
+
+
+def _show_live(shown: Run | Task) -> None:
+    from twingraph_nb.views.show import show  # widgets: only when there is something to draw
+
+    show(shown)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Mapping, Sequence
+import importlib
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from IPython.core.interactiveshell import InteractiveShell
@@ -16,12 +17,12 @@ from twingraph_nb.component import (
     make_pipeline,
     shelf,
 )
-from twingraph_nb.errors import ArgumentError, DefinitionError
+from twingraph_nb.errors import AmbiguousCell, ArgumentError, DefinitionError
 from twingraph_nb.magics.quiet import only_user_frames
 from twingraph_nb.policy import KNOWN, RunOptions, read_options, read_run_options
-from twingraph_nb.source.cells import Body, Cell, chosen_definition, make_body, read_cell
+from twingraph_nb.source.cells import Body, Cell, chosen_definition, make_body, read_cell, streams
 from twingraph_nb.source.cells import syntax_error as cell_syntax_error
-from twingraph_nb.source.infer import infer_inputs, infer_outputs, names_of
+from twingraph_nb.source.infer import infer_inputs, infer_outputs, names_of, written
 from twingraph_nb.source.line import Line, Output, read_line
 from twingraph_nb.source.ports import ANY, Port
 from twingraph_nb.source.text import Source, normalised
@@ -65,6 +66,7 @@ def define_component(ip: InteractiveShell, line: str, text: str) -> Made:
     Raises:
         DefinitionError: the line or the cell cannot become a component; nothing was run.
     """
+    _connect()
     asked = read_line(line, magic="%%component", known=COMPONENT_OPTIONS, flags=COMPONENT_FLAGS)
     options = dict(asked.options or {})
     platform, name = options.pop("platform", None), options.pop("name", None)
@@ -76,7 +78,7 @@ def define_component(ip: InteractiveShell, line: str, text: str) -> Made:
         thing, source = _defined(place, chosen)
         made = _from_definition(thing, source, wanted, platform, options)
     else:
-        body, inputs = _body(place, asked)
+        body = _body(place, asked)
         function, source = _function(place, body)
         made = make_component(
             function,
@@ -97,6 +99,7 @@ def define_pipeline(ip: InteractiveShell, line: str, text: str) -> Made:
     Raises:
         DefinitionError: the line or the cell cannot become a pipeline; nothing was run.
     """
+    _connect()
     asked = read_line(line, magic="%%pipeline", known=PIPELINE_OPTIONS, flags=COMPONENT_FLAGS)
     read_run_options(asked.options or {}, where=f"%%pipeline {asked.name}".strip())
     place = _place(ip, "%%pipeline", line, text)
@@ -139,9 +142,6 @@ def start(made: Component | Pipeline, held: Mapping[str, object]) -> object:
     Raises:
         ArgumentError: an input has no default and the notebook has no such name.
     """
-    from twingraph_nb.session import get_session  # needs the store: only when something runs
-
-    get_session()
     wanted = [p.name for p in made.inputs if p.required]
     missing = [name for name in wanted if name not in held]
     if missing:
@@ -152,6 +152,11 @@ def start(made: Component | Pipeline, held: Mapping[str, object]) -> object:
             f"({inputs})",
         )
     return made(**{name: held[name] for name in wanted})
+
+
+def _connect() -> None:
+    """See to it that calls find their session; loaded late to keep ``%load_ext`` fast."""
+    importlib.import_module("twingraph_nb.session")
 
 
 def _check_options(asked: Line, options: Mapping[str, object], platform: object) -> None:
@@ -166,10 +171,11 @@ def _place(ip: InteractiveShell, magic: str, line: str, text: str) -> _Place:
     """Parse a cell, and let IPython remember its text for tracebacks."""
     first = f"{magic} {line}".rstrip()
     # The comment in place of the magic keeps line numbers true and the cell parseable.
-    whole = ip.transform_cell(f"# {first}\n{text}")
-    where = f"cell [{ip.execution_count}]"
+    whole: str = ip.transform_cell(f"# {first}\n{text}")  # type: ignore[no-untyped-call]
+    number: int = ip.displayhook.prompt_count  # the count itself moves on earlier in IPython 9
+    where = f"cell [{number}]"
     cell = read_cell(whole, where=where, magic=magic)
-    filename = ip.compile.cache(f"# {first}\n{text}", ip.execution_count, f"{first}\n{text}")
+    filename = ip.compile.cache(f"# {first}\n{text}", number, f"{first}\n{text}")
     return _Place(ip, cell, filename)
 
 
@@ -177,7 +183,8 @@ def _run(place: _Place, tree: ast.Module) -> None:
     """Execute code of the cell in the notebook's namespace."""
     ip = place.ip
     try:
-        code = ip.compile(ip.transform_ast(tree), place.filename, "exec")
+        tree = ip.transform_ast(tree)  # type: ignore[no-untyped-call]
+        code = ip.compile(tree, place.filename, "exec")
     except SyntaxError as exc:
         raise cell_syntax_error(exc, where=place.cell.where, text=place.cell.text) from None
     try:
@@ -223,42 +230,36 @@ def _own_name(thing: object, source: Source) -> str | None:
     return source.text.partition("=")[0].strip()
 
 
-def _body(place: _Place, asked: Line) -> tuple[Body, tuple[str, ...]]:
+def _body(place: _Place, asked: Line) -> Body:
     """The function of a body form cell, its signature inferred where the line has none."""
-    cell, where = place.cell, f"%%component {asked.name} ({place.cell.where})".replace(" (", " (")
+    cell, name = place.cell, asked.name or "step"
+    where = f"{cell.magic} {asked.name}".strip() + f" ({cell.where})"
     names = names_of(cell.tree.body)
-    name = asked.name
-    inputs: tuple[str, ...] = ()
-    if asked.params is None:
+    params = asked.params
+    if params is None:
         given = {p.name for c in shelf.components.values() for p in c.outputs} - {"value"}
-        inputs = infer_inputs(names, place.ip.user_ns, given, name=name or "step", where=where)
+        params = ", ".join(infer_inputs(names, place.ip.user_ns, given, name=name, where=where))
     outputs: Sequence[Output] = asked.outputs or ()
     by_last = asked.params is not None and not names.assigned
-    if asked.outputs is None and not by_last:
-        found = infer_outputs(names, inputs, name=name or "step", where=where)
+    if asked.outputs is None and not by_last and not streams(cell):
+        found = infer_outputs(names, (params,) if params else (), name=name, where=where)
         outputs = [Output(one) for one in found]
-    params = ", ".join(inputs) if asked.params is None else asked.params
-    if not name:
-        from twingraph_nb.errors import AmbiguousCell
-        from twingraph_nb.source.infer import written
-
+    if not asked.name:
         raise AmbiguousCell(
             "the component has no name",
-            write=written("step", inputs, [o.name for o in outputs]),
-            where=f"%%component ({place.cell.where})",
+            write=written(name, (params,) if params else (), [str(o) for o in outputs]),
+            where=where,
         )
-    body = make_body(
-        cell, name, params, outputs, assigned=sorted(names.every), last_value=by_last
-    )
-    return body, inputs
+    return make_body(cell, name, params, outputs, assigned=sorted(names.every), last_value=by_last)
 
 
-def _function(place: _Place, body: Body) -> tuple[object, Source]:
+def _function(place: _Place, body: Body) -> tuple[Callable[..., object], Source]:
     """Compile the function of a body form cell; only its defaults and annotations are run."""
     function = body.tree.body[0]
     assert isinstance(function, (ast.FunctionDef, ast.AsyncFunctionDef))
     _run(place, body.tree)
-    return place.ip.user_ns[function.name], _source(place, body.text, 1)
+    made: Callable[..., object] = place.ip.user_ns[function.name]
+    return made, _source(place, body.text, 1)
 
 
 def _source(place: _Place, text: str, line: int) -> Source:
@@ -276,5 +277,7 @@ def _ports(place: _Place, body: Body) -> tuple[Port, ...] | None:
                 f"{place.cell.magic} ({place.cell.where}, line 1): the type of output "
                 f"{out.name!r} cannot be read: {exc}"
             ) from None
+        if body.streams:
+            kind = list if kind is ANY else list[kind]  # type: ignore[valid-type]
         ports.append(Port(out.name, kind))
     return tuple(ports) or None

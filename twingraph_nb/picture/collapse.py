@@ -120,8 +120,8 @@ def _links(screen: Screen, tasks: Sequence[Shown]) -> list[_Link]:
     links: dict[tuple[int, int], list[str]] = {}
     for task in tasks:
         items = [screen.tasks[n] for n in task.items or () if n in shown]
-        roots = [item.number for item in items if not item.wires]
-        targets = roots if items else [task.number]
+        roots = [item.number for item in items if not item.wires and task.form != "call"]
+        targets = roots if items and task.form != "call" else [task.number]
         for source, port, _ in task.wires:
             if source in shown and source != task.number:
                 for target in targets:

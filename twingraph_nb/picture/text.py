@@ -15,7 +15,7 @@ from twingraph_nb.picture.progress import progress_line
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-__all__ = ["plain", "table"]
+__all__ = ["table", "text_view"]
 
 _MOST_ROWS: Final = 40
 _STYLES: Final = {
@@ -58,7 +58,7 @@ def table(
     return Group(line, grid) if shown.nodes else Group(line)
 
 
-def plain(
+def text_view(
     screen: Screen,
     now: float,
     *,
@@ -70,7 +70,12 @@ def plain(
     from rich.console import Console
 
     console = Console(
-        file=io.StringIO(), force_terminal=color, no_color=not color, width=width, highlight=False
+        file=io.StringIO(),
+        force_terminal=color,
+        force_jupyter=False,
+        no_color=not color,
+        width=width,
+        highlight=False,
     )
     with console.capture() as captured:
         console.print(table(screen, now, only=only))

@@ -77,8 +77,8 @@ def _run(namespace: argparse.Namespace) -> int:
 
     path = Path(namespace.notebook)
     nb = notebooks.load(path)
-    params = _parameters(namespace, nb, path.name)
     kernel = notebooks.kernel_for(nb, namespace.kernel, notebook=path.name)
+    params = _parameters(namespace, nb, path.name, kernel.language)
     folder = _folder(namespace.out, path)
     target = folder / path.name
     nb = notebooks.with_parameters(nb, params, kernel, source=path, target=target)
@@ -108,7 +108,9 @@ def _run(namespace: argparse.Namespace) -> int:
     return ending.code
 
 
-def _parameters(namespace: argparse.Namespace, nb: Any, name: str) -> dict[str, object]:
+def _parameters(
+    namespace: argparse.Namespace, nb: Any, name: str, language: str
+) -> dict[str, object]:
     """All parameters that were given, in the order file, YAML text, -p; later ones win."""
     from twingraph_nb.runs.parameters import check, converted
 
@@ -121,13 +123,14 @@ def _parameters(namespace: argparse.Namespace, nb: Any, name: str) -> dict[str, 
         given.update(_mapping(text, f"parameters file {file}"))
     for text in namespace.yaml:
         given.update(_mapping(text, "-y"))
-    check(nb.cells, given, notebook=name)
-    given.update(converted(nb.cells, [tuple(pair) for pair in namespace.param], notebook=name))
+    check(nb.cells, given, notebook=name, language=language)
+    pairs = [tuple(pair) for pair in namespace.param]
+    given.update(converted(nb.cells, pairs, notebook=name, language=language))
     return given
 
 
 def _mapping(text: str, where: str) -> Mapping[str, object]:
-    import yaml
+    import yaml  # type: ignore[import-untyped]  # comes with papermill
 
     try:
         body = yaml.safe_load(text)

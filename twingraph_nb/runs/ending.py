@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import sys
 from dataclasses import dataclass, field
 
 from twingraph_nb.events import ErrorInfo, RunStateName
 
-__all__ = ["FINISH", "CellTrouble", "Ending", "Left", "finish", "left_from"]
+__all__ = ["FINISH", "CellTrouble", "Ending", "Left", "finish", "left_from", "told"]
 
 FINISH = (
     "__import__('sys').modules.get('twingraph_nb.session') and "
@@ -23,12 +25,25 @@ _PATIENCE = 10.0  # seconds for cancelled work to end before the kernel is shut 
 
 @dataclass(frozen=True, slots=True)
 class Left:
-    """A run that no cell had waited for: its id, name, final state, and error as text."""
+    """A run, or a call made in a cell, that no cell had waited for.
+
+    run: its run's id. name: of the pipeline or component. state: its final one. error: as text.
+    """
 
     run: str
     name: str
     state: str
     error: str = ""
+
+
+_OWN_WORDS = frozenset({"Interrupted", "KernelDied", "NotebookError", "RunError", "RunTimeout"})
+
+
+def told(error: ErrorInfo) -> str:
+    """Give an error as a sentence; only errors of the user's code need their type in front."""
+    if error.type in _OWN_WORDS or not error.type:
+        return error.message
+    return f"{error.type}: {error.message}" if error.message else error.type
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,24 +74,28 @@ class Ending:
 
 
 def finish(*, cancel: bool = False) -> str:
-    """In the kernel: wait for (or cancel) every run that no cell has waited for.
+    """In the kernel: wait for (or cancel) all work that no cell has waited for.
 
     Returns:
-        JSON, one object for each of those runs: run, name, state, error.
+        JSON, one object for each of those runs and loose calls: run, name, state, error.
     """
     from twingraph_nb.session import get_session  # what runs on the batch side needs no session
 
     session = get_session()
-    left = [run for run in session.runs.values() if run.state == "running"]
+    left = session.unfinished()
     if cancel:
-        for run in left:
-            session.cancel(run.id)
-    session.drain(timeout=_PATIENCE if cancel else None)
+        for task in left:
+            task.cancel()
+    with contextlib.suppress(TimeoutError):  # what does not obey dies with the kernel
+        session.drain(timeout=_PATIENCE if cancel else None)
+    views = sys.modules.get("twingraph_nb.views.show")
+    if views is not None:  # only a kernel that has shown something has pictures to finish
+        views.settle()
     found = []
-    for run in left:
-        error = None if run.form == "session" else run.root.exception()
+    for task in left:
+        error = task.exception()
         said = f"{type(error).__name__}: {error}" if error is not None else ""
-        found.append({"run": run.id, "name": run.name, "state": run.state, "error": said})
+        found.append({"run": task.link.id, "name": task.name, "state": task.state, "error": said})
     return json.dumps(found)
 
 

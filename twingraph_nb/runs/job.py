@@ -108,7 +108,8 @@ def run_for_papermill(
     """
     notebook = str(options.get("input_path") or output_path or "")
     params = dict(nb.metadata.get("papermill", {}).get("parameters") or {})
-    check(nb.cells, params, notebook=Path(notebook).name or "the notebook")
+    language = nb.metadata.get("kernelspec", {}).get("language") or "python"
+    check(nb.cells, params, notebook=Path(notebook).name or "the notebook", language=language)
     manager = NotebookExecutionManager(
         nb,
         output_path=output_path,

@@ -9,7 +9,7 @@ from typing import Final
 
 from twingraph_nb.picture.palette import icon_svg, look_of
 
-__all__ = ["Html", "chip", "code_lines", "details", "page", "pill", "table", "when"]
+__all__ = ["Html", "chip", "code_lines", "details", "dot", "page", "pill", "table", "when"]
 
 Html = str
 """Text that is HTML already; everything else goes through `html.escape` first."""
@@ -35,16 +35,18 @@ margin-top:18px}
 .pill{display:inline-flex;gap:6px;align-items:center;border-radius:99px;padding:2px 11px 2px 8px;
 font-size:13px;font-weight:600;white-space:nowrap;border:1px solid}
 .pill svg{flex:none}
+.dot{display:inline-flex;padding:2px;border-radius:4px;margin-right:6px;vertical-align:-3px}
 .chip{display:inline-block;background:var(--code);border:1px solid var(--line);border-radius:7px;
 padding:1px 9px;font:13px/1.6 ui-monospace,SFMono-Regular,Menlo,Consolas,monospace;
 overflow-wrap:anywhere}
-.tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(118px,1fr));gap:10px;
-margin-top:18px}
-.tile{background:var(--card);border:1px solid var(--line);border-radius:10px;padding:10px 14px}
-.tile b{display:block;font-size:22px;line-height:1.25;font-variant-numeric:tabular-nums}
+.tiles{display:flex;flex-wrap:wrap;gap:10px;margin-top:18px}
+.tile{background:var(--card);border:1px solid var(--line);border-radius:10px;padding:10px 14px;
+flex:1 1 auto}
+.tile b{display:block;font-size:20px;white-space:nowrap;line-height:1.25;
+font-variant-numeric:tabular-nums}
 .tile span{color:var(--soft);font-size:13px}
 .scroll{overflow:auto;max-height:640px;border:1px solid var(--line);border-radius:9px;padding:6px}
-.scroll svg{display:block}
+.scroll>svg{display:block}
 .pics{display:flex;flex-wrap:wrap;gap:14px}
 .pics img{max-width:100%;height:auto;border-radius:9px;border:1px solid var(--line);background:#fff}
 table{border-collapse:collapse;width:100%;font-size:13.5px}
@@ -125,6 +127,12 @@ def pill(state: str) -> Html:
         f'<span class="pill" style="background:{look.fill};color:{look.text};'
         f'border-color:{look.border}">{icon}{escape(state)}</span>'
     )
+
+
+def dot(state: str) -> Html:
+    """Give a state's icon on its colour, small enough for a line of text."""
+    look = look_of(state)
+    return f'<span class="dot" style="background:{look.fill}">{icon_svg(state, size=11)}</span>'
 
 
 def chip(text: str) -> Html:

@@ -89,13 +89,19 @@ def declared(cells: Iterable[Cell]) -> dict[str, Parameter] | None:
     return found
 
 
-def check(cells: Iterable[Cell], given: Mapping[str, object], *, notebook: str) -> None:
-    """Make sure that the notebook takes the values.
+def check(
+    cells: Iterable[Cell],
+    given: Mapping[str, object],
+    *,
+    notebook: str,
+    language: str = "python",
+) -> None:
+    """Make sure that the notebook takes the values. Only Python notebooks can be looked into.
 
     Raises:
         NotebookError: no such parameter, a wrong type, or no cell tagged ``parameters``.
     """
-    if not given:
+    if not given or language.lower() != "python":
         return
     known = _known(cells, notebook, next(iter(given)))
     for name, value in given.items():
@@ -107,7 +113,11 @@ def check(cells: Iterable[Cell], given: Mapping[str, object], *, notebook: str) 
 
 
 def converted(
-    cells: Iterable[Cell], texts: Sequence[tuple[str, str]], *, notebook: str
+    cells: Iterable[Cell],
+    texts: Sequence[tuple[str, str]],
+    *,
+    notebook: str,
+    language: str = "python",
 ) -> dict[str, object]:
     """Give the values of parameters written as text, read as what the notebook declares.
 
@@ -116,8 +126,8 @@ def converted(
     Raises:
         NotebookError: no such parameter, a wrong type, or no cell tagged ``parameters``.
     """
-    if not texts:
-        return {}
+    if not texts or language.lower() != "python":
+        return {name: _readings(text)[0] for name, text in texts}
     known = _known(cells, notebook, texts[0][0])
     values: dict[str, object] = {}
     for name, text in texts:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import secrets
-import socket
 import sys
 import time
 from collections.abc import Mapping
@@ -12,7 +10,7 @@ from collections.abc import Mapping
 from twingraph_nb.errors import StoreError
 from twingraph_nb.events import Batch, ErrorInfo, RunFinished, RunStarted, RunStateName
 from twingraph_nb.settings import Settings
-from twingraph_nb.store import RunRow, Store
+from twingraph_nb.store import RunRow, Store, identity
 
 __all__ = ["NotebookRecord"]
 
@@ -27,7 +25,8 @@ class NotebookRecord:
         self.trouble = ""
         self.started = time.time()
         self.finished = self.started
-        self._home = settings.home
+        self._parent = settings.notebook_run or None  # a notebook may run another one
+        self._home = settings.home.expanduser().absolute()  # the kernel runs in another folder
         self._store: Store | None = None
         if not settings.record:
             self.trouble = "not recorded: TWINGRAPH_STORE is off"
@@ -49,15 +48,12 @@ class NotebookRecord:
     def begin(self, name: str) -> None:
         """Say that the notebook has started."""
         self.started = time.time()
-        origin = {
-            "notebook": self.notebook,
-            "host": socket.gethostname(),
-            "pid": str(os.getpid()),
-            "python": ".".join(map(str, sys.version_info[:3])),
-        }
-        self._emit(
-            0, RunStarted(self.started, self.id, name, "notebook", None, self.params, origin)
+        python = ".".join(map(str, sys.version_info[:3]))
+        origin = {**identity(), "notebook": self.notebook, "python": python}
+        started = RunStarted(
+            self.started, self.id, name, "notebook", self._parent, self.params, origin
         )
+        self._emit(0, started)
 
     def finish(self, state: RunStateName, error: ErrorInfo | None = None) -> None:
         """Say how it ended, and see to it that it is on disk."""

@@ -12,7 +12,7 @@ from typing import Any
 from twingraph_nb.picture.model import Screen
 from twingraph_nb.picture.progress import seconds_text
 from twingraph_nb.picture.screen import screen_of
-from twingraph_nb.runs.ending import Ending
+from twingraph_nb.runs.ending import Ending, told
 from twingraph_nb.runs.page import Html, chip, code_lines, details, page, pill, when
 from twingraph_nb.runs.record import NotebookRecord
 from twingraph_nb.runs.sections import run_section
@@ -111,7 +111,7 @@ def _trouble(facts: Facts) -> Iterable[Html]:
     """What went wrong, first of all."""
     ending = facts.ending
     if ending.error is not None:
-        parts = [f'<p class="msg">{escape(ending.error.type)}: {escape(ending.error.message)}</p>']
+        parts = [f'<p class="msg">{escape(told(ending.error))}</p>']
         if ending.cell is not None:
             where = f"in code cell {ending.cell.number}"
             line = ending.cell.error.line
@@ -133,9 +133,9 @@ def _tiles(facts: Facts) -> Html:
 
     total = sum(screen.total for screen in facts.screens)
     tiles = [
-        (f"{len(facts.cells)}", "code cells"),
-        (f"{len(facts.screens) + facts.more_runs}", "runs"),
-        (f"{total:,}", "tasks"),
+        _counted(len(facts.cells), "code cell"),
+        _counted(len(facts.screens) + facts.more_runs, "run"),
+        _counted(total, "task"),
         (f"{count('succeeded'):,}", "done now"),
         (f"{count('reused'):,}", "reused"),
         (f"{count('failed'):,}", "failed"),
@@ -146,6 +146,10 @@ def _tiles(facts: Facts) -> Html:
     tiles.append((seconds_text(sum(screen.busy for screen in facts.screens)), "work in all"))
     shown = "".join(f'<div class="tile"><b>{b}</b><span>{text}</span></div>' for b, text in tiles)
     return f'<div class="tiles">{shown}</div>'
+
+
+def _counted(number: int, word: str) -> tuple[str, str]:
+    return f"{number:,}", word + "s" * (number != 1)
 
 
 def _pictures_section(facts: Facts) -> Iterable[Html]:
@@ -189,7 +193,7 @@ def _foot(facts: Facts) -> Html:
 
 
 def _cells(nb: Any) -> list[CellFact]:
-    found = []
+    found: list[CellFact] = []
     for cell in nb.cells:
         if cell.cell_type != "code" or not cell.source.strip():
             continue

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import re
 from collections.abc import Iterable, Mapping
 from html import escape
 from typing import Final
@@ -10,10 +11,10 @@ from typing import Final
 from twingraph_nb.events import ErrorInfo
 from twingraph_nb.picture.collapse import drawing
 from twingraph_nb.picture.model import Screen, Shown
-from twingraph_nb.picture.palette import icon_svg, look_of
+from twingraph_nb.picture.palette import look_of
 from twingraph_nb.picture.progress import progress_line, seconds_text
 from twingraph_nb.picture.svg import render
-from twingraph_nb.runs.page import Html, chip, code_lines, details, pill, table
+from twingraph_nb.runs.page import Html, chip, code_lines, details, dot, pill, table
 from twingraph_nb.runs.terminal import source_lines
 from twingraph_nb.runs.timeline import timeline
 
@@ -23,9 +24,9 @@ MOST_ROWS: Final = 500
 """Rows of the table of tasks: all that did not succeed first, then those that took longest."""
 MOST_LOGS: Final = 100
 MOST_ERRORS: Final = 20
-MOST_BOXES: Final = 120
+MOST_BOXES: Final = 60
 """Boxes and arrows of the graph; above that maps and equal calls become one box."""
-CUT: Final = 240
+CUT: Final = 140
 """Characters of an input or output in the table."""
 
 
@@ -97,12 +98,11 @@ def _row(screen: Screen, task: Shown, now: float) -> Html:
     look = look_of(task.state)
     facts = screen.facts_of(task)
     took = task.elapsed(now)
-    label = task.name if task.index is None else f"{task.name}[{task.index}]"
-    icon = icon_svg(task.state, color=look.border, size=12)
     why = task.why or (f"{task.error.type}: {task.error.message}" if task.error else "")
     return (
-        f'<tr><td class="n">{task.number}</td><td title="{escape(task.hash)}">{escape(label)}</td>'
-        f'<td style="white-space:nowrap">{icon} {look.word}</td>'
+        f'<tr><td class="n">{task.number}</td>'
+        f'<td title="hash {escape(task.hash)}">{escape(task.name)}</td>'
+        f'<td style="white-space:nowrap">{dot(task.state)}{look.word}</td>'
         f"<td>{escape(facts.platform) if facts else ''}</td>"
         f'<td class="n">{task.attempt or ""}</td>'
         f'<td class="n" data-sort="{took or 0:.6f}">{seconds_text(took) if took else ""}</td>'
@@ -127,9 +127,8 @@ def _errors(screen: Screen) -> Iterable[Html]:
     failed = [task for task in screen.tasks.values() if task.error and task.state == "failed"]
     failed = [task for task in failed if task.form == "call"] or failed
     for task in failed[:MOST_ERRORS]:
-        label = task.name if task.index is None else f"{task.name}[{task.index}]"
         if task.error is not None:
-            yield _error(label, task.error, screen, task)
+            yield _error(task.name, task.error, screen, task)
     if len(failed) > MOST_ERRORS:
         yield f'<p class="soft small">{len(failed) - MOST_ERRORS:,} more failed.</p>'
     if not failed and screen.error is not None:
@@ -145,10 +144,18 @@ def _error(label: str, error: ErrorInfo, screen: Screen, task: Shown | None) -> 
     ]
     parts += [f'<p class="soft">{escape(note)}</p>' for note in error.notes]
     if facts is not None and facts.source and error.line:
-        parts.append(code_lines(source_lines(facts.source, error.line)))
+        parts.append(code_lines(source_lines(facts.source, _line_in(facts.source, error))))
     if error.traceback:
         parts.append(details("Traceback", f"<pre>{escape(error.traceback)}</pre>"))
     return f'<div class="card bad" style="margin:12px 0 0;padding:12px 16px">{"".join(parts)}</div>'
+
+
+def _line_in(source: str, error: ErrorInfo) -> int:
+    """Which line of the component's source it is; `error.line` counts from the cell's start."""
+    lines = [line.strip() for line in source.splitlines()]
+    told = re.findall(rf", line {error.line}\b.*\n\s*(\S.*)", error.traceback)
+    places = [number for number, line in enumerate(lines, 1) if told and line == told[-1].strip()]
+    return places[0] if len(places) == 1 else 0
 
 
 def _logs(screen: Screen) -> Iterable[Html]:
@@ -157,10 +164,9 @@ def _logs(screen: Screen) -> Iterable[Html]:
         return
     yield "<h3>Logs</h3>"
     for task in told[:MOST_LOGS]:
-        label = task.name if task.index is None else f"{task.name}[{task.index}]"
         text = screen.log_of(task.number)
         lines = text.count("\n") + (not text.endswith("\n"))
-        summary = f'{escape(label)} <span class="soft small">{lines} lines</span>'
+        summary = f'{escape(task.name)} <span class="soft small">{lines} lines</span>'
         yield details(summary, f"<pre>{escape(text)}</pre>")
     if len(told) > MOST_LOGS:
         yield f'<p class="soft small">{len(told) - MOST_LOGS:,} more tasks printed something.</p>'
@@ -184,4 +190,5 @@ def _components(screen: Screen) -> Iterable[Html]:
 
 def _port(port: tuple[str, str]) -> str:
     name, kind = port
-    return f"{name}: {kind}" if kind and kind not in ("Any", "object") else name
+    kind = kind.removeprefix(f"{name}: ")
+    return f"{name}: {kind}" if kind not in ("", name, "Any", "object") else name

@@ -5,12 +5,13 @@ Plain lines where nobody looks (a log, a pipe), a live picture where somebody do
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, TextIO
 
-from twingraph_nb.runs.ending import Ending
+from twingraph_nb.runs.ending import Ending, told
 from twingraph_nb.store import RunRow
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ __all__ = ["Lines", "Live", "Terminal", "TqdmLine", "counts_text", "terminal_for
 SHOWN_CELLS = 6  # finished cells that the live picture keeps
 SHOWN_RUNS = 8
 HEARTBEAT = 15.0  # seconds between plain lines about a cell that takes long
+SHORT = 8
 TITLE = 60  # characters of a cell's first line
 
 
@@ -41,9 +43,14 @@ def terminal_for(stream: TextIO) -> Terminal:
 
 
 def title_of(source: str) -> str:
-    """Give a cell's first line that says something, cut to fit a line."""
-    lines = [line.strip() for line in source.splitlines() if line.strip(" #")]
-    first = lines[0].lstrip("# ") if lines else ""
+    """Give a cell's first lines that say something, cut to fit a line."""
+    lines = [line.strip().lstrip("# ") for line in source.splitlines() if line.strip(" #")]
+    first = lines[0] if lines else ""
+    magic = re.match(r"%%\w+ +\w+", first)
+    if magic:
+        return magic[0]
+    if len(first) < SHORT and len(lines) > 1:  # `try:` alone tells nothing
+        first = f"{first} {lines[1]}"
     return first if len(first) <= TITLE else first[: TITLE - 1] + "…"
 
 
@@ -66,13 +73,14 @@ def ending_lines(ending: Ending) -> list[str]:
     """Give what went wrong, as lines; empty when nothing did."""
     lines = []
     if ending.error is not None:
-        lines.append(f"{ending.state}: {ending.error.type}: {ending.error.message}")
+        lines.append(f"{ending.state}: {told(ending.error)}")
     if ending.cell is not None:
         lines.append(f"in code cell {ending.cell.number}:")
         lines += source_lines(ending.cell.source, ending.cell.error.line)
-    for left in ending.left:
-        if left.state not in ("succeeded",) and left.error:
-            lines.append(f"run {left.name} {left.run} {left.state}: {left.error}")
+    bad = [left for left in ending.left if left.state != "succeeded" and left.error]
+    if ending.error is not None and ending.error.type == "RunError":
+        del bad[:1]  # that one is the error told above
+    lines += [f"{left.name} in run {left.run} {left.state}: {left.error}" for left in bad]
     return lines
 
 
@@ -209,8 +217,8 @@ class Live:
             cells.add_row(mark, Text(f"{number:>3}"), Text(f"{seconds:6.1f} s"), Text(title))
         if scene.now:
             took = time.monotonic() - scene.since
-            number = Text(f"{self._number:>3}")
-            cells.add_row(self._spinner, number, Text(f"{took:6.1f} s"), Text(scene.now, "bold"))
+            place = Text(f"{self._number:>3}")
+            cells.add_row(self._spinner, place, Text(f"{took:6.1f} s"), Text(scene.now, "bold"))
         parts: list[RenderableType] = [Text(scene.head, "bold")]
         if not everything:
             parts.append(ProgressBar(max(1, scene.cells), len(scene.done), width=60))
@@ -248,8 +256,7 @@ class TqdmLine:
         pass
 
     def waiting(self, what: str) -> None:
-        if self._bar is not None:
-            self._bar.set_description(what)
+        pass
 
     def runs(self, rows: Sequence[RunRow]) -> None:
         counts = counts_text(rows)
@@ -263,5 +270,4 @@ class TqdmLine:
 class TqdmBar(Protocol):
     """The part of a tqdm bar that is used here."""
 
-    def set_description(self, desc: str) -> None: ...
     def set_postfix_str(self, s: str) -> None: ...

@@ -22,15 +22,26 @@ MOST_LANES: Final = 120
 WIDTH: Final = 1_090.0
 LABELS: Final = 170.0
 TOP: Final = 22.0
+LABEL: Final = 18.0
+"""Pixels of a line of text, the least a group of lanes gets."""
+_STEPS: Final = (1.0, 2.0, 5.0, 10.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 900.0, 1800.0, 3600.0)
 _SIZES: Final = ((24, 18.0), (60, 9.0), (MOST_LANES, 5.0))
 """(up to so many lanes, height of a lane in pixels)"""
 
 
 @dataclass(frozen=True, slots=True)
 class _Bar:
+    name: str
     task: Shown
     begin: float
     end: float
+
+
+@dataclass(slots=True)
+class _Lane:
+    name: str
+    bars: list[_Bar]
+    y: float = 0.0
 
 
 def timeline(screen: Screen) -> tuple[str, int]:
@@ -48,22 +59,22 @@ def timeline(screen: Screen) -> tuple[str, int]:
     start, end = min(b.begin for b in bars), max(b.end for b in bars)
     span = max(end - start, 1e-3)
     high = next((size for most, size in _SIZES if len(lanes) <= most), _SIZES[-1][1])
-    drawn = lanes[:MOST_LANES]
-    height = TOP + len(drawn) * high + 6
+    drawn = _placed(lanes[:MOST_LANES], high)
+    height = max(lane.y for lane in drawn) + max(high, LABEL) + 6
     scale = (WIDTH - LABELS - 8) / span
     parts = [
         f'<svg class="tl" xmlns="http://www.w3.org/2000/svg" width="{WIDTH:.0f}" '
         f'height="{height:.0f}" viewBox="0 0 {WIDTH:.0f} {height:.0f}" role="img" '
         'aria-label="timeline of the tasks">',
         *_axis(span, scale, height),
-        *_labels(drawn, high),
+        *_labels(drawn),
     ]
-    for place, (_, lane) in enumerate(drawn):
-        for bar in lane:
+    for lane in drawn:
+        for bar in lane.bars:
             x = LABELS + (bar.begin - start) * scale
-            parts.append(_drawn(bar, x, (bar.end - bar.begin) * scale, TOP + place * high, high))
+            parts.append(_drawn(bar, x, (bar.end - bar.begin) * scale, lane.y, high))
     parts.append("</svg>")
-    return "".join(parts), len(all_bars) - sum(len(lane) for _, lane in drawn)
+    return "".join(parts), len(all_bars) - sum(len(lane.bars) for lane in drawn)
 
 
 def _bar(task: Shown, screen: Screen) -> _Bar | None:
@@ -73,42 +84,49 @@ def _bar(task: Shown, screen: Screen) -> _Bar | None:
     if begin is None or (task.started is None and task.state != "reused"):
         return None
     end = task.finished if task.finished is not None else (screen.finished or begin)
-    return _Bar(task, begin, max(begin, end))
+    facts = screen.facts_of(task)
+    return _Bar(facts.name if facts else task.name, task, begin, max(begin, end))
 
 
-def _lanes(bars: Iterable[_Bar]) -> list[tuple[str, list[_Bar]]]:
+def _lanes(bars: Iterable[_Bar]) -> list[_Lane]:
     """Bars that do not overlap share a lane; lanes of one name are neighbours."""
-    groups: dict[str, list[list[_Bar]]] = {}
+    groups: dict[str, list[_Lane]] = {}
     free: dict[str, list[tuple[float, int]]] = {}
     for bar in bars:
-        lanes = groups.setdefault(bar.task.name, [])
-        ends = free.setdefault(bar.task.name, [])
+        lanes = groups.setdefault(bar.name, [])
+        ends = free.setdefault(bar.name, [])
         if ends and ends[0][0] <= bar.begin:
             _, place = heapq.heappop(ends)
         else:
             place = len(lanes)
-            lanes.append([])
-        lanes[place].append(bar)
+            lanes.append(_Lane(bar.name, []))
+        lanes[place].bars.append(bar)
         heapq.heappush(ends, (bar.end, place))
-    return [(name, lane) for name, lanes in groups.items() for lane in lanes]
+    return [lane for lanes in groups.values() for lane in lanes]
 
 
-def _labels(lanes: Sequence[tuple[str, list[_Bar]]], high: float) -> Iterable[str]:
-    counts: dict[str, list[int]] = {}
-    for place, (name, lane) in enumerate(lanes):
-        entry = counts.setdefault(name, [place, 0])
-        entry[1] += len(lane)
-    lowest = -math.inf
-    for name, (place, tasks) in counts.items():
-        y = TOP + place * high + min(high, 18.0) / 2 + 4
-        line = TOP + place * high
-        yield f'<line x1="0" x2="{WIDTH:.0f}" y1="{line:.1f}" y2="{line:.1f}"/>'
-        if y - lowest < 11:  # no room for another label
-            continue
-        lowest = y
+def _placed(lanes: list[_Lane], high: float) -> list[_Lane]:
+    """The lanes below each other, with room for a label beside each group of one name."""
+    y, first = TOP, TOP
+    for before, lane in zip([None, *lanes], lanes, strict=False):
+        if before is not None and before.name != lane.name:
+            y = max(y, first + LABEL)
+            first = y
+        lane.y = y
+        y += high
+    return lanes
+
+
+def _labels(lanes: Sequence[_Lane]) -> Iterable[str]:
+    groups: dict[str, list[_Lane]] = {}
+    for lane in lanes:
+        groups.setdefault(lane.name, []).append(lane)
+    for name, group in groups.items():
+        y, tasks = group[0].y, sum(len(lane.bars) for lane in group)
         said = f"{name} \u00d7{tasks}" if tasks > 1 else name
+        yield f'<line x1="0" x2="{WIDTH:.0f}" y1="{y:.1f}" y2="{y:.1f}"/>'
         yield (
-            f'<text x="2" y="{y:.1f}"><title>{escape(said)}</title>'
+            f'<text x="2" y="{y + 12.5:.1f}"><title>{escape(said)}</title>'
             f"{escape(cut(said, 11.0, LABELS - 10))}</text>"
         )
 
@@ -118,21 +136,26 @@ def _axis(span: float, scale: float, height: float) -> Iterable[str]:
     for tick in range(int(span / step + 1e-9) + 1):
         x = LABELS + tick * step * scale
         yield f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{TOP - 5}" y2="{height:.1f}"/>'
-        yield (
-            f'<text class="ax" x="{x:.1f}" y="12" text-anchor="middle">{_tick(tick * step)}</text>'
-        )
+        said = _tick(tick * step, step)
+        yield f'<text class="ax" x="{x:.1f}" y="12" text-anchor="middle">{said}</text>'
 
 
 def _step(rough: float) -> float:
-    """The next larger of 1, 2, 5 times a power of ten."""
+    """The next larger step that people count time in, seconds."""
+    if rough >= 1.0:
+        return next((n for n in _STEPS if n >= rough), math.ceil(rough / 3600) * 3600.0)
     power = 10.0 ** math.floor(math.log10(rough))
     return next(n * power for n in (1, 2, 5, 10) if n * power >= rough * 0.999)
 
 
-def _tick(seconds: float) -> str:
-    if seconds >= 120:
+def _tick(seconds: float, step: float) -> str:
+    if step >= 3600:
+        return f"{seconds / 3600:g} h"
+    if step >= 60:
         return f"{seconds / 60:g} min"
-    return f"{round(seconds, 3):g} s" if seconds >= 0.1 or not seconds else f"{seconds * 1e3:g} ms"
+    if step >= 0.1:
+        return f"{round(seconds, 1):g} s"
+    return f"{round(seconds * 1e3, 3):g} ms"
 
 
 def _drawn(bar: _Bar, x: float, wide: float, y: float, high: float) -> str:
@@ -148,11 +171,10 @@ def _drawn(bar: _Bar, x: float, wide: float, y: float, high: float) -> str:
             f'<path d="M{x:.1f} {mid - r:.1f}l{r} {r}l-{r} {r}l-{r} -{r}z" fill="{look.fill}">'
             f"{title}</path>"
         )
-    wide = max(wide, 1.5)
+    wide = max(wide - 0.8, 1.2)  # a little gap, so that neighbours can be told apart
     rect = (
         f'<rect x="{x:.1f}" y="{y + 1:.1f}" width="{wide:.1f}" height="{high - 2:.1f}" '
-        f'rx="{min(3.0, high / 4):.1f}" fill="{look.fill}" stroke="{look.border}" '
-        f'stroke-width="0.7">{title}</rect>'
+        f'rx="{min(3.0, high / 4, wide / 3):.1f}" fill="{look.fill}">{title}</rect>'
     )
     label = task.name if task.index is None else f"[{task.index}]"
     if high < 14 or wide < 30 or text_width(label, 11.0) > wide - 8:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable
 from typing import TYPE_CHECKING
 
 from twingraph_nb.errors import TaskError
@@ -12,10 +12,11 @@ from twingraph_nb.events import BodyDone, BodyErred, MapExpanded, RunTimedOut
 from twingraph_nb.executors.threads import Interrupted, Threads
 from twingraph_nb.graph.refs import needs_of, resolve
 from twingraph_nb.graph.summary import summary
-from twingraph_nb.graph.task import Scope, Task, current_scope
+from twingraph_nb.graph.task import Body, Task, current_scope
 from twingraph_nb.scheduler.failures import error_info, user_part
 
 if TYPE_CHECKING:
+    from twingraph_nb.scheduler.attempts import Attempts
     from twingraph_nb.scheduler.drive import Driver
     from twingraph_nb.scheduler.live import LiveRun
 
@@ -30,8 +31,8 @@ _MOST_BODIES = 1000
 class Bodies:
     """Runs the functions of pipelines, and maps."""
 
-    def __init__(self, driver: Driver) -> None:
-        self._driver = driver
+    def __init__(self, driver: Driver, attempts: Attempts) -> None:
+        self._driver, self._attempts = driver, attempts
         self._threads = Threads(_MOST_BODIES, "twingraph-pipeline")
 
     async def root(
@@ -39,7 +40,7 @@ class Bodies:
     ) -> None:
         """Run the function of a run's own pipeline to its end."""
         driver = self._driver
-        current_scope.set(Scope(run, None, lazy=True))
+        current_scope.set(Body(run, None))
         try:
             returned = await self._call(function, args)
             run.value = await _value(returned)
@@ -77,28 +78,29 @@ class Bodies:
         work = self._map if task.form == "map" else self._nested
         return self._group(run, task, work)
 
-    async def _group(self, run: LiveRun, task: Task, work: Callable[..., object]) -> None:
-        driver = self._driver
+    async def _group(
+        self, run: LiveRun, task: Task, work: Callable[[LiveRun, Task], Awaitable[object]]
+    ) -> None:
         try:
-            value = await work(run, task)  # type: ignore[misc]
+            value = await work(run, task)
         except asyncio.CancelledError as exc:
-            driver.cancelled_group(run, task, str(exc.args[0]) if exc.args else "")
+            self._attempts.cancelled(run, task, str(exc.args[0]) if exc.args else "")
         except Interrupted:
-            driver.cancelled_group(run, task, "interrupted")
+            self._attempts.cancelled(run, task, "interrupted")
         except Exception as exc:
-            driver.fail_group(run, task, 1, exc)
+            self._attempts.fail(run, task, 1, exc)
         else:
-            driver.succeed_group(run, task, value)
+            self._attempts.done_group(run, task, value)
 
     async def _nested(self, run: LiveRun, task: Task) -> object:
         bound = task.bound or {}
-        current_scope.set(Scope(run, task.number, lazy=True, above=(*task.above, task.number)))
+        current_scope.set(Body(run, task.number, (*task.above, task.number)))
         function, args = bound["function"], bound["args"]
         return await _value(await self._call(function, args))  # type: ignore[arg-type]
 
     async def _call(self, function: Callable[..., object], args: tuple[object, ...]) -> object:
         if inspect.iscoroutinefunction(getattr(function, "func", function)):
-            return await function(*args)
+            return await function(*args)  # type: ignore[misc]
         return await self._threads.run(lambda: function(*args))
 
     async def _map(self, run: LiveRun, task: Task) -> list[object]:
@@ -179,11 +181,9 @@ class _Quiet:
     def __init__(self, task: Task) -> None:
         self._task = task
 
-    def __await__(self):  # type: ignore[no-untyped-def]
+    def __await__(self) -> Generator[object, None, None]:
         if not self._task.done:
-            future = asyncio.get_running_loop().create_future()
             loop = asyncio.get_running_loop()
-            self._task.when_done(
-                lambda: loop.call_soon_threadsafe(lambda: future.done() or future.set_result(None))
-            )
-            yield from future
+            ended = asyncio.Event()
+            self._task.when_done(lambda: loop.call_soon_threadsafe(ended.set))
+            yield from ended.wait().__await__()

@@ -99,11 +99,10 @@ def _size(value: object, depth: int) -> int:
     size = getattr(value, "nbytes", None)
     if isinstance(size, int):
         return size
-    if kind in (list, tuple, dict, set, frozenset):
-        count = len(value)  # type: ignore[arg-type]
+    if isinstance(value, (list, tuple, dict, set, frozenset)):
+        count = len(value)
         if not count or not depth:
             return count * 50
-        items = value.values() if kind is dict else value  # type: ignore[attr-defined]
-        first = next(iter(items))
+        first = next(iter(value.values() if isinstance(value, dict) else value))
         return count * max(50, _size(first, depth - 1))
     return _LIGHT + 1 if hasattr(value, "memory_usage") else 0

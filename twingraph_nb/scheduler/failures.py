@@ -35,9 +35,7 @@ def retry_wanted(error: BaseException, policy: Policy) -> bool:
     return any(cls.__name__ in policy.retry_on for cls in type(error).__mro__)
 
 
-def error_info(
-    error: BaseException, name: str, source: Source | None, *, note: bool
-) -> ErrorInfo:
+def error_info(error: BaseException, name: str, source: Source | None, *, note: bool) -> ErrorInfo:
     """Give the error as data.
 
     Args:

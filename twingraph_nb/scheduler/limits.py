@@ -90,7 +90,9 @@ class Admission:
 
     def _next(self) -> Claim | None:
         held_up = False
-        for _, _, claim in sorted((heap[0] for heap in self._waiting.values()), key=lambda e: e[:2]):
+        for _, _, claim in sorted(
+            (heap[0] for heap in self._waiting.values()), key=lambda e: e[:2]
+        ):
             scarce = bool(claim.cpus or claim.memory)
             if scarce and held_up:
                 continue

@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import threading
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
 from twingraph_nb.component import Component
@@ -34,7 +34,14 @@ if TYPE_CHECKING:
 __all__ = ["LiveRun", "TaskReport"]
 
 _LOG_LIMIT = 4 * 2**20
-"""Characters of one task's log that are kept; a task that prints for ever must not fill the disk."""
+"""Characters of one task's log that are kept: one that prints for ever must not fill the disk."""
+_AS_TASK: Mapping[RunStateName, TaskStateName] = {
+    "running": "running",
+    "succeeded": "succeeded",
+    "failed": "failed",
+    "cancelled": "cancelled",
+    "interrupted": "failed",
+}
 
 
 class LiveRun:
@@ -107,8 +114,7 @@ class LiveRun:
 
     def state_of(self, task: Task) -> TaskStateName:
         if task.number < 0:
-            run = self.state.state
-            return "running" if run == "running" else "succeeded" if run == "succeeded" else "failed"
+            return _AS_TASK[self.state.state]
         state = self.state.state_of(task.number)
         return "cancelled" if state == "waiting" and task.done else state  # called too late
 
@@ -126,7 +132,7 @@ class LiveRun:
         return self.driver.wait(lock, timeout, what)
 
     def log_of(self, task: Task) -> str:
-        self.driver.flush_logs()
+        self.driver.flush()
         return "".join(self.logs.get(task.number, ()))
 
     async def events(self) -> AsyncIterator[Event]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from twingraph_nb.events import (
     BodyDone,
@@ -28,7 +29,17 @@ from twingraph_nb.events import (
 )
 from twingraph_nb.policy import Policy
 
-__all__ = ["BODY", "HANDLERS", "Cancel", "Command", "Finish", "Launch", "Record", "RunState", "WakeAt"]
+__all__ = [
+    "BODY",
+    "HANDLERS",
+    "Cancel",
+    "Command",
+    "Finish",
+    "Launch",
+    "Record",
+    "RunState",
+    "WakeAt",
+]
 
 BODY = -1
 """Stands for the pipeline's own function in `Cancel`."""
@@ -366,7 +377,7 @@ def _policy(event: ComponentUsed) -> Policy:
     return Policy(**facts)  # type: ignore[arg-type]
 
 
-HANDLERS: dict[type[Event], Callable[[RunState, Event], Commands]] = {
+HANDLERS: dict[type[Event], Callable[[RunState, Any], Commands]] = {
     RunStarted: RunState._run_started,
     ComponentUsed: RunState._component_used,
     BodyDone: RunState._body_done,
@@ -382,4 +393,5 @@ HANDLERS: dict[type[Event], Callable[[RunState, Event], Commands]] = {
     TaskWoken: RunState._task_woken,
     TaskCancelled: RunState._task_cancelled,
     TaskSkipped: RunState._task_skipped,
-}  # type: ignore[assignment]
+}
+"""What takes in each kind of event; kinds that change no state are not here."""

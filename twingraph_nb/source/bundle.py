@@ -216,7 +216,8 @@ class _Packing:
         code, space = function.__code__, function.__globals__
         stored = set(stored_names(code))
         return [
-            f"{self._place(code, name)} uses {name!r}, which is not defined: define or import it first"
+            f"{self._place(code, name)} uses {name!r}, which is not defined: "
+            "define or import it first"
             for name in free_names(code)
             if name not in space and name not in stored and not hasattr(builtins, name)
         ]

@@ -12,6 +12,10 @@ from functools import lru_cache
 __all__ = ["ANY", "REQUIRED", "Port", "compatible", "input_ports", "output_ports", "type_text"]
 
 ANY: object = typing.Any
+_STARS: Mapping[object, str] = {
+    inspect.Parameter.VAR_POSITIONAL: "*",
+    inspect.Parameter.VAR_KEYWORD: "**",
+}
 _NUMBERS = {(int, float), (int, complex), (float, complex), (bool, int), (bool, float)}
 
 
@@ -58,7 +62,7 @@ def input_ports(function: Callable[..., object]) -> tuple[Port, ...]:
                 p.name,
                 hints.get(p.name, ANY),
                 REQUIRED if p.default is p.empty else p.default,
-                {p.VAR_POSITIONAL: "*", p.VAR_KEYWORD: "**"}.get(p.kind, ""),
+                _STARS.get(p.kind, ""),
                 p.kind is p.KEYWORD_ONLY,
             )
         )

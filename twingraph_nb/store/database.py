@@ -27,7 +27,7 @@ __all__ = [
 
 FILE = "twingraph.db"
 BUSY_SECONDS = 5.0  # how long one statement waits for another process' lock
-CHECK_BYTES = 32 * 2**20  # larger files are checked at most once a day: about 1 s for each GB
+CHECK_BYTES = 32 * 2**20  # larger files are checked at most once a day: about 0.5 s for each GB
 CHECK_SECONDS = 86400.0
 _DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 _LOCKED = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
@@ -49,7 +49,8 @@ def connect(path: Path, *, readonly: bool = False) -> sqlite3.Connection:
     )
     try:
         if not readonly:
-            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # counts for a new file only
+            if not connection.execute("PRAGMA page_count").fetchone()[0]:
+                connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = NORMAL")  # whole after a kill of the process
     except BaseException:
@@ -131,8 +132,8 @@ def explain_os(exc: OSError) -> str:
 class Readers:
     """Connections for reading, lent to one thread each; opened as needed and kept."""
 
-    def __init__(self, path: Path, *, readonly: bool) -> None:
-        self._path, self._readonly = path, readonly
+    def __init__(self, path: Path) -> None:
+        self._path = path
         self._idle: list[sqlite3.Connection] = []
         self._lock = threading.Lock()
         self._closed = False
@@ -146,7 +147,7 @@ class Readers:
             StoreError: the file cannot be read.
         """
         try:
-            connection = self._idle_one() or connect(self._path, readonly=self._readonly)
+            connection = self._idle_one() or connect(self._path, readonly=True)
         except sqlite3.Error as exc:
             raise StoreError(explain(exc, self._path)) from exc
         try:

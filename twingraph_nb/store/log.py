@@ -60,9 +60,9 @@ def read_events(connection: sqlite3.Connection, run: str, start: int = 0) -> lis
         StoreError: what is recorded is damaged; names the run and the first bad event.
     """
     rows = connection.execute(
-        "SELECT seq, crc, body FROM events WHERE run = ?1 AND seq >= coalesce("
-        "(SELECT max(seq) FROM events WHERE run = ?1 AND seq <= ?2), 0) ORDER BY seq",
-        (run, start),
+        "SELECT seq, crc, body FROM events WHERE run = :run AND seq >= coalesce("
+        "(SELECT max(seq) FROM events WHERE run = :run AND seq <= :start), 0) ORDER BY seq",
+        {"run": run, "start": start},
     )
     return [
         Batch(run, max(seq, start), tuple(events[max(0, start - seq) :]))

@@ -29,7 +29,9 @@ def is_gone(origin: Mapping[str, str]) -> bool:
     if not _alive(int(pid)):
         return True
     then, now = origin.get("pid_started", ""), _started(int(pid))
-    return bool(then) and now is not None and then != now
+    if not then or now is None:
+        return False
+    return then not in (now, now.partition(".")[2])  # without the boot's name is fine too
 
 
 def _alive(pid: int) -> bool:

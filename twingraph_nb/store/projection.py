@@ -7,8 +7,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-import msgspec
-
 from twingraph_nb.events import (
     CancelAsked,
     ComponentUsed,
@@ -23,6 +21,7 @@ from twingraph_nb.events import (
     TaskReused,
     TaskSkipped,
 )
+from twingraph_nb.store.encoding import as_builtins
 
 __all__ = ["Change", "Live", "component_facts"]
 
@@ -145,7 +144,7 @@ class Live:
 
 def component_facts(used: ComponentUsed) -> dict[str, object]:
     """Give what is kept of a component beside its name and source."""
-    facts: Mapping[str, object] = msgspec.to_builtins(used, enc_hook=repr)
+    facts: Mapping[str, object] = as_builtins(used)
     return {k: v for k, v in facts.items() if k not in ("kind", "at", "digest", "name", "source")}
 
 

@@ -24,6 +24,7 @@ from twingraph_nb.store.results import (
 from twingraph_nb.store.rows import Freed, Kept, RunRow
 from twingraph_nb.store.sweep import (
     Sweep,
+    give_back,
     plan_sweep,
     remove_components,
     remove_results,
@@ -47,7 +48,7 @@ class Store:
         self.home, self.notes = home, notes
         self._pid = os.getpid()
         self._blobs = Blobs(home / "blobs")
-        self._readers = Readers(home / FILE, readonly=readonly)
+        self._readers = Readers(home / FILE)
         self._writer = None if readonly else Writer(home / FILE)
 
     @classmethod
@@ -67,6 +68,11 @@ class Store:
             return cls(home, readonly=True)
         note = prepare(home / FILE)
         return cls(home, readonly=False, notes=(note,) if note else ())
+
+    @staticmethod
+    def exists(home: Path) -> bool:
+        """True when something has been recorded in this folder."""
+        return (home.expanduser() / FILE).exists()
 
     # -- writing -----------------------------------------------------------------------------
 
@@ -89,9 +95,9 @@ class Store:
         """Write what is left, for up to `timeout` seconds, and let go of the file."""
         if self._pid != os.getpid():
             return  # a fork: thread and connections belong to the parent
-        if self._writer is not None:
-            self._writer.stop(timeout)
         self._readers.close()
+        if self._writer is not None:  # last, because only a connection that writes cleans up
+            self._writer.stop(timeout)
 
     @property
     def trouble(self) -> str:
@@ -153,7 +159,7 @@ class Store:
         if found is None or not self._blobs.has(found[0].outputs.values()):
             return None
         if self._writer is not None and now - found[1] > USED_SECONDS:
-            self._writer.send(partial(note_used, digest=digest, at=now))
+            self._writer.send(partial(note_used, digest=digest, at=now), hurry=False)
         return found[0]
 
     def keep(
@@ -233,7 +239,7 @@ class Store:
         blobs = list(self._blobs.unreferenced(sweep.wanted))
         if not dry_run:
             for path, _ in blobs:
-                self._blobs.remove(path.name)
+                path.unlink(missing_ok=True)
         size = sweep.bytes + sum(size for _, size in blobs)
         return Freed(len(sweep.runs), sweep.events, len(sweep.results), len(blobs), size)
 
@@ -243,6 +249,8 @@ class Store:
             writer.send(partial(remove_run, run=run)).wait(None)
         writer.send(partial(remove_results, digests=sweep.results, before=before)).wait(None)
         writer.send(partial(remove_components, before=sweep.components_before)).wait(None)
+        while writer.send(give_back).wait(None):
+            pass
 
     def _writing(self) -> Writer:
         if self._writer is None:

@@ -10,7 +10,16 @@ from dataclasses import dataclass
 from twingraph_nb.store.log import read_runs
 from twingraph_nb.store.rows import RunRow
 
-__all__ = ["Sweep", "plan_sweep", "remove_components", "remove_results", "remove_run"]
+__all__ = [
+    "Sweep",
+    "give_back",
+    "plan_sweep",
+    "remove_components",
+    "remove_results",
+    "remove_run",
+]
+
+PAGES_AT_ONCE = 2000  # in one transaction, so that other processes get their turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +79,17 @@ def remove_results(connection: sqlite3.Connection, digests: Sequence[str], befor
 
 
 def remove_components(connection: sqlite3.Connection, before: float) -> None:
-    """Remove components that no run has used since; give the space of all back to the disk."""
+    """Remove components that no run has used since."""
     connection.execute("DELETE FROM components WHERE at < ?", (before,))
-    connection.execute("PRAGMA incremental_vacuum").fetchall()
+
+
+def give_back(connection: sqlite3.Connection) -> bool:
+    """Give some of the freed space back to the disk; False when there is no more."""
+    free = int(connection.execute("PRAGMA freelist_count").fetchone()[0])
+    for _ in range(min(free, PAGES_AT_ONCE)):
+        # Python's sqlite3 takes one step of it, and each step frees one page.
+        connection.execute("PRAGMA incremental_vacuum")
+    return free > PAGES_AT_ONCE
 
 
 def _doomed(rows: Sequence[RunRow], before: float, keep_last: int) -> Mapping[str, None]:

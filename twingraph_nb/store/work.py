@@ -7,16 +7,17 @@ import sqlite3
 import threading
 import time
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 from twingraph_nb.errors import StoreError
 from twingraph_nb.events import Batch, ComponentUsed, Event
-from twingraph_nb.store.encoding import encode_safely
+from twingraph_nb.store.encoding import as_plain, encode_safely
 from twingraph_nb.store.projection import Change, Live, component_facts
 
 __all__ = ["Errand", "Work"]
 
 ROW_EVENTS = 2000  # events in one row at most, so that reading from the middle stays cheap
+STATEMENT_ROWS = 100  # SQLite takes 32,766 values in a statement, 5 for each row
 Row = tuple[str, int, int, int, bytes]
 
 
@@ -86,7 +87,7 @@ class Work:
         """
         connection.execute("BEGIN IMMEDIATE")
         try:
-            connection.executemany("INSERT INTO events VALUES (?, ?, ?, ?, ?)", self._rows)
+            self._write_rows(connection)
             for live, change, recorded in self._changes:
                 _apply(connection, live, change, recorded)
             for errand in self.errands:
@@ -97,11 +98,35 @@ class Work:
                 connection.execute("ROLLBACK")
             raise
 
+    def _write_rows(self, connection: sqlite3.Connection) -> None:
+        # Each statement lets go of the interpreter lock, and a busy scheduler thread gives it
+        # back only after 5 ms (sys.getswitchinterval): so few statements with many rows.
+        for at in range(0, len(self._rows), STATEMENT_ROWS):
+            rows = self._rows[at : at + STATEMENT_ROWS]
+            connection.execute(
+                f"INSERT INTO events VALUES {', '.join(['(?, ?, ?, ?, ?)'] * len(rows))}",
+                [value for row in rows for value in row],
+            )
+
+    def parts(self) -> Iterator[Work]:
+        """Give the same as one work for each run and errand: one cannot spoil the others."""
+        for errand in self.errands:
+            part = Work()
+            part.errands = [errand]
+            yield part
+        for run in {change[0].id: None for change in self._changes}:
+            part = Work()
+            part._rows = [row for row in self._rows if row[0] == run]
+            part._changes = [change for change in self._changes if change[0].id == run]
+            yield part
+
     def give_up(self, why: str) -> None:
-        """Forget the events; what follows them in their runs is not recorded either."""
+        """Forget it; what follows these events in their run is not recorded either."""
+        for errand in self.errands:
+            errand.finish(why)
         for live, _, _ in self._changes:
             live.incomplete = live.incomplete or f"events could not be recorded: {why}"
-        self._rows, self._changes = [], []
+        self._rows, self._changes, self.errands = [], [], []
 
     def start_over(self, lives: dict[str, Live]) -> None:
         """The file is a new, empty one: what came before is lost to the runs that go on."""
@@ -129,19 +154,19 @@ class Work:
 
 
 def _apply(connection: sqlite3.Connection, live: Live, change: Change, recorded: int) -> None:
-    at = change.sets.get("seen")
-    first = live.first_row(at if isinstance(at, float) else time.time())
-    connection.execute(
-        f"INSERT OR IGNORE INTO runs ({', '.join(first)}) VALUES ({', '.join('?' * len(first))})",
-        _storable(first.values()),
-    )
     sets = {**change.sets, "incomplete": live.incomplete}
     counts = {**change.counts, "events": recorded}
     told = [f"{name} = ?" for name in sets] + [f"{name} = {name} + ?" for name in counts]
-    connection.execute(
-        f"UPDATE runs SET {', '.join(told)} WHERE id = ?",
-        (*_storable(sets.values()), *counts.values(), live.id),
-    )
+    update = f"UPDATE runs SET {', '.join(told)} WHERE id = ?"
+    values = (*_storable(sets.values()), *counts.values(), live.id)
+    if not connection.execute(update, values).rowcount:
+        at = change.sets.get("seen")
+        first = live.first_row(at if isinstance(at, float) else time.time())
+        connection.execute(
+            f"INSERT INTO runs ({', '.join(first)}) VALUES ({', '.join('?' * len(first))})",
+            _storable(first.values()),
+        )
+        connection.execute(update, values)
     for used in change.components:
         _keep_component(connection, used)
 
@@ -156,8 +181,5 @@ def _keep_component(connection: sqlite3.Connection, used: ComponentUsed) -> None
 
 
 def _storable(values: Iterable[object]) -> tuple[object, ...]:
-    """SQLite refuses text with half surrogates, which file names may have."""
-    return tuple(
-        value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
-        for value in values
-    )
+    """SQLite refuses half surrogates, which file names may have, and takes NaN for NULL."""
+    return tuple(as_plain(value) for value in values)

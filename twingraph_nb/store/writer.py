@@ -22,6 +22,12 @@ GATHER_SECONDS = 0.01  # between transactions, so that events of many small task
 RETRY_SECONDS = 1.0  # after a transaction that failed
 HELD_EVENTS = 200_000  # kept in memory while nothing can be written: some 50 MB
 TAKEN_EVENTS = 20_000  # in one transaction at most, so that other processes get their turn
+_DEFECTS = (  # of what was put: trying again does not help
+    sqlite3.IntegrityError,
+    sqlite3.InterfaceError,
+    sqlite3.DataError,
+    sqlite3.ProgrammingError,
+)
 _log = logging.getLogger(__name__)
 
 
@@ -60,15 +66,20 @@ class Writer:
             self._awake = True
             self._wake.set()
 
-    def send(self, act: Callable[[sqlite3.Connection], object]) -> Errand:
-        """Have something done in a transaction, after all that was put before; or refused."""
+    def send(self, act: Callable[[sqlite3.Connection], object], *, hurry: bool = True) -> Errand:
+        """Have something done in a transaction, after all that was put before; or refused.
+
+        Args:
+            hurry: somebody waits for it, so do not gather events first.
+        """
         errand = Errand(act, after=self._put)
         if self._stopping or self.trouble:
             errand.finish(self.trouble or "the store is closed")
             return errand
         self._errands.append(errand)
         self._awake = True
-        self._hurry.set()
+        if hurry:
+            self._hurry.set()
         self._wake.set()
         return errand
 
@@ -129,20 +140,33 @@ class Writer:
         try:
             self._work.write(self._open())
         except (sqlite3.Error, OSError, StoreError) as exc:
-            why = explain(exc, self._path) if isinstance(exc, sqlite3.Error) else str(exc)
-        except Exception as exc:  # a defect of ours: these events would fail for ever
+            if not isinstance(exc, _DEFECTS):
+                self._fail(explain(exc, self._path) if isinstance(exc, sqlite3.Error) else str(exc))
+                return False
+            self._salvage()
+        except Exception:
             _log.exception("the store's writer")
-            why = f"{type(exc).__name__}: {exc}"
-            self._work.give_up(why)
-        else:
-            done, self._work = self._work, Work()
-            for errand in done.errands:
-                errand.finish()
-            return True
+            self._salvage()
+        done, self._work = self._work, Work()
+        for errand in done.errands:
+            errand.finish()
+        return True
+
+    def _fail(self, why: str) -> None:
         self._close_connection()
         self._tell(f"runs are not being recorded: {why}")
         self._refuse_errands(why)
-        return False
+
+    def _salvage(self) -> None:
+        """Something in the transaction can never be written: write the rest."""
+        for part in self._work.parts():
+            try:
+                part.write(self._open())
+            except Exception as exc:
+                part.give_up(f"{type(exc).__name__}: {exc}")
+            for errand in part.errands:
+                errand.finish()
+        self._work = Work()
 
     def _refuse_errands(self, why: str) -> None:
         """Nobody shall wait for what cannot be written soon; the events stay."""

@@ -7,9 +7,9 @@ from typing import Any, Final
 
 from twingraph_nb.picture.collapse import Arrow, Box, Drawing
 from twingraph_nb.picture.layout import columns
+from twingraph_nb.picture.measure import cut
 from twingraph_nb.picture.palette import EDGE, LOOKS, MUTED, icon_svg
 from twingraph_nb.picture.svg import BOX_HEIGHT, FONT, NAME_SIZE, size_of
-from twingraph_nb.picture.measure import cut
 
 __all__ = ["Graph"]
 
@@ -110,7 +110,9 @@ class Graph:
         new = [edge for edge in drawing.edges if edge not in self._edges]
         self._edges.update(new)
         edges = [
-            Edge(data={"source": e.source, "target": e.target, "label": e.label}, classes="directed")
+            Edge(
+                data={"source": e.source, "target": e.target, "label": e.label}, classes="directed"
+            )
             for e in new
         ]
         graph = self.widget.graph

@@ -5,7 +5,8 @@ from __future__ import annotations
 __all__ = ["CSS", "STILL_CSS"]
 
 CSS = """
-.tg-view { --tg-line: var(--jp-border-color2, #c8ccd1); --tg-text: var(--jp-ui-font-color1, #24292f);
+.tg-view { --tg-line: var(--jp-border-color2, #c8ccd1);
+  --tg-text: var(--jp-ui-font-color1, #24292f);
   --tg-soft: var(--jp-ui-font-color2, #6b7178); --tg-back: var(--jp-layout-color1, transparent);
   --tg-raised: var(--jp-layout-color2, #8881); border: 1px solid var(--tg-line);
   border-radius: 6px; overflow: hidden; margin: 2px 0; }
@@ -26,8 +27,8 @@ CSS = """
 .tg-title { font-size: 14px; font-weight: 600; display: flex; gap: 8px; align-items: center;
   flex-wrap: wrap; }
 .tg-title small { font-weight: 400; color: var(--tg-soft); }
-.tg-badge { display: inline-flex; align-items: center; gap: 5px; border-radius: 4px; font-size: 12px;
-  padding: 1px 7px 1px 5px; font-weight: 500; }
+.tg-badge { display: inline-flex; align-items: center; gap: 5px; border-radius: 4px;
+  font-size: 12px; padding: 1px 7px 1px 5px; font-weight: 500; }
 .tg-inspector dl { display: grid; grid-template-columns: max-content minmax(0, 1fr); gap: 2px 14px;
   margin: 0; }
 .tg-inspector dt { color: var(--tg-soft); } .tg-inspector dd { margin: 0; min-width: 0; }

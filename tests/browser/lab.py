@@ -1,0 +1,177 @@
+"""A real JupyterLab and a real browser: started once, driven by cells."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Sequence
+from pathlib import Path
+
+import nbformat
+from playwright.sync_api import Locator, Page
+
+__all__ = ["CHROMIUM", "FLAGS", "Lab", "Notebook"]
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or "/usr/bin/chromium"
+FLAGS = (
+    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync"
+).split()
+SCREENS = Path(__file__).resolve().parents[2] / "out" / "screens"
+SETTINGS = {
+    "@jupyterlab/apputils-extension:notification": {
+        "fetchNews": "false",
+        "checkForUpdates": False,
+        "doNotDisturbMode": True,
+    },
+    "@jupyterlab/docmanager-extension:plugin": {"autosave": False},
+}
+TOKEN = "browser-tests"
+
+
+class Lab:
+    """A JupyterLab server with folders of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.root = folder / "notebooks"
+        self.root.mkdir(parents=True)
+        app = folder / "app"
+        shutil.copytree(Path(sys.prefix) / "share" / "jupyter" / "lab", app, symlinks=True)
+        (app / "settings").mkdir(exist_ok=True)
+        (app / "settings" / "overrides.json").write_text(json.dumps(SETTINGS))
+        self.port = _free_port()
+        env = {
+            **os.environ,
+            "HOME": str(folder),
+            "JUPYTER_CONFIG_DIR": str(folder / "config"),
+            "JUPYTER_DATA_DIR": str(folder / "data"),
+            "JUPYTER_RUNTIME_DIR": str(folder / "runtime"),
+            "IPYTHONDIR": str(folder / "ipython"),
+            "TWINGRAPH_HOME": str(folder / "runs"),
+            "PYTHONPATH": str(Path(__file__).resolve().parents[2]),
+        }
+        self._log = (folder / "lab.log").open("wb")
+        self._server = subprocess.Popen(
+            [
+                sys.executable,
+                "-m",
+                "jupyterlab",
+                "--no-browser",
+                "--allow-root",
+                "--ip=127.0.0.1",
+                f"--port={self.port}",
+                f"--IdentityProvider.token={TOKEN}",
+                f"--ServerApp.root_dir={self.root}",
+                f"--LabApp.app_dir={app}",
+                "--ServerApp.port_retries=0",
+            ],
+            env=env,
+            stdout=self._log,
+            stderr=self._log,
+        )
+        self._wait()
+
+    def _wait(self) -> None:
+        end = time.monotonic() + 60
+        while time.monotonic() < end:
+            assert self._server.poll() is None, "JupyterLab ended before it was ready"
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{self.port}/api?token={TOKEN}", timeout=5)
+                return
+            except (urllib.error.URLError, OSError):
+                time.sleep(0.1)
+        raise TimeoutError("JupyterLab did not answer")
+
+    def write(self, name: str, cells: Sequence[str]) -> Path:
+        """Write a notebook of these code cells."""
+        notebook = nbformat.v4.new_notebook(
+            cells=[nbformat.v4.new_code_cell(cell) for cell in cells],
+            metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}},
+        )
+        path = self.root / name
+        nbformat.write(notebook, path)
+        return path
+
+    def url(self, name: str) -> str:
+        return f"http://127.0.0.1:{self.port}/lab/tree/{name}?token={TOKEN}&reset"
+
+    def kernels(self, method: str = "GET", kernel: str = "") -> list[dict[str, str]]:
+        url = f"http://127.0.0.1:{self.port}/api/kernels/{kernel}?token={TOKEN}"
+        with urllib.request.urlopen(urllib.request.Request(url, method=method)) as answer:
+            body = answer.read()
+        return json.loads(body) if body else []
+
+    def sessions(self, method: str = "GET", id: str = "") -> list[dict[str, str]]:
+        url = f"http://127.0.0.1:{self.port}/api/sessions/{id}?token={TOKEN}"
+        with urllib.request.urlopen(urllib.request.Request(url, method=method)) as answer:
+            body = answer.read()
+        return json.loads(body) if body else []
+
+    def close(self) -> None:
+        self._server.terminate()
+        try:
+            self._server.wait(10)
+        except subprocess.TimeoutExpired:
+            self._server.kill()
+            self._server.wait()
+        self._log.close()
+
+
+class Notebook:
+    """One notebook open in the browser."""
+
+    def __init__(self, lab: Lab, page: Page, name: str, *, kernel: bool = True) -> None:
+        self.lab, self.page, self.name = lab, page, name
+        self.open(kernel=kernel)
+
+    def open(self, *, kernel: bool = True) -> None:
+        self.page.goto(self.lab.url(self.name))
+        self.page.wait_for_selector(".jp-NotebookPanel .jp-Cell", timeout=60_000)
+        if kernel:
+            self.page.wait_for_selector(
+                ".jp-Notebook-ExecutionIndicator[data-status=idle]", timeout=60_000
+            )
+
+    def cell(self, index: int) -> Locator:
+        return self.page.locator(f".jp-Notebook .jp-Cell[data-windowed-list-index='{index}']")
+
+    def run(self, index: int, *, wait: bool = True) -> None:
+        """Run a cell; by default until its number appears."""
+        self.cell(index).locator(".cm-content").click()
+        self.page.keyboard.press("Control+Enter")
+        if wait:
+            self.finished(index)
+
+    def finished(self, index: int, timeout: float = 60_000) -> None:
+        """Wait until the cell has run."""
+        self.page.wait_for_function(
+            """i => /^\\[\\d+\\]:$/.test(document.querySelector(
+                `.jp-Cell[data-windowed-list-index='${i}'] .jp-InputPrompt`).textContent.trim())""",
+            arg=index,
+            timeout=timeout,
+        )
+
+    def graph(self, index: int) -> Locator:
+        """The canvas of the graph under a cell, scrolled into view."""
+        canvas = self.cell(index).locator(".tg-view canvas").nth(2)
+        canvas.wait_for(state="attached", timeout=30_000)
+        canvas.scroll_into_view_if_needed()
+        return canvas
+
+    def shot(self, name: str) -> None:
+        """Keep a picture of the page for people to look at."""
+        SCREENS.mkdir(parents=True, exist_ok=True)
+        self.page.screenshot(path=SCREENS / f"{name}.png")
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,289 @@
+"""What travels: functions of notebooks and modules, with all they lead to, or a clear refusal."""
+
+from __future__ import annotations
+
+import linecache
+import pickle
+import subprocess
+import sys
+import textwrap
+import threading
+import types
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from twingraph_nb.component import component
+from twingraph_nb.errors import PortabilityError
+from twingraph_nb.source.bundle import Bundle, bundle
+from twingraph_nb.source.text import source_of
+
+FAR = """
+import pickle, sys
+from twingraph_nb.rebuild import load
+while True:
+    try:
+        frames, args = pickle.load(sys.stdin.buffer)
+    except EOFError:
+        break
+    payload, early = pickle.loads(frames[0])
+    space = load(payload, frames[1:1 + early], frames[1 + early:])
+    space.enter()
+    try:
+        said = (True, space.function(*pickle.loads(args)))
+    except Exception as exc:
+        import traceback
+        said = (False, traceback.format_exc())
+    sys.stdout.buffer.write(pickle.dumps(said)); sys.stdout.buffer.flush()
+"""
+
+
+class Far:
+    """Another interpreter that loads bundles and calls what is in them."""
+
+    def __init__(self) -> None:
+        path = [str(p) for p in sys.path]
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", f"import sys; sys.path[:] = {path!r}\n" + FAR],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+
+    def call(self, sent: Bundle, *args: object) -> object:
+        frames = [bytes(one) for one in sent.frames]
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(pickle.dumps((frames, pickle.dumps(args))))
+        self.process.stdin.flush()
+        ok, value = pickle.load(self.process.stdout)
+        if not ok:
+            raise RuntimeError(value)
+        return value
+
+
+@pytest.fixture(scope="module")
+def far() -> Iterator[Far]:
+    made = Far()
+    yield made
+    made.process.communicate()
+
+
+class Notebook:
+    """A `__main__` that gets cells, as in a kernel."""
+
+    def __init__(self) -> None:
+        self.module = types.ModuleType("__main__")
+        self.space = vars(self.module)
+        self.count = 0
+
+    def run(self, cell: str) -> None:
+        self.count += 1
+        name, text = f"<cell {self.count}>", textwrap.dedent(cell)
+        linecache.cache[name] = (len(text), None, text.splitlines(keepends=True), name)
+        exec(compile(text, name, "exec"), self.space)
+
+    def bundle(self, name: str) -> Bundle:
+        found = self.space[name]
+        function = getattr(found, "function", found)
+        return bundle(function, source_of(function), name=name)
+
+
+@pytest.fixture
+def notebook(monkeypatch: pytest.MonkeyPatch) -> Notebook:
+    made = Notebook()
+    monkeypatch.setitem(sys.modules, "__main__", made.module)
+    return made
+
+
+def test_helpers_modules_and_data_travel(notebook: Notebook, far: Far) -> None:
+    notebook.run("""
+        import math as m, os.path
+        from collections import Counter as Count
+        LIMITS = {"low": 1, "high": [2, 3]}
+        def inner(x): return m.floor(x) + LIMITS["high"][1]
+        def outer(x): return inner(x) * 2
+    """)
+    notebook.run("def step(x): return outer(x), Count('aa')['a'], os.path.basename('/a/b')")
+    assert far.call(notebook.bundle("step"), 1.5) == (8, 2, "b")
+
+
+def test_closures_defaults_and_recursion_keep_their_own_values(
+    notebook: Notebook, far: Far
+) -> None:
+    notebook.run("""
+        def adder(n):
+            def add(x, *, step=n): return x + n * step
+            return add
+        one, two = adder(1), adder(2)
+        base = 5
+        def step(x, extra=base): return one(x), two(x), extra, fact(4)
+        base = 6
+        def make():
+            def fact(n): return 1 if n < 2 else n * fact(n - 1)
+            return fact
+        fact = make()
+    """)
+    assert far.call(notebook.bundle("step"), 10) == (11, 14, 5, 24)
+
+
+def test_decorated_lambdas_and_generators_travel(notebook: Notebook, far: Far) -> None:
+    notebook.run("""
+        import functools
+        def loud(function):
+            @functools.wraps(function)
+            def wrapper(*args): return function(*args).upper()
+            return wrapper
+        @loud
+        def name(x): return f"n{x}"
+        @functools.lru_cache(maxsize=3)
+        def slow(x): return x + 1
+        first, second = (lambda x: x + 1), (lambda x: x + 2)
+        table = {"a": lambda x: x * 2, "b": slow}
+        def step(x):
+            return name(x), slow(x), first(x), second(x), table["a"](x), table["b"](x)
+    """)
+    assert far.call(notebook.bundle("step"), 3) == ("N3", 4, 4, 5, 6, 4)
+
+
+def test_classes_of_the_notebook_go_both_ways(notebook: Notebook, far: Far) -> None:
+    notebook.run("""
+        from __future__ import annotations
+        import enum
+        from collections import namedtuple
+        from dataclasses import dataclass, field
+        from typing import NamedTuple
+        class Color(enum.Enum):
+            RED = "r"
+        class Base:
+            factor = 3
+            def scaled(self): return self.value * self.factor
+        @dataclass
+        class Item(Base):
+            value: int
+            tags: list[str] = field(default_factory=list)
+            color: Color = Color.RED
+        class Row(NamedTuple):
+            item: Item
+            scaled: int = 0
+        Pair = namedtuple("Pair", "x y", defaults=[9])
+        start = Item(7)
+        def step(item):
+            assert isinstance(item, Item) and item.color is Color.RED
+            return Row(item, item.scaled()), Pair(start.value), Color("r")
+    """)
+    space = notebook.space
+    row, pair, color = far.call(notebook.bundle("step"), space["Item"](2))  # type: ignore[misc]
+    assert type(row) is space["Row"]
+    assert type(row.item) is space["Item"]
+    assert row == space["Row"](space["Item"](2), 6)
+    assert pair == space["Pair"](7, 9)
+    assert color is space["Color"].RED
+
+
+def test_components_are_plain_functions_there(notebook: Notebook, far: Far) -> None:
+    notebook.space["component"] = component
+    notebook.run("""
+        @component(retries=2)
+        def double(x): return x * 2
+        @component()
+        def step(x): return double(x) + 1
+    """)
+    assert far.call(notebook.bundle("step"), 4) == 9
+
+
+def test_future_flags_and_line_numbers_are_kept(notebook: Notebook, far: Far) -> None:
+    notebook.run("""
+        from __future__ import annotations
+
+
+        def step(x: Unknown) -> Nothing:
+            text = '''
+        not indented'''
+            return text / x
+    """)
+    with pytest.raises(RuntimeError) as caught:
+        far.call(notebook.bundle("step"), 1)
+    assert 'File "<cell 1>", line 8, in step\n    return text / x' in str(caught.value)
+
+
+def test_a_function_of_a_module_goes_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "steps_for_bundles.py").write_text(
+        "from twingraph_nb import component\n"
+        "@component()\ndef step(x): return x + 1\n"
+        "@component()\ndef both(x): return step(x) + step(x=x)\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    import steps_for_bundles as steps
+
+    sent = bundle(steps.step.function, steps.step.source)
+    assert sent.ref == "steps_for_bundles:step"
+    made = Far()
+    assert made.call(sent, 1) == 2
+    assert made.call(bundle(steps.both.function, steps.both.source), 1) == 4
+    made.process.communicate()
+    del sys.modules["steps_for_bundles"]
+
+
+def test_a_bundle_is_fresh_until_something_it_is_made_of_changes(
+    notebook: Notebook, far: Far
+) -> None:
+    notebook.run("""
+        table = {"k": 1}
+        def helper(x): return x + table["k"]
+        def step(x): return helper(x)
+    """)
+    sent = notebook.bundle("step")
+    assert sent.fresh()
+    assert notebook.bundle("step").key == sent.key
+    notebook.run("table['k'] = 5")
+    assert not sent.fresh()
+    sent = notebook.bundle("step")
+    notebook.run("def helper(x): return -x")
+    assert not sent.fresh()
+    assert far.call(notebook.bundle("step"), 2) == -2
+
+
+def test_a_changed_array_is_noticed(notebook: Notebook, far: Far) -> None:
+    notebook.run("import numpy as np\nbig = np.zeros(100_000)\ndef step(): return float(big.sum())")
+    sent = notebook.bundle("step")
+    assert sent.fresh()
+    notebook.run("big[0] = 4")
+    assert not sent.fresh()
+    assert far.call(notebook.bundle("step")) == 4.0
+
+
+def test_names_that_are_not_there_are_told_with_their_line(notebook: Notebook) -> None:
+    notebook.run("def step(x):\n    y = x\n    return pandas_.DataFrame(y)")
+    with pytest.raises(PortabilityError, match=r"<cell 1>, line 3 uses 'pandas_', which is not"):
+        notebook.bundle("step")
+
+
+def test_names_that_it_defines_itself_are_not_missing(notebook: Notebook, far: Far) -> None:
+    notebook.run("""
+        def step(x):
+            global counter
+            counter = x
+            class Local:
+                one = 1
+                two = one + 1
+            return counter + Local.two
+    """)
+    assert far.call(notebook.bundle("step"), 1) == 3
+
+
+def test_captured_values_that_cannot_travel_are_told_with_line_and_cure(notebook: Notebook) -> None:
+    notebook.space["lock"] = {"guard": threading.Lock()}
+    notebook.run("def step(x):\n    with lock['guard']:\n        return x")
+    with pytest.raises(
+        PortabilityError, match=r"line 2 uses lock\['guard'\], a _thread.lock, .*make it inside"
+    ):
+        notebook.bundle("step")
+
+
+def test_a_function_without_source_is_refused(notebook: Notebook) -> None:
+    exec("def step(x): return x", notebook.space)
+    with pytest.raises(PortabilityError, match=r"the source of step .* is not known"):
+        notebook.bundle("step")

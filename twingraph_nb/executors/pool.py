@@ -1,0 +1,262 @@
+"""A pool of worker processes: who runs what, and what happens when one of them dies."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pickle
+from collections import deque
+from collections.abc import Sequence
+from typing import Any
+
+from twingraph_nb.errors import ExecutorError, WorkerDied
+from twingraph_nb.executors.worker import Ending, Ticket, Worker
+from twingraph_nb.remote import (
+    CHUNK,
+    ENVIRON,
+    FAILED,
+    GAVE,
+    JOB,
+    LOG,
+    PROGRESS,
+    READY,
+    RESULT,
+    SECONDS,
+    TAG,
+)
+from twingraph_nb.wire import Message, frame
+
+__all__ = ["Pool"]
+
+_AHEAD = 32  # jobs a worker may have at a time
+_AHEAD_SECONDS = 0.004  # of work; more would keep a job from a worker that gets free
+_SHORT = 0.002  # seconds; longer jobs are never sent ahead
+_STALL = 0.02  # seconds after which jobs behind one that runs long are taken back
+_GRACE = 1.0  # seconds between asking a worker to end and ending it
+_STARTS = 3  # times a job is sent to a worker that does not get as far as running it
+
+
+class Pool:
+    """Workers started when they are needed, up to `size`; all on one asyncio loop."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._loop = asyncio.get_running_loop()
+        self._queue: deque[Ticket] = deque()
+        self._workers: list[Worker] = []
+        self._tags = 0
+        self._environ: dict[str, str] = {}
+        self._pace: dict[object, float] = {}
+        self._pumping = self._watching = self._closed = False
+        self._ends: set[asyncio.Task[None]] = set()
+
+    @property
+    def pids(self) -> tuple[int, ...]:
+        """The processes of the workers."""
+        return tuple(w.pid for w in self._workers)
+
+    def submit(self, ticket: Ticket) -> None:
+        """Take a job; it is sent with all others that come in the same turn of the loop."""
+        self._queue.append(ticket)
+        if not self._pumping:
+            self._pumping = True
+            self._loop.call_soon(self._pump)
+
+    async def cancel(self, ticket: Ticket) -> None:
+        """Return once the job is off the queue, or the worker that ran it is gone."""
+        ticket.cancelled = True
+        worker = ticket.worker
+        if worker is None:
+            if ticket in self._queue:
+                self._queue.remove(ticket)
+            return
+        ticket.gone = self._loop.create_future()
+        if len(worker.tickets) > 1:
+            # Take back all of them first: the one behind must not begin while the worker ends.
+            worker.alone = True
+            worker.take_back([t.tag for t in worker.tickets])
+            self._loop.call_later(_GRACE / 2, self._end_if_on, worker, ticket)
+        else:
+            self._end(worker)
+        await ticket.gone
+
+    async def close(self) -> None:
+        """End all workers and wait until they are gone."""
+        self._closed = True
+        for worker in list(self._workers):
+            self._end(worker, 0.2 if worker.tickets else 0.0)
+        while self._ends:
+            await asyncio.gather(*self._ends, return_exceptions=True)
+
+    # -- sending -------------------------------------------------------------------------------
+
+    def _pump(self) -> None:
+        self._pumping = False
+        self._environ = dict(os.environ)  # a cell may have changed it since a worker was started
+        used: set[Worker] = set()
+        while self._queue and not self._closed:
+            ticket = self._queue[0]
+            try:
+                worker = self._free(ticket)
+            except OSError as exc:
+                self._queue.popleft()
+                said = f"a worker process could not be started: {exc}"
+                ticket.settle(FAILED, ExecutorError(said))
+                continue
+            if worker is None:
+                break
+            self._queue.popleft()
+            self._give(worker, ticket)
+            used.add(worker)
+        for worker in used:
+            worker.flush()
+        if not self._watching and any(len(w.tickets) > 1 for w in used):
+            self._watching = True
+            self._loop.call_later(_STALL, self._watch, {})
+
+    def _free(self, ticket: Ticket) -> Worker | None:
+        """A worker for the job: an idle one, a new one, or one whose jobs are all short."""
+        for worker in self._workers:
+            if not worker.tickets and worker.outdated(ticket.bundle):
+                self._end(worker, 0.0)
+        idle = [w for w in self._workers if not w.tickets and not w.ending]
+        if idle:
+            knows = [w for w in idle if ticket.bundle.key in w.known]
+            return (knows or idle)[0]
+        if len(self._workers) < self._size:
+            worker = Worker(self._loop, self._heard, self._ended)
+            self._workers.append(worker)
+            return worker
+        pace = self._pace.get(ticket.pace, 1.0)
+        if pace > _SHORT:
+            return None
+        most = min(_AHEAD, 1 + int(_AHEAD_SECONDS / max(pace, 1e-6)))
+        ready = [
+            w
+            for w in self._workers
+            if not w.ending
+            and not w.outdated(ticket.bundle)
+            and len(w.tickets) < most
+            and not w.alone
+        ]
+        return min(ready, key=lambda w: len(w.tickets), default=None)
+
+    def _give(self, worker: Worker, ticket: Ticket) -> None:
+        self._tags += 1
+        ticket.tag, ticket.worker = self._tags, worker
+        if not worker.tickets:
+            worker.alone = self._pace.get(ticket.pace, 1.0) > _SHORT
+        worker.tickets.append(ticket)
+        if worker.environ != self._environ:
+            worker.environ = self._environ
+            worker.put(frame([pickle.dumps(self._environ, 5)], kind=ENVIRON))
+        number = worker.teach(ticket.bundle)
+        head = pickle.dumps((number, *ticket.meta), 5)
+        worker.put(frame([head, *ticket.frames], kind=JOB, tag=ticket.tag))
+
+    def _watch(self, before: dict[Worker, int]) -> None:
+        """Take back what waits behind a job that turned out to be long."""
+        now = {w: w.tickets[0].tag for w in self._workers if len(w.tickets) > 1}
+        for worker, tag in now.items():
+            if before.get(worker) == tag:
+                worker.take_back([t.tag for t in list(worker.tickets)[1:]])
+        self._watching = bool(now)
+        if now:
+            self._loop.call_later(_STALL, self._watch, now)
+
+    # -- hearing -------------------------------------------------------------------------------
+
+    def _heard(self, worker: Worker, message: Message) -> None:
+        kind = message.kind
+        if kind in (RESULT, FAILED):
+            ticket = worker.done(message.tag)
+            if ticket is not None:
+                self._finish(ticket, kind, message.frames)
+        elif kind in (LOG, PROGRESS, CHUNK):
+            found = worker.find(message.tag)
+            if found is not None and not found.cancelled:
+                found.listener(kind, message.frames)
+        elif kind == GAVE:
+            self._given_back(worker, message.frames)
+        elif kind == READY:
+            worker.ready = True
+
+    def _finish(self, ticket: Ticket, kind: int, frames: list[Any]) -> None:
+        (took,) = SECONDS.unpack(frames[0])
+        before = self._pace.get(ticket.pace)
+        if before is None and len(self._pace) > 1000:
+            self._pace.clear()
+        # One long job among short ones counts at once, and is forgotten slowly.
+        pace = took if before is None else max(0.9 * before + 0.1 * took, 0.5 * took)
+        self._pace[ticket.pace] = pace
+        ticket.worker = None
+        self._left(ticket)
+        if not ticket.cancelled:
+            ticket.settle(kind, frames[1:])
+        if self._queue and not self._pumping:
+            self._pumping = True
+            self._loop.call_soon(self._pump)
+
+    def _left(self, ticket: Ticket) -> None:
+        if ticket.gone is not None and not ticket.gone.done():
+            ticket.gone.set_result(None)
+
+    def _given_back(self, worker: Worker, frames: list[Any]) -> None:
+        asked = {tag for (tag,) in TAG.iter_unpack(frames[0])}
+        given = {tag for (tag,) in TAG.iter_unpack(frames[1])}
+        back = [t for t in worker.tickets if t.tag in given]
+        for ticket in back:
+            worker.tickets.remove(ticket)
+        self._again(back)
+        if any(t.cancelled and t.tag in asked for t in worker.tickets):
+            self._end(worker)
+
+    def _again(self, tickets: Sequence[Ticket]) -> None:
+        """Put jobs that have not begun back to the front of the queue."""
+        for ticket in reversed(tickets):
+            ticket.worker = None
+            if ticket.cancelled:
+                self._left(ticket)
+            else:
+                self._queue.appendleft(ticket)
+        if self._queue and not self._pumping:
+            self._pumping = True
+            self._loop.call_soon(self._pump)
+
+    # -- ending --------------------------------------------------------------------------------
+
+    def _end_if_on(self, worker: Worker, ticket: Ticket) -> None:
+        if ticket.worker is worker:
+            self._end(worker)
+
+    def _end(self, worker: Worker, grace: float = _GRACE) -> None:
+        if worker.ending:
+            return
+        worker.ending = True
+        task = self._loop.create_task(worker.end(grace))
+        self._ends.add(task)
+        task.add_done_callback(self._ends.discard)
+
+    def _ended(self, worker: Worker, ending: Ending) -> None:
+        """A worker is gone: its running job fails, the others go to another worker."""
+        if worker not in self._workers:
+            return
+        self._workers.remove(worker)
+        left, again = list(worker.tickets), []
+        worker.tickets.clear()
+        for ticket in left:
+            ran = ticket.tag == ending.running
+            ticket.starts += not ran
+            if self._closed or ticket.cancelled or ran:
+                ticket.worker = None
+                self._left(ticket)
+                if not ticket.cancelled:
+                    ticket.settle(FAILED, WorkerDied(ticket.name, ending.cause))
+            elif ticket.starts >= _STARTS and ticket is left[0]:
+                said = (
+                    f"a worker process ended before it could run {ticket.name}: it {ending.cause}"
+                )
+                ticket.settle(FAILED, ExecutorError(said))
+            else:
+                again.append(ticket)
+        self._again(again)

@@ -1,0 +1,214 @@
+"""What ``%twingraph`` answers."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+
+from twingraph_nb.component import BUILT_PLATFORMS, PLANNED_PLATFORMS, shelf
+from twingraph_nb.errors import RunError, TwingraphError, suggestion
+from twingraph_nb.graph.run import Run
+from twingraph_nb.magics import nest
+from twingraph_nb.magics.shown import Shown, table
+from twingraph_nb.picture.collapse import drawing
+from twingraph_nb.picture.progress import progress_line, seconds_text
+from twingraph_nb.picture.screen import screen_of
+from twingraph_nb.picture.svg import img_tag, render
+from twingraph_nb.picture.text import text_view
+from twingraph_nb.session import Session, get_session
+from twingraph_nb.views.card import policy_words
+
+__all__ = ["COMMANDS", "answer"]
+
+_LISTED = 20
+"""Runs that a listing shows."""
+_ABOUT = {
+    "local": "in this process: async components on a loop, others in threads",
+    "process": "in worker processes on this machine; a worker that dies fails its task alone",
+    "docker": "in containers",
+    "kubernetes": "as jobs of a cluster",
+    "lambda": "as AWS Lambda functions",
+    "batch": "as AWS Batch jobs",
+    "celery": "on Celery workers",
+    "dask": "on a Dask cluster",
+}
+
+
+def answer(line: str) -> object:
+    """Give what a ``%twingraph`` line asks for, ready to be shown.
+
+    Raises:
+        TwingraphError: no such command, or it wants something else.
+        RunError: no such run.
+    """
+    words = line.split() or ["status"]
+    command, rest = words[0], words[1:]
+    if command not in COMMANDS:
+        raise TwingraphError(
+            f"%twingraph has no command {command!r}{suggestion(command, COMMANDS)}; "
+            f"it has {', '.join(COMMANDS)}"
+        )
+    return COMMANDS[command](rest)
+
+
+def _status(rest: Sequence[str]) -> Shown:
+    _nothing_after("status", rest)
+    session = get_session()
+    running = [run for run in session.runs.values() if not run.done]
+    store = session.store
+    recorded = f"in {session.settings.home}" if store else "no"
+    if session.troubles:
+        recorded = session.troubles[-1]
+    rows: list[tuple[object, ...]] = [
+        ("recorded", recorded),
+        ("components", len(shelf.components)),
+        ("pipelines", len(shelf.pipelines)),
+        ("platforms", ", ".join(sorted(BUILT_PLATFORMS))),
+    ]
+    rows += [("running", _one_line(session, run)) for run in running]
+    return table(("session", ""), rows)
+
+
+def _runs(rest: Sequence[str]) -> Shown:
+    _nothing_after("runs", rest)
+    session = get_session()
+    head = ("run", "name", "state", "tasks", "failed", "started", "took")
+    rows: list[tuple[object, ...]]
+    if session.store is None:
+        rows = [
+            (r.id, r.name, r.state, len(r.tasks), "", _clock(r.started), _took(r))
+            for r in reversed(list(session.runs.values())[-_LISTED:])
+        ]
+    else:
+        session.store.flush()
+        rows = [
+            (
+                r.id,
+                r.name,
+                r.state,
+                r.tasks,
+                r.failed or "",
+                _clock(r.started),
+                seconds_text(r.seconds),
+            )
+            for r in session.store.runs(limit=_LISTED)
+        ]
+    return table(head, rows, empty="no runs yet: call a component or a pipeline")
+
+
+def _show(rest: Sequence[str]) -> object:
+    session = get_session()
+    run_id = _resolve(session, _one("show", rest))
+    if run_id in session.runs:
+        return session.runs[run_id]
+    screen = screen_of(session.history(run_id))
+    now = time.time()
+    picture = img_tag(render(drawing(screen)), alt=f"graph of run {run_id}")
+    html = f"<div>{progress_line(screen, now)}</div>{picture}"
+    return Shown(text_view(screen, now), html)
+
+
+def _cancel(rest: Sequence[str]) -> Shown:
+    session = get_session()
+    wanted = _one("cancel", rest)
+    run = session.cancel(_resolve(session, wanted))
+    said = f"asked run {run.id} ({run.name}) to stop"
+    return Shown(said, said)
+
+
+def _components(rest: Sequence[str]) -> Shown:
+    _nothing_after("components", rest)
+    head = ("name", "ports", "platform", "policy", "version", "digest", "from")
+    rows: list[tuple[object, ...]] = [
+        (
+            c.name,
+            c.signature,
+            c.platform,
+            ", ".join(policy_words(c.policy)),
+            f"v{c.version}",
+            c.digest[:12],
+            c.source.where,
+        )
+        for c in shelf.components.values()
+    ]
+    for p in shelf.pipelines.values():
+        ports = f"({', '.join(map(str, p.inputs))})"
+        rows.append((p.name, ports, "pipeline", "", "", p.source.digest[:12], p.source.where))
+    return table(head, rows, empty="no components yet: put %%component on top of a cell")
+
+
+def _platforms(rest: Sequence[str]) -> Shown:
+    _nothing_after("platforms", rest)
+    rows = [(name, "ready", _ABOUT.get(name, "")) for name in sorted(BUILT_PLATFORMS)]
+    rows += [(name, "not yet", _ABOUT.get(name, "")) for name in sorted(PLANNED_PLATFORMS)]
+    return table(("platform", "", "runs components"), rows)
+
+
+def _nest(rest: Sequence[str]) -> Shown:
+    if rest and rest != ["off"]:
+        raise TwingraphError("%twingraph nest takes nothing, or `off`")
+    if rest:
+        nest.restore()
+        said = "asyncio.run is Python's own again"
+    else:
+        nest.apply()
+        said = (
+            "asyncio.run(...) now works in cells: the coroutine gets a loop and a thread of its "
+            "own while the cell waits. nest_asyncio is not used: with several cells queued it "
+            "leaves the later ones undone."
+        )
+    return Shown(said, said)
+
+
+COMMANDS: dict[str, Callable[[Sequence[str]], object]] = {
+    "status": _status,
+    "runs": _runs,
+    "show": _show,
+    "cancel": _cancel,
+    "components": _components,
+    "platforms": _platforms,
+    "nest": _nest,
+}
+"""What ``%twingraph`` can do."""
+
+
+def _nothing_after(command: str, rest: Sequence[str]) -> None:
+    if rest:
+        raise TwingraphError(f"%twingraph {command} takes nothing more, not {' '.join(rest)!r}")
+
+
+def _one(command: str, rest: Sequence[str]) -> str:
+    if len(rest) != 1:
+        raise TwingraphError(
+            f"%twingraph {command} wants one run: its id, the beginning of it, its name, or `last`"
+        )
+    return rest[0]
+
+
+def _resolve(session: Session, text: str) -> str:
+    """The id of the run that is meant: of this session first, then of the store."""
+    own = session.runs
+    if text == "last" and own:
+        return list(own)[-1]
+    found = [r.id for r in own.values() if r.id.startswith(text)]
+    found = found or [r.id for r in own.values() if r.name == text][-1:]
+    if len(found) == 1:
+        return found[0]
+    if session.store is not None:
+        session.store.flush()
+        return session.store.resolve(text)
+    known = ", ".join(own) or "none"
+    raise RunError(f"no run has the id {text!r}; there are: {known}")
+
+
+def _one_line(session: Session, run: Run) -> str:
+    screen = screen_of(session.history(run.id))
+    return f"{run.name} {run.id}: {progress_line(screen, time.time())}"
+
+
+def _took(run: Run) -> str:
+    return seconds_text((run.finished or time.time()) - run.started)
+
+
+def _clock(at: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))

@@ -1,0 +1,111 @@
+"""Finding what was done before, and keeping what costs more to redo."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from twingraph_nb.errors import ResultError, StoreError
+from twingraph_nb.events import Batch
+from twingraph_nb.executors.threads import Threads
+from twingraph_nb.graph.outputs import by_port, whole
+from twingraph_nb.graph.task import Task
+from twingraph_nb.scheduler.digests import Digests, is_heavy
+
+__all__ = ["Found", "Keeper", "Reuse"]
+
+
+class KeptResult(Protocol):
+    """Where the outputs of a task are kept."""
+
+    @property
+    def run(self) -> str: ...
+    @property
+    def hash(self) -> str: ...
+    @property
+    def at(self) -> float: ...
+    @property
+    def outputs(self) -> Mapping[str, str]: ...
+
+
+class Keeper(Protocol):
+    """The part of the store that the scheduler needs."""
+
+    def find(self, digest: str, max_age: float | None = None) -> KeptResult | None: ...
+    def keep(
+        self, digest: str, component: str, run: str, hash: str, outputs: Mapping[str, object]
+    ) -> Mapping[str, str]: ...
+    def load(self, blob: str) -> object: ...
+    def flush(self, timeout: float = 5.0) -> object: ...
+    def events(self, run_id: str, start: int = 0) -> list[Batch]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What an equal task gave before, and which task that was."""
+
+    value: object
+    kept: KeptResult
+
+
+class Reuse:
+    """Names tasks by content, and looks their outputs up in the store.
+
+    keep_after: seconds; outputs of tasks that took longer are kept even if nobody asked.
+    """
+
+    def __init__(self, keeper: Keeper | None, threads: Threads, keep_after: float) -> None:
+        self._keeper, self._threads, self._keep_after = keeper, threads, keep_after
+        self._digests = Digests()
+
+    async def find(self, task: Task, arguments: Mapping[str, object]) -> Found | None:
+        """Name the task; if its policy allows, give what an equal one gave before.
+
+        Plain arguments that take long to read are read only if the policy has a cache.
+        """
+        keeper = self._keeper
+        if keeper is None:
+            return None
+        cache = task.component.policy.cache
+        if not is_heavy(task.bound or {}):
+            task.digest = self._digests.of(task, arguments)
+        elif cache is not None:
+            digest = await self._threads.run(lambda: self._digests.of(task, arguments))
+            task.digest = digest  # type: ignore[assignment]
+        if cache is None or task.digest is None:
+            return None
+        try:
+            kept = keeper.find(task.digest.hex(), None if cache is True else float(cache))
+            if kept is None:
+                return None
+            values = await self._threads.run(
+                lambda: {port: keeper.load(blob) for port, blob in kept.outputs.items()}
+            )
+        except StoreError:
+            return None  # it was damaged, and is forgotten: do the work again
+        return Found(whole(task.component, values), kept)  # type: ignore[arg-type]
+
+    def wants(self, task: Task, seconds: float) -> bool:
+        """Tell whether the outputs of a task that took so long are worth keeping."""
+        if self._keeper is None:
+            return False
+        return seconds > self._keep_after or task.component.policy.cache is not None
+
+    async def keep(self, task: Task, value: object) -> tuple[Mapping[str, str] | None, str]:
+        """Keep the outputs; gives the blob of each port, or None and why not."""
+        keeper, component = self._keeper, task.component
+        if keeper is None:
+            return None, ""
+        if task.digest is None:
+            asked = component.policy.cache is not None
+            return None, "an input has no stable content to name it by" if asked else ""
+        digest = task.digest.hex()
+        try:
+            outputs = by_port(component, value)
+            blobs = await self._threads.run(
+                lambda: keeper.keep(digest, component.name, task.link.id, task.hash, outputs)
+            )
+        except (StoreError, ResultError) as exc:
+            return None, str(exc)
+        return blobs, ""  # type: ignore[return-value]

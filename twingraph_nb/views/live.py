@@ -1,0 +1,218 @@
+"""The live view of a run or a task: progress line, graph, inspector."""
+
+from __future__ import annotations
+
+import time
+import weakref
+from collections.abc import Collection
+from html import escape
+from typing import Any, Final
+
+from twingraph_nb.errors import TwingraphError
+from twingraph_nb.graph.run import Run
+from twingraph_nb.graph.task import Task
+from twingraph_nb.picture.collapse import Drawing, Plan, draw, plan
+from twingraph_nb.picture.model import FINAL, Screen, needed
+from twingraph_nb.picture.palette import look_of
+from twingraph_nb.picture.previews import html_preview
+from twingraph_nb.picture.progress import counters, progress_line
+from twingraph_nb.views.feed import Feed, Source
+from twingraph_nb.views.graph import Graph
+from twingraph_nb.views.inspector import badge, inspect_box, inspect_run
+from twingraph_nb.views.still import Still
+from twingraph_nb.views.style import CSS
+from twingraph_nb.views.ticker import ticker
+
+__all__ = ["LiveView"]
+
+LIMIT: Final = 300
+"""Boxes and arrows from which groups collapse (ipycytoscape makes one widget for each)."""
+_STILL_EVERY: Final = 3.0
+"""Seconds between two pictures kept in the notebook while the run goes on."""
+_REFITS: Final = (0.6, 2.0)
+"""Seconds after the mount at which the graph is fitted again."""
+
+
+class Picture:
+    """What is to be drawn of a run, or of one task and what it needs.
+
+    It holds neither, so that a picture on the page keeps no results in memory.
+    """
+
+    def __init__(self, source: Source, run: Run, task: Task | None) -> None:
+        self.run = weakref.ref(run)
+        self.task = None if task is None else weakref.ref(task)
+        self.number = None if task is None else task.number
+        self.name = run.name if task is None else task.name
+        self.feed = Feed(source, run.id)
+        self.only: Collection[int] | None = None
+        self._plan: Plan | None = None
+        self._structure = -1
+
+    @property
+    def screen(self) -> Screen:
+        """The model of the whole run."""
+        return self.feed.screen
+
+    def pull(self) -> bool:
+        """Take in what has happened; tell whether anything has."""
+        changed = self.feed.pull()
+        if self.number is not None and self.screen.structure != self._structure:
+            self.only = needed(self.screen, self.number)
+        return changed
+
+    def drawing(self) -> Drawing:
+        """Give what to draw now."""
+        if self._plan is None or self.screen.structure != self._structure:
+            self._plan = plan(self.screen, LIMIT, self.only)
+            self._structure = self.screen.structure
+        return draw(self.screen, self._plan)
+
+    @property
+    def over(self) -> bool:
+        """True when nothing of it will change any more."""
+        if self.number is None:
+            return self.screen.over
+        shown = self.screen.tasks.get(self.number)
+        return self.screen.over or (shown is not None and shown.state in FINAL)
+
+    @property
+    def state(self) -> str:
+        """The state of the run or the task."""
+        if self.number is None:
+            return self.screen.state
+        shown = self.screen.tasks.get(self.number)
+        return shown.state if shown is not None else "waiting"
+
+    def value(self, number: int, port: str) -> str | None:
+        """Give the preview of an output that is still in memory."""
+        run, own = self.run(), None if self.task is None else self.task()
+        hash = self.screen.tasks[number].hash
+        for task in (own, *(run.tasks if run is not None else ())):
+            if task is not None and task.hash == hash:
+                if not task.done or task.exception() is not None:
+                    return None
+                try:
+                    return html_preview(task.value_of(port))
+                except TwingraphError:
+                    return None
+        return None
+
+    def cancel(self) -> None:
+        """Ask what is shown to stop."""
+        shown = self.run() if self.task is None else self.task()
+        if shown is not None:
+            shown.cancel()
+
+
+class LiveView:
+    """Widgets under a cell that follow a run. Drawn by the ticker's thread alone.
+
+    widget: the box to display.
+    """
+
+    def __init__(self, source: Source, run: Run, task: Task | None = None) -> None:
+        from ipywidgets import HTML, Button, HBox, Layout, VBox
+
+        self.picture = Picture(source, run, task)
+        self._graph = Graph(self._on_click)
+        self._chosen = ""
+        self._line = HTML(f"<style>{CSS}</style>", layout=Layout(flex="1 1 auto", width="auto"))
+        self._bar = HTML("", layout=Layout(width="100%"))
+        self._stop = Button(
+            description="Stop",
+            icon="stop",
+            tooltip="Cancel what is shown here",
+            layout=Layout(width="76px", height="26px"),
+        )
+        self._stop.add_class("tg-stop")
+        self._stop.on_click(self._on_stop)
+        self._panel = HTML("", layout=Layout(width="100%", display="none"))
+        self._head = HBox([self._line, self._stop])
+        self._head.add_class("tg-head")
+        self.widget = VBox([self._head, self._bar, self._panel])
+        self.widget.add_class("tg-view")
+        self.still = Still()
+        self._texts: dict[str, str] = {}
+        self._mounted: float | None = None
+        self._refits = list(_REFITS)
+        self._still_at = 0.0
+        self._over = False
+
+    def display(self) -> None:
+        """Show it under the cell that runs now and follow the run."""
+        from IPython.display import display
+
+        self._draw_line(time.time())
+        display(self.widget)  # type: ignore[no-untyped-call]
+        self.still.begin()
+        ticker.add(self)
+
+    def tick(self, now: float) -> bool:
+        """Draw what has changed; True while more is to come."""
+        if not self._over or self._mounted is None:
+            self._follow(now)
+        self._draw_panel(now)
+        if self._refits and self._mounted is not None and now - self._mounted >= self._refits[0]:
+            self._refits.pop(0)
+            self._graph.fit()
+        return not self._over or bool(self._refits)
+
+    def _follow(self, now: float) -> None:
+        changed = self.picture.pull()
+        self._over = self.picture.over
+        drawing = self.picture.drawing() if changed or self._mounted is None else None
+        if drawing is not None and drawing.nodes:
+            replaced = self._graph.show(drawing)
+            if replaced or self._mounted is None:
+                self.widget.children = (self._head, self._bar, self._graph.widget, self._panel)
+                self._mounted, self._refits = now, list(_REFITS)
+        self._draw_line(now)
+        if self._over or now - self._still_at >= _STILL_EVERY:
+            self._still_at = now
+            self.still.show(self.picture.screen, now, self.picture.only)
+        if self._over:
+            self.picture.feed.close()
+            self._stop.layout.display = "none"
+
+    def _draw_line(self, now: float) -> None:
+        picture = self.picture
+        told = escape(progress_line(picture.screen, now, picture.only))
+        name = f"<b>{escape(picture.name)}</b><span>{told}</span>"
+        shown = f'<div class="tg-line">{badge(picture.state)}{name}</div>'
+        self._set(self._line, "line", f"<style>{CSS}</style>{shown}")
+        counts = counters(picture.screen, picture.only)
+        total = sum(counts.values()) or 1
+        order = ("succeeded", "reused", "failed", "skipped", "cancelled", "retrying", "running")
+        bars = "".join(
+            f'<i style="width:{counts[s] / total:.2%};background:{look_of(s).fill}"></i>'
+            for s in order
+            if counts[s]
+        )
+        self._set(self._bar, "bar", f'<div class="tg-bar">{bars}</div>')
+
+    def _draw_panel(self, now: float) -> None:
+        if self._mounted is None:
+            return
+        picture = self.picture
+        box = next((b for b in picture.drawing().nodes if b.id == self._chosen), None)
+        if box is not None:
+            html = inspect_box(picture.screen, box, now, picture.value)
+        else:
+            html = inspect_run(picture.screen) if picture.number is None else ""
+        if self._set(self._panel, "panel", html):
+            self._panel.layout.display = None if html else "none"
+
+    def _set(self, widget: Any, name: str, html: str) -> bool:
+        if self._texts.get(name) == html:
+            return False
+        self._texts[name] = html
+        widget.value = html
+        return True
+
+    def _on_click(self, node: dict[str, Any]) -> None:
+        self._chosen = str(node["data"]["id"])
+        ticker.poke(self)
+
+    def _on_stop(self, _: object) -> None:
+        self.picture.cancel()

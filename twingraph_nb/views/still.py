@@ -1,0 +1,57 @@
+"""The picture that stays: a plain output below the live view, for notebooks without a kernel."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Collection
+from html import escape
+
+from twingraph_nb.picture.collapse import drawing
+from twingraph_nb.picture.model import Screen
+from twingraph_nb.picture.progress import progress_line
+from twingraph_nb.picture.svg import img_tag, render
+from twingraph_nb.picture.text import text_view
+from twingraph_nb.views.style import STILL_CSS
+
+__all__ = ["Still"]
+
+_FOLDED = 120
+"""Boxes and arrows from which this picture collapses: it cannot be zoomed as the live view."""
+
+
+class Still:
+    """One output that is replaced whenever the picture is worth keeping.
+
+    beside: there is a live view above it, which hides it.
+    """
+
+    def __init__(self, *, beside: bool = True) -> None:
+        self._id = uuid.uuid4().hex
+        self._style = f"<style>{STILL_CSS}</style>" if beside else ""
+        self._shown = -1
+
+    def begin(self) -> None:
+        """Make the output in the cell that runs now."""
+        self._publish(
+            {"text/html": f'{self._style}<div class="tg-still"></div>', "text/plain": ""}, False
+        )
+
+    def show(self, screen: Screen, now: float, only: Collection[int] | None = None) -> None:
+        """Replace the output by the screen as it is."""
+        if screen.version == self._shown:
+            return
+        self._shown = screen.version
+        picture = img_tag(render(drawing(screen, _FOLDED, only)))
+        line = escape(f"{screen.name}: {progress_line(screen, now, only)}")
+        html = (
+            f'{self._style}<div class="tg-still"><p style="font-size:13px;margin:4px 0">{line}</p>'
+            f'<div style="overflow-x:auto">{picture}</div></div>'
+        )
+        self._publish({"text/html": html, "text/plain": text_view(screen, now, only=only)}, True)
+
+    def _publish(self, data: dict[str, str], update: bool) -> None:
+        from IPython.display import publish_display_data
+
+        publish_display_data(  # type: ignore[no-untyped-call]
+            data, transient={"display_id": self._id}, update=update
+        )
