@@ -3,6 +3,7 @@
 # A fresh machine needs Python >= 3.11 and make; PYTHON=... picks the interpreter.
 
 PYTHON ?=
+WORKERS ?= 2
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
@@ -22,7 +23,7 @@ demo: $(READY)  ## run the quickstart notebook as a batch job and leave a report
 	@$(BIN)/twingraph run notebooks/00_quickstart.ipynb -o out/demo
 
 test: $(TESTED) packages  ## set up what the tests need, then run the whole suite
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 lab: $(READY)  ## open JupyterLab on the quickstart notebook
 	@$(BIN)/jupyter lab $(AS_ROOT) notebooks/00_quickstart.ipynb

@@ -292,6 +292,8 @@ class Session:
             if self._closed:
                 return
             self._closed = True
+        if shelf.caller is self:
+            shelf.caller = _door
         for run in list(self.driver.runs.values()):
             if run is not self._loose:
                 run.cancel("the session was closed", who="session")
@@ -455,6 +457,7 @@ def get_session() -> Session:
         with _current_lock:
             if _current is None or _current._closed or _current.pid != os.getpid():
                 _current = Session()
+                shelf.caller = _current  # without a detour from now on
     return _current
 
 
@@ -487,7 +490,10 @@ class _Door:
         return get_session().start(pipeline, args, kwargs, parent)
 
 
-shelf.caller = _Door()
+_door = _Door()
+shelf.caller = _door
+if hasattr(os, "register_at_fork"):  # the parent's scheduler thread is not there in a child
+    os.register_at_fork(after_in_child=lambda: setattr(shelf, "caller", _door))
 
 
 def _shell() -> object | None:

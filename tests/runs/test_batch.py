@@ -58,6 +58,14 @@ def slowly(n: int) -> int:
     return late(n)
 """
 
+RECORDED = """
+from twingraph_nb import get_session
+run = slowly(1)
+store = get_session().store
+while not any(row.form == "pipeline" for row in store.runs()):
+    store.flush()
+"""
+
 
 @dataclass
 class Done:
@@ -174,6 +182,15 @@ def test_one_of_them_that_fails_makes_the_notebook_fail(tmp_path: Path, home: Pa
     assert said in done.report
 
 
+def test_a_failure_that_no_cell_has_looked_at_makes_the_notebook_fail(tmp_path: Path) -> None:
+    seen = "try:\n    slowly(-1).result()\nexcept ValueError:\n    pass"
+    unseen = "run = slowly(-2)\nwhile not run.done:\n    pass"
+    write(tmp_path / "in.ipynb", SLOW, seen, unseen, "print('went on')")
+    done = twingraph(tmp_path, "--no-report")
+    assert (done.code, outputs(done.nb)) == (1, "went on\n")
+    assert "which no cell waited for, failed: ValueError: -2 is below zero" in done.err
+
+
 @pytest.mark.parametrize(
     ("last_words", "cause"),
     [
@@ -185,8 +202,8 @@ def test_one_of_them_that_fails_makes_the_notebook_fail(tmp_path: Path, home: Pa
 def test_a_dead_kernel_is_told_with_its_cause(
     tmp_path: Path, home: Path, last_words: str, cause: str
 ) -> None:
-    dying = f"import os\nx = bytearray(200_000_000)\n{last_words}"
-    write(tmp_path / "in.ipynb", "print('alive')", dying, "print('never')")
+    dying = f"import os\nx = bytearray(200_000_000)\n{RECORDED}\n{last_words}"
+    write(tmp_path / "in.ipynb", SLOW + "print('alive')", dying, "print('never')")
     done = twingraph(tmp_path)
     assert done.code == 1
     assert re.search(cause, done.err), done.err
@@ -194,7 +211,12 @@ def test_a_dead_kernel_is_told_with_its_cause(
     assert outputs(done.nb) == "alive\n"
     assert re.search(cause, done.nb.cells[1].outputs[-1].evalue)
     assert re.search(cause, done.report)
-    assert [(row.form, row.state) for row in rows(home)] == [("notebook", "failed")]
+    assert {row.form: row.state for row in rows(home)} == {
+        "notebook": "failed",
+        "pipeline": "interrupted",
+    }
+    assert "slowly" in done.report
+    assert "interrupted" in done.report
 
 
 def test_ctrl_c_stops_the_cell_and_its_runs_and_keeps_what_there_is(

@@ -31,7 +31,9 @@ class LocalExecutor:
                 return Outcome(await job.call())  # type: ignore[misc]
             if style == "async_stream":
                 return Outcome(await _collected(job, report))
-            return Outcome(await self._threads.run(_ThreadCall(job, report)))
+            return Outcome(
+                await self._threads.run(_ThreadCall(job, report), job.component.policy.priority)
+            )
         except asyncio.CancelledError as exc:
             task = asyncio.current_task()
             if task is not None and task.cancelling():

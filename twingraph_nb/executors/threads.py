@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import heapq
+import itertools
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -12,8 +14,8 @@ from queue import SimpleQueue
 
 __all__ = ["Interrupted", "Threads"]
 
-_GROW_EVERY = 0.001
-"""Seconds between looks whether the queue needs more threads; their number then doubles."""
+_LOOK_EVERY = 0.001
+"""Seconds between looks whether more threads are needed; their number doubles then."""
 
 
 class Interrupted(BaseException):
@@ -43,32 +45,38 @@ class _Item:
 
 
 class Threads:
-    """A pool for one event loop. Results come back in batches: one wake-up for many tasks."""
+    """A pool for one event loop: larger priority first, then first come first served.
+
+    A thread takes what waits one after the other, and results come back in batches: one wake-up
+    serves many short tasks. Another thread is started only while nothing gets done.
+    """
 
     def __init__(self, limit: int, name: str) -> None:
         self.limit, self._name = limit, name
-        self._queue: SimpleQueue[_Item | None] = SimpleQueue()
+        self._heap: list[tuple[int, int, _Item]] = []  # heapq on ints is atomic under the GIL
+        self._order = itertools.count()
+        self._tokens: SimpleQueue[bool] = SimpleQueue()  # wakes idle threads; False ends one
         self._done: deque[_Item] = deque()
-        self._woken = False
-        self._count = 0
-        self._blocked = 0
-        self._growing = False
+        self._woken = self._growing = False
+        self._count = self._idle = self._blocked = 0
+        self._ended = self._ended_before = 0  # tasks; to see whether anything gets done
         self._guard = threading.Lock()
         self._mine: threading.local = threading.local()
         self._loop: asyncio.AbstractEventLoop | None = None
 
-    async def run(self, work: Callable[[], object]) -> object:
+    async def run(self, work: Callable[[], object], priority: int = 0) -> object:
         """Run the work in a thread, in this context, and give its result; raises what it raised.
 
         When this coroutine is cancelled the work is interrupted: `Interrupted` is raised in it
         at its next bytecode. A call that blocks in C goes on until it returns, unheard.
         """
-        loop = asyncio.get_running_loop()
-        self._loop = loop
+        loop = self._loop = asyncio.get_running_loop()
         item = _Item(work, loop.create_future())
-        self._queue.put(item)
-        if self._count < self.limit + self._blocked and not self._growing:
-            self._grow()
+        heapq.heappush(self._heap, (-priority, next(self._order), item))
+        if self._idle:
+            self._tokens.put(True)
+        elif not self._growing:
+            self._look()
         try:
             await item.future
         except asyncio.CancelledError:
@@ -87,9 +95,8 @@ class Threads:
         """Wait for a lock in one of these threads, while another takes its place."""
         with self._guard:
             self._blocked += 1
-        loop = self._loop
-        if loop is not None:
-            loop.call_soon_threadsafe(self._look)
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._look)
         try:
             return lock.acquire(timeout=-1 if timeout is None else timeout)
         finally:
@@ -99,47 +106,62 @@ class Threads:
     def close(self) -> None:
         """Let the threads end when they are through with what they run."""
         for _ in range(self._count):
-            self._queue.put(None)
-
-    def _grow(self) -> None:
-        """Start as many threads as there are, up to the limit and to what waits."""
-        room = self.limit + self._blocked - self._count
-        for _ in range(min(room, max(1, self._count), max(1, self._queue.qsize()))):
-            self._count += 1
-            name = f"{self._name}-{self._count}"
-            threading.Thread(target=self._work, name=name, daemon=True).start()
-        self._growing = True
-        assert self._loop is not None
-        self._loop.call_later(_GROW_EVERY, self._look)
+            self._tokens.put(False)
 
     def _look(self) -> None:
-        self._growing = False
-        if not self._queue.empty() and self._count < self.limit + self._blocked:
-            self._grow()
+        """Start threads while tasks wait and none gets done; look again soon."""
+        self._growing = bool(self._heap)
+        if not self._growing:
+            return
+        if self._ended == self._ended_before and not self._idle:
+            room = self.limit + self._blocked - self._count
+            for _ in range(min(room, max(1, self._count), len(self._heap))):
+                self._count += 1
+                name = f"{self._name}-{self._count}"
+                threading.Thread(target=self._work, name=name, daemon=True).start()
+        self._ended_before = self._ended
+        assert self._loop is not None
+        self._loop.call_later(_LOOK_EVERY, self._look)
 
     def _work(self) -> None:
         self._mine.inside = True
         me = threading.get_ident()
+        heap = self._heap
         while True:
-            item = self._queue.get()
-            if item is None:
-                return
+            try:
+                item = heapq.heappop(heap)[2]
+            except IndexError:
+                if not self._rest():
+                    return
+                continue
             with self._guard:
                 if item.interrupted:
                     continue
                 item.thread, item.running = me, True
             self._run(item)
+            self._ended += 1
             self._done.append(item)
+            del item
             if not self._woken:
                 self._woken = True
                 try:
                     self._loop.call_soon_threadsafe(self._settle)  # type: ignore[union-attr]
                 except RuntimeError:
                     return  # the loop was closed: nobody waits for the result
-            item = None
-            if self._count > self.limit + self._blocked + 1 and self._queue.empty():
+
+    def _rest(self) -> bool:
+        """Wait until there may be work again; False to end."""
+        with self._guard:
+            if self._count > self.limit + self._blocked + 1:
                 self._count -= 1
-                return
+                return False
+            self._idle += 1
+        try:
+            # Whoever adds work looks at _idle after filling the heap, so one sees the other.
+            return bool(self._heap) or self._tokens.get()
+        finally:
+            with self._guard:
+                self._idle -= 1
 
     def _run(self, item: _Item) -> None:
         try:

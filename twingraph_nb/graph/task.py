@@ -196,6 +196,7 @@ class Task(_Lazy):
         "hash",
         "index",
         "link",
+        "looked",
         "name",
         "needs",
         "number",
@@ -227,6 +228,7 @@ class Task(_Lazy):
         self._chunks: _Chunks | None = None
         self._done = False  # the outcome is set
         self._told = False  # and all who waited know
+        self.looked = False  # its error has reached somebody who asked for the outcome
         self._error: BaseException | None = None
         self._value: object = None
 
@@ -273,11 +275,13 @@ class Task(_Lazy):
         if not self._done:
             self._wait(timeout)
         if self._error is not None:
+            self.looked = True
             raise self._error
         return self._value
 
     def exception(self) -> BaseException | None:
         """Give the error of a finished task, or None."""
+        self.looked = self.looked or self._error is not None
         return self._error
 
     def cancel(self) -> None:
@@ -288,6 +292,7 @@ class Task(_Lazy):
         if not self._done:
             yield from self._wait_async()
         if self._error is not None:
+            self.looked = True
             raise self._error
         return self._value
 

@@ -82,7 +82,9 @@ def finish(*, cancel: bool = False) -> str:
     from twingraph_nb.session import get_session  # what runs on the batch side needs no session
 
     session = get_session()
-    left = session.unfinished()
+    left = [run.root for run in session.runs.values() if run.state == "failed"]
+    left = [task for task in left if not task.looked]  # it failed, and no cell has noticed
+    left += session.unfinished()
     if cancel:
         for task in left:
             task.cancel()

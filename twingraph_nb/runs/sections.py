@@ -46,7 +46,7 @@ def run_section(screen: Screen, number: int, now: float, *, opened: bool = True)
         f'<div class="row">{given}</div>' if given else "",
         *_errors(screen),
         f'<h3>Graph</h3><div class="scroll">{render(drawing(screen, MOST_BOXES))}</div>',
-        *_timeline(screen),
+        *_timeline(screen, now),
         *_tasks(screen, number, now),
         *_logs(screen),
         *_components(screen),
@@ -58,8 +58,8 @@ def run_section(screen: Screen, number: int, now: float, *, opened: bool = True)
     )
 
 
-def _timeline(screen: Screen) -> Iterable[Html]:
-    picture, missing = timeline(screen)
+def _timeline(screen: Screen, now: float) -> Iterable[Html]:
+    picture, missing = timeline(screen, now)
     if picture:
         yield f'<h3>Timeline</h3><div class="scroll">{picture}</div>'
     if missing:

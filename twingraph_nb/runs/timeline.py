@@ -44,13 +44,17 @@ class _Lane:
     y: float = 0.0
 
 
-def timeline(screen: Screen) -> tuple[str, int]:
+def timeline(screen: Screen, now: float) -> tuple[str, int]:
     """Give an SVG of the run's tasks over time, and how many tasks are not in it.
 
+    Args:
+        now: the end of what never said that it ended, seconds since the epoch.
     Returns:
         "" for the picture when no task has run.
     """
-    all_bars = [bar for task in screen.tasks.values() if (bar := _bar(task, screen)) is not None]
+    all_bars = [
+        bar for task in screen.tasks.values() if (bar := _bar(task, screen, now)) is not None
+    ]
     if not all_bars:
         return "", 0
     bars = heapq.nlargest(MOST_BARS, all_bars, key=lambda bar: bar.end - bar.begin)
@@ -77,13 +81,13 @@ def timeline(screen: Screen) -> tuple[str, int]:
     return "".join(parts), len(all_bars) - sum(len(lane.bars) for lane in drawn)
 
 
-def _bar(task: Shown, screen: Screen) -> _Bar | None:
+def _bar(task: Shown, screen: Screen, now: float) -> _Bar | None:
     if task.form != "call":
         return None
     begin = task.started if task.started is not None else task.finished
     if begin is None or (task.started is None and task.state != "reused"):
         return None
-    end = task.finished if task.finished is not None else (screen.finished or begin)
+    end = task.finished if task.finished is not None else (screen.finished or now)
     facts = screen.facts_of(task)
     return _Bar(facts.name if facts else task.name, task, begin, max(begin, end))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import Callable, Coroutine, Mapping
 from contextvars import copy_context
 from typing import TYPE_CHECKING, cast
@@ -102,13 +103,14 @@ class Attempts:
         route_prints()
         try:
             arguments = _arguments(task) if task.needs else task.bound or {}
-            found = await self._reuse.find(task, arguments)
-            if found is not None:
+            if policy.cache is None:
+                self._reuse.name(task, arguments)
+            elif (found := await self._reuse.find(task, arguments)) is not None:
                 self._reused(run, task, found)
                 return
             platform = task.component.platform
             executor = self._opened.get(platform) or await self._open(platform)
-            began = driver.loop.time()
+            began = time.monotonic()
             job = Job(task.hash, task.name, task.component, arguments, attempt)
             if policy.timeout is None:
                 outcome = await executor.run(job, report)
@@ -118,7 +120,7 @@ class Attempts:
             if error is None:
                 texts = texts_of(task.component, outcome.value)
                 kept: Mapping[str, str] | None = None
-                if self._reuse.wants(task, driver.loop.time() - began):
+                if self._reuse.wants(task, time.monotonic() - began):
                     kept, why_not = await self._reuse.keep(task, outcome.value)
                     if why_not:
                         report.log("system", f"not kept: {why_not}\n")
@@ -250,8 +252,8 @@ def _lane(component: Component) -> str:
     if lane is None:
         policy = component.policy
         lane = component.platform
-        if lane == "local" and component.style in ("async", "async_stream"):
-            lane = "loop" if policy.cpus or policy.memory or policy.max_parallel else ""
+        if lane == "local" and not (policy.cpus or policy.memory or policy.max_parallel):
+            lane = ""  # its threads keep to priorities themselves
         component.memo["lane"] = lane
     return str(lane)
 

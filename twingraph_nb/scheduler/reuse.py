@@ -59,22 +59,23 @@ class Reuse:
         self._keeper, self._threads, self._keep_after = keeper, threads, keep_after
         self._digests = Digests()
 
-    async def find(self, task: Task, arguments: Mapping[str, object]) -> Found | None:
-        """Name the task; if its policy allows, give what an equal one gave before.
-
-        Plain arguments that take long to read are read only if the policy has a cache.
-        """
-        keeper = self._keeper
-        if keeper is None:
-            return None
-        cache = task.component.policy.cache
-        if not is_heavy(task.bound or {}):
+    def name(self, task: Task, arguments: Mapping[str, object]) -> None:
+        """Set the task's digest, unless its plain arguments take long to read."""
+        if self._keeper is not None and not is_heavy(task.bound or {}):
             task.digest = self._digests.of(task, arguments)
-        elif cache is not None:
-            digest = await self._threads.run(lambda: self._digests.of(task, arguments))
-            task.digest = digest  # type: ignore[assignment]
-        if cache is None or task.digest is None:
+
+    async def find(self, task: Task, arguments: Mapping[str, object]) -> Found | None:
+        """Set the task's digest; give what an equal task gave before, if it is still valid."""
+        keeper, cache = self._keeper, task.component.policy.cache
+        self.name(task, arguments)
+        if keeper is None or cache is None:
             return None
+        if task.digest is None:
+            digest = await self._threads.run(lambda: self._digests.of(task, arguments))
+            if digest is None:
+                return None
+            task.digest = digest  # type: ignore[assignment]
+        assert task.digest is not None
         try:
             kept = keeper.find(task.digest.hex(), None if cache is True else float(cache))
             if kept is None:

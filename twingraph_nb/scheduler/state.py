@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from twingraph_nb.events import (
     BodyDone,
@@ -48,39 +49,34 @@ _GOOD = frozenset({"succeeded", "reused"})
 _DEFAULT = Policy()
 
 
-@dataclass(frozen=True, slots=True)
-class Launch:
+class Launch(msgspec.Struct, frozen=True, gc=False):
     """Start this attempt as soon as there is a place."""
 
     task: int
     attempt: int = 1
 
 
-@dataclass(frozen=True, slots=True)
-class Cancel:
+class Cancel(msgspec.Struct, frozen=True, gc=False):
     """Stop what runs: a task, or the pipeline's function (BODY)."""
 
     task: int
     why: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class WakeAt:
+class WakeAt(msgspec.Struct, frozen=True, gc=False):
     """Say TaskWoken at this time (seconds since the epoch)."""
 
     task: int
     at: float
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(msgspec.Struct, frozen=True):
     """A fact decided here: write it down. The state has taken it in already."""
 
     event: Event
 
 
-@dataclass(frozen=True, slots=True)
-class Finish:
+class Finish(msgspec.Struct, frozen=True):
     """The run is over."""
 
     state: RunStateName
