@@ -136,7 +136,8 @@ def _traceback(frames: Sequence[tuple[str, int, str, str]]) -> types.TracebackTy
     made: types.TracebackType | None = None
     for filename, line, name, text in reversed(frames):
         _remember_line(filename, line, text)
-        made = types.TracebackType(made, _frame(filename, name), -1, max(1, line))
+        step = _step(filename, name, max(1, line))
+        made = types.TracebackType(made, step.tb_frame, step.tb_lasti, max(1, line))
     return made
 
 
@@ -155,14 +156,32 @@ def _raiser() -> None:
     raise RuntimeError
 
 
-def _frame(filename: str, name: str) -> types.FrameType:
-    """A frame that stood in that file and function. Only its names matter, nothing of it runs."""
-    code = _raiser.__code__.replace(co_filename=filename, co_name=name, co_qualname=name)
+def _step(filename: str, name: str, line: int) -> types.TracebackType:
+    """A step of a traceback at that place. Only its names matter, nothing of it runs."""
+    code = _raiser.__code__
+    code = code.replace(
+        co_filename=filename,
+        co_name=name,
+        co_qualname=name,
+        co_firstlineno=line,
+        co_linetable=_line_table(len(code.co_code) // 2),
+    )
     try:
         types.FunctionType(code, {"__name__": name, "__file__": filename})()
     except RuntimeError as exc:
         step = exc.__traceback__
         assert step is not None
         assert step.tb_next is not None
-        return step.tb_next.tb_frame
+        return step.tb_next
     raise AssertionError("the raiser raises")
+
+
+def _line_table(units: int) -> bytes:
+    """Say of each instruction that it is on the first line, columns not known.
+
+    A step needs an instruction of its own: -1 for "none" sends the `executing` library, with
+    which IPython shows tracebacks, into an endless loop.
+    Source: "no column info" entries, Objects/locations.md of CPython (3.11 to 3.14).
+    """
+    lengths = [min(8, units - at) for at in range(0, units, 8)]
+    return b"".join(bytes((0x80 | 13 << 3 | (length - 1), 0)) for length in lengths)

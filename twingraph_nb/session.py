@@ -12,28 +12,25 @@ import secrets
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 from twingraph_nb import __version__
 from twingraph_nb.component import Component, Pipeline, shelf
 from twingraph_nb.errors import (
-    ArgumentError,
-    CycleError,
     RunError,
     StoreError,
     TwingraphError,
-    WiringError,
 )
-from twingraph_nb.events import Batch, BodyDone, RunForm, RunStarted, Sink, TaskForm
+from twingraph_nb.events import Batch, BodyDone, RunForm, RunStarted, Sink
 from twingraph_nb.executors.base import Executor
 from twingraph_nb.executors.local import LocalExecutor
 from twingraph_nb.executors.registry import make_executor
 from twingraph_nb.executors.threads import Threads
-from twingraph_nb.graph.refs import check_types, needs_of
 from twingraph_nb.graph.run import Run
 from twingraph_nb.graph.summary import summaries
-from twingraph_nb.graph.task import Ref, Scope, Task, current_scope
+from twingraph_nb.graph.task import Task
 from twingraph_nb.policy import RunOptions
+from twingraph_nb.scheduler.calls import Calls
 from twingraph_nb.scheduler.drive import Driver
 from twingraph_nb.scheduler.limits import Admission
 from twingraph_nb.scheduler.live import LiveRun
@@ -76,6 +73,7 @@ class Session:
             self.store,
             keep_after=self.settings.keep_after,
         )
+        self._calls = Calls(self.driver, self._loose_run, self._new_run)
         if self.store is not None:
             self.driver.sinks.append(self.store)
         self._thread = threading.Thread(target=self._live, name="twingraph", daemon=True)
@@ -86,49 +84,13 @@ class Session:
 
     def call(self, component: Component, bound: dict[str, object], parent: object) -> Task:
         """Start a task of a component; see `Component.__call__`."""
-        needs = needs_of(bound)
-        if needs and component.typed:
-            check_types(component.name, component.inputs, bound)
-        scope = current_scope.get()
-        run: LiveRun = self._loose_run() if scope is None else scope.link  # type: ignore[assignment]
-        if parent is not None:
-            needs.extend(self._parents(parent, component.name))
-        if scope is None:
-            return run.new_task(component, bound, needs, name=component.name)
-        return self._inside(scope, component, bound, needs, component.name)
+        return self._calls.call(component, bound, parent)
 
     def map(
         self, component: Component, items: object, common: dict[str, object], parent: object
     ) -> Task:
         """Start a map; see `Component.map`."""
-        if not component.inputs:
-            raise ArgumentError(component.name, "has no input to map over", component.signature)
-        if component.inputs[0].name in common:
-            name = component.inputs[0].name
-            raise ArgumentError(
-                component.name, f"{name!r} comes from the items", component.signature
-            )
-        component.bind((None,), common)
-        lazy = isinstance(items, (Task, Ref, Run))
-        if not lazy:
-            if isinstance(items, (str, bytes, Mapping)) or not hasattr(items, "__iter__"):
-                raise ArgumentError(
-                    component.name,
-                    f".map wants a list of items, not {type(items).__name__}",
-                    component.signature,
-                )
-            items = list(items)
-        needs = needs_of({"items": items}) if lazy else []
-        if parent is not None:
-            needs.extend(self._parents(parent, component.name))
-        shown = {component.inputs[0].name: items, **common}
-        bound = {"items": items, "common": common, "shown": shown}
-        scope = current_scope.get()
-        if scope is None:
-            return self._loose_run().new_task(
-                component, bound, needs, name=component.name, form="map"
-            )
-        return self._inside(scope, component, bound, needs, component.name, form="map")
+        return self._calls.map(component, items, common, parent)
 
     def start(
         self,
@@ -138,77 +100,7 @@ class Session:
         parent: object,
     ) -> Run | Task:
         """Start a run; inside a pipeline or component, a group of its run."""
-        scope = current_scope.get()
-        function = _Body(pipeline, args, kwargs)
-        shown = dict(zip([p.name for p in pipeline.inputs], args, strict=False)) | kwargs
-        if scope is not None:
-            needs = [] if parent is None else self._parents(parent, pipeline.name)
-            bound: dict[str, object] = {"function": function, "args": (), "shown": shown}
-            return self._inside(scope, None, bound, needs, pipeline.name, form="pipeline")
-        if parent is not None:
-            raise WiringError(f"{pipeline.name}: parent_hash= needs a pipeline around it")
-        run = self._new_run(pipeline.name, "pipeline", pipeline.options, shown)
-        self.driver.run_body(run, function)
-        return run.handle
-
-    def _inside(
-        self,
-        scope: Scope,
-        component: Component | None,
-        bound: dict[str, object],
-        needs: list[tuple[Task, str, str]],
-        name: str,
-        form: TaskForm = "call",
-    ) -> Task:
-        """A call made by a pipeline's body or by a running component."""
-        run: LiveRun = scope.link  # type: ignore[assignment]
-        if run.state.stopping:
-            raise RunError(f"{name} was called, but run {run.id} is stopping")
-        above = scope.above
-        if above:
-            if len(above) > _DEEPEST:
-                raise WiringError(
-                    f"{name}: tasks call tasks {_DEEPEST} deep; is there an end to it?"
-                )
-            for task, _, _ in needs:
-                if task.link is run and task.number in above:
-                    raise CycleError([name, task.name, name])
-        return run.new_task(
-            component,
-            bound,
-            needs,
-            name=name,
-            form=form,
-            group=scope.group,
-            above=above,
-        )
-
-    def _parents(self, parent: object, name: str) -> list[tuple[Task, str, str]]:
-        """The tasks that `parent_hash=` names: a hash, a task, or a list of both."""
-        several = parent if isinstance(parent, (list, tuple, set)) else [parent]
-        found: list[tuple[Task, str, str]] = []
-        for one in several:
-            if isinstance(one, Task):
-                found.append((one, "", ""))
-            elif isinstance(one, Ref):
-                found.append((one.task, "", ""))
-            elif isinstance(one, str):
-                task = self._task_of(one)
-                if task is None:
-                    raise WiringError(f"{name}: no task of this session has the hash {one!r}")
-                found.append((task, "", ""))
-            else:
-                raise WiringError(
-                    f"{name}: parent_hash wants a hash, a task or a list of them, "
-                    f"not {type(one).__name__}"
-                )
-        return found
-
-    def _task_of(self, hash: str) -> Task | None:
-        for run in list(self.driver.handles.values()):
-            if hash.startswith(run.id):
-                return next((t for t in run.tasks if t.hash == hash), None)
-        return None
+        return self._calls.start(pipeline, args, kwargs, parent)
 
     # -- runs --------------------------------------------------------------------------------
 
@@ -430,20 +322,6 @@ class Session:
                     if (error := task.exception()) is not None:
                         self._say(f"{task.name} failed: {type(error).__name__}: {error}")
         self.close()
-
-
-class _Body:
-    """A pipeline's function with its arguments."""
-
-    __slots__ = ("args", "func", "kwargs")
-
-    def __init__(
-        self, pipeline: Pipeline, args: Sequence[object], kwargs: Mapping[str, object]
-    ) -> None:
-        self.func, self.args, self.kwargs = pipeline.function, tuple(args), dict(kwargs)
-
-    def __call__(self) -> object:
-        return self.func(*self.args, **self.kwargs)
 
 
 _current: Session | None = None

@@ -192,8 +192,8 @@ def test_unknown_option_names_the_nearest(notebook: Notebook) -> None:
     error = notebook.bad("%%component f --retires 3\nmark = 1\ndef f(): pass")
     assert isinstance(error, UnknownOption)
     assert str(error).startswith(
-        "%%component f: unknown option '--retires' (did you mean '--retries'?); known are "
-        "--backoff, --cache,"
+        "%%component f: unknown option 'retires' (did you mean 'retries'?); known are "
+        "backoff, cache,"
     )
     assert "mark" not in notebook.shell.user_ns
 

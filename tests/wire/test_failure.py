@@ -76,3 +76,12 @@ def test_recursion_errors_are_cut() -> None:
     data = pack_failure(caught.value)
     assert len(data["frames"]) <= 200
     assert isinstance(restore_failure(data), RecursionError)
+
+
+def test_ipython_shows_the_lines_of_a_restored_error() -> None:
+    from IPython.core.ultratb import VerboseTB
+
+    error = restore_failure(pack_failure(raised(ValueError("x"), raised(KeyError("k")))))
+    shown = VerboseTB(theme_name="nocolor").text(type(error), error, error.__traceback__)
+    assert "raise error from cause" in shown
+    assert "direct cause" in shown

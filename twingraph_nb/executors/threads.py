@@ -63,6 +63,7 @@ class Threads:
         self._guard = threading.Lock()
         self._mine: threading.local = threading.local()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._start()  # Python 3.12.0 and 3.12.1 start no thread any more once a script is through
 
     async def run(self, work: Callable[[], object], priority: int = 0) -> object:
         """Run the work in a thread, in this context, and give its result; raises what it raised.
@@ -116,12 +117,20 @@ class Threads:
         if self._ended == self._ended_before and not self._idle:
             room = self.limit + self._blocked - self._count
             for _ in range(min(room, max(1, self._count), len(self._heap))):
-                self._count += 1
-                name = f"{self._name}-{self._count}"
-                threading.Thread(target=self._work, name=name, daemon=True).start()
+                if not self._start():
+                    break
         self._ended_before = self._ended
         assert self._loop is not None
         self._loop.call_later(_LOOK_EVERY, self._look)
+
+    def _start(self) -> bool:
+        name = f"{self._name}-{self._count + 1}"
+        try:
+            threading.Thread(target=self._work, name=name, daemon=True).start()
+        except RuntimeError:  # no more to be had: at the interpreter's exit, or at a limit
+            return False
+        self._count += 1
+        return True
 
     def _work(self) -> None:
         self._mine.inside = True

@@ -5,69 +5,17 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping, Sequence
-from contextvars import ContextVar
-from typing import NoReturn, Protocol
+from typing import NoReturn
 
 from twingraph_nb.component import Component
 from twingraph_nb.errors import LazyValueError, ResultError, TaskTimeout, WiringError, suggestion
 from twingraph_nb.events import TaskForm, TaskStateName
+from twingraph_nb.graph.scope import Link, current_scope
+from twingraph_nb.graph.waiting import Chunks, Heartbeat
 
-__all__ = ["Body", "Link", "Outputs", "Ref", "Scope", "Task", "current_scope"]
+__all__ = ["Outputs", "Ref", "Task"]
 
-FINAL = frozenset({"succeeded", "reused", "failed", "skipped", "cancelled"})
-_BEAT = 0.1
-"""Seconds until the stop button is heard by a cell that awaits."""
 _lock = threading.Lock()
-
-
-class Link(Protocol):
-    """What a handle needs of the run it belongs to."""
-
-    id: str
-
-    def state_of(self, task: Task) -> TaskStateName: ...
-    def cancel_task(self, task: Task, why: str = "") -> None: ...
-    def interrupted(self, task: Task) -> None:
-        """The user stopped waiting for the task (Ctrl-C, stop button, cancelled await)."""
-        ...
-
-    def wait(self, lock: threading.Lock, timeout: float | None, what: str) -> bool:
-        """Block this thread until the lock is free; refuses on the scheduler's own thread."""
-        ...
-
-    def log_of(self, task: Task) -> str: ...
-
-
-class Scope(Protocol):
-    """Where a call is made: inside the body of a pipeline, or inside a running component.
-
-    group: the task it is called from. lazy: outputs are references there. above: the tasks it is
-    called from, outermost first.
-    """
-
-    @property
-    def link(self) -> Link: ...
-    @property
-    def group(self) -> int | None: ...
-    @property
-    def lazy(self) -> bool: ...
-    @property
-    def above(self) -> tuple[int, ...]: ...
-
-
-class Body:
-    """The scope of a pipeline's function."""
-
-    __slots__ = ("above", "group", "link")
-
-    lazy = True
-
-    def __init__(self, link: Link, group: int | None, above: tuple[int, ...] = ()) -> None:
-        self.link, self.group, self.above = link, group, above
-
-
-current_scope: ContextVar[Scope | None] = ContextVar("twingraph_scope", default=None)
-"""None in a notebook cell or script."""
 
 
 class _Lazy:
@@ -225,7 +173,7 @@ class Task(_Lazy):
         self.digest: bytes | None = None  # content id, once it is known
         self.waiters = 0
         self._callbacks: list[Callable[[], object]] | None = None
-        self._chunks: _Chunks | None = None
+        self._chunks: Chunks | None = None
         self._done = False  # the outcome is set
         self._told = False  # and all who waited know
         self.looked = False  # its error has reached somebody who asked for the outcome
@@ -281,7 +229,6 @@ class Task(_Lazy):
 
     def exception(self) -> BaseException | None:
         """Give the error of a finished task, or None."""
-        self.looked = self.looked or self._error is not None
         return self._error
 
     def cancel(self) -> None:
@@ -308,7 +255,7 @@ class Task(_Lazy):
                 at += 1
             if self._done:
                 break
-            await self.chunks.changed(self)
+            await self.chunks.beyond(at, lambda: self._done)
         await self
 
     def __getitem__(self, key: str) -> object:
@@ -338,10 +285,10 @@ class Task(_Lazy):
     # -- what the scheduler calls ------------------------------------------------------------
 
     @property
-    def chunks(self) -> _Chunks:
+    def chunks(self) -> Chunks:
         """What a streaming component has given so far."""
         if self._chunks is None:
-            self._chunks = _Chunks()
+            self._chunks = Chunks()
         return self._chunks
 
     def value_of(self, port: str) -> object:
@@ -429,7 +376,7 @@ class Task(_Lazy):
         inside = self._awaited_inside()
         self.waiters += inside
         self.when_done(wake)
-        heart = _Heartbeat(loop) if threading.current_thread() is threading.main_thread() else None
+        heart = Heartbeat(loop) if threading.current_thread() is threading.main_thread() else None
         try:
             yield from done
         except (asyncio.CancelledError, KeyboardInterrupt):
@@ -439,62 +386,3 @@ class Task(_Lazy):
             self.waiters -= inside
             if heart is not None:
                 heart.stop()
-
-
-class _Heartbeat:
-    """Keeps a notebook's loop turning while a cell awaits.
-
-    ipykernel 7.4 turns the stop button into a tornado callback that does not wake a loop which
-    sleeps in its selector: without other traffic the cell would not stop.
-    """
-
-    __slots__ = ("_handle", "_loop")
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-        self._beat()
-
-    def _beat(self) -> None:
-        self._handle = self._loop.call_later(_BEAT, self._beat)
-
-    def stop(self) -> None:
-        self._handle.cancel()
-
-
-class _Chunks:
-    """The chunks of a stream, and who waits for the next."""
-
-    __slots__ = ("_waiting", "items")
-
-    def __init__(self) -> None:
-        self.items: list[object] = []
-        self._waiting: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = []
-
-    def put(self, chunk: object) -> None:
-        self.items.append(chunk)
-        self.wake()
-
-    def wake(self) -> None:
-        with _lock:
-            waiting, self._waiting = self._waiting, []
-        for loop, future in waiting:
-            try:
-                loop.call_soon_threadsafe(_settle, future)
-            except RuntimeError:
-                pass  # that loop was closed: nobody waits any more
-
-    async def changed(self, task: Task) -> None:
-        """Wait for the next chunk, or the end."""
-        seen = len(self.items)
-        loop = asyncio.get_running_loop()
-        future = loop.create_future()
-        with _lock:
-            self._waiting.append((loop, future))
-        if len(self.items) > seen or task.done:
-            return
-        await future
-
-
-def _settle(future: asyncio.Future[None]) -> None:
-    if not future.done():
-        future.set_result(None)

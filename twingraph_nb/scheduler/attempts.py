@@ -17,8 +17,9 @@ from twingraph_nb.events import TaskDone, TaskErred, TaskReused, TaskStarted
 from twingraph_nb.executors.base import Executor, Job, Outcome
 from twingraph_nb.graph.outputs import texts_of
 from twingraph_nb.graph.refs import resolve
+from twingraph_nb.graph.scope import current_scope
 from twingraph_nb.graph.summary import summary
-from twingraph_nb.graph.task import Task, current_scope
+from twingraph_nb.graph.task import Task
 from twingraph_nb.scheduler.failures import error_info, retry_wanted, user_part
 from twingraph_nb.scheduler.limits import Admission, Claim
 from twingraph_nb.scheduler.live import LiveRun, TaskReport

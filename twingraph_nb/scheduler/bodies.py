@@ -11,8 +11,9 @@ from twingraph_nb.errors import TaskError
 from twingraph_nb.events import BodyDone, BodyErred, MapExpanded, RunTimedOut
 from twingraph_nb.executors.threads import Interrupted, Threads
 from twingraph_nb.graph.refs import needs_of, resolve
+from twingraph_nb.graph.scope import Body, current_scope
 from twingraph_nb.graph.summary import summary
-from twingraph_nb.graph.task import Body, Task, current_scope
+from twingraph_nb.graph.task import Task
 from twingraph_nb.scheduler.failures import error_info, user_part
 
 if TYPE_CHECKING:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from types import CellType
+from typing import cast
 
 from twingraph_nb.component import Component
 from twingraph_nb.graph.task import Ref, Task
@@ -44,34 +46,46 @@ class Digests:
         return hashlib.sha256(b"\0".join(parts)).digest()
 
     def _code(self, component: Component) -> bytes:
-        """The digest of the component's code with its helpers and captured values."""
-        memo = component.memo
-        known = memo.get("code")
-        if known is None or not _unchanged(component.function, memo["reach"]):  # type: ignore[arg-type]
-            found = reach(component.function, component.source.text)
-            known = code_digest(component.source.digest, found).encode()
+        """The digest of the component's code with its helpers and captured values.
+
+        What the code reaches is looked up again only when a name stands for something else, and
+        read again only if some of it may change in place.
+        """
+        memo, function = component.memo, component.function
+        found = cast("Reach | None", memo.get("reach"))
+        if found is None or not _unchanged(function, found):
+            found = reach(function, component.source.text)
             memo["reach"] = found
-            if _is_lasting(component.function, found):
+            memo["code"] = None
+        known = cast("bytes | None", memo["code"])
+        if known is None:
+            known = code_digest(component.source.digest, found).encode()
+            if all(type(value) in _LASTING for value in found.data.values()):
                 memo["code"] = known
-        return known  # type: ignore[return-value]
+        return known
 
 
-def _is_lasting(function: object, found: Reach) -> bool:
-    """Tell whether a look at identities shows later that nothing has changed."""
-    if found.missing or getattr(function, "__closure__", None):
+def _unchanged(function: Callable[..., object], known: Reach) -> bool:
+    if known.missing:
         return False
-    return all(type(value) in _LASTING for value in found.data.values())
-
-
-def _unchanged(function: object, known: Reach) -> bool:
     if not (known.functions or known.components or known.data):
         return True
-    names = getattr(function, "__globals__", {})
+    names = function.__globals__
+    cells = function.__code__.co_freevars
+    if cells:
+        names = names | dict(zip(cells, map(_content, function.__closure__ or ()), strict=True))
     for group in (known.functions, known.components, known.data):
         for name, value in group.items():
             if names.get(name, value) is not value:
                 return False
     return True
+
+
+def _content(cell: CellType) -> object:
+    try:
+        return cell.cell_contents
+    except ValueError:  # not set yet
+        return cell
 
 
 def is_heavy(bound: Mapping[str, object]) -> bool:

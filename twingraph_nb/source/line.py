@@ -184,8 +184,8 @@ def _read_options(
             elif key in known:
                 options[key] = value or True
             else:
-                every = [f"--{k.replace('_', '-')}" for k in (*known, *flags)]
-                raise UnknownOption(shown, every, where=where)
+                every = [k.replace("_", "-") for k in (*known, *flags)]
+                raise UnknownOption(shown[2:], every, where=where)
         elif key in options and options[key] is True:
             options[key] = word
         elif key in _SEVERAL_WORDS and key in options:

@@ -11,6 +11,7 @@ import textwrap
 import types
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 __all__ = ["Source", "class_text", "normalised", "segment", "source_of", "text_of"]
 
@@ -121,6 +122,7 @@ def segment(text: str, node: ast.stmt) -> str:
     return textwrap.dedent("".join(lines))
 
 
+@lru_cache(maxsize=2048)
 def normalised(text: str) -> str:
     """Give the sha256 of a text as Python reads it: without comments, layout and docstrings.
 
