@@ -6,8 +6,8 @@ import pickle
 import traceback
 
 import pytest
-from tests.magics.conftest import Notebook
 
+from tests.magics.conftest import Notebook
 from twingraph_nb.component import Component, shelf
 from twingraph_nb.errors import (
     AmbiguousCell,
@@ -182,9 +182,7 @@ def test_ambiguous_cell_is_refused_with_the_line_to_write(
     error = notebook.bad(cell)
     assert isinstance(error, AmbiguousCell)
     assert (error.why, error.write) == (why, write)
-    assert str(error).endswith(
-        f"): {why}. Write the signature yourself, for example:\n    {write}"
-    )
+    assert str(error).endswith(f"): {why}. Write the signature yourself, for example:\n    {write}")
     assert "f" not in notebook.shell.user_ns
 
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from tests.magics.conftest import Notebook
-
 from twingraph_nb.component import Pipeline, shelf
 from twingraph_nb.errors import DefinitionError, UnknownOption
 
 
 def test_body_of_a_pipeline_gives_its_last_expression(notebook: Notebook) -> None:
     notebook.good("%%component inc(x) -> y\ny = x + 1")
-    notebook.good("%%pipeline several(n=2) --max-parallel 4 --timeout 60 --on-error continue\n"
-                  "parts = [inc(i) for i in range(n)]\n(parts)")
+    notebook.good(
+        "%%pipeline several(n=2) --max-parallel 4 --timeout 60 --on-error continue\n"
+        "parts = [inc(i) for i in range(n)]\n(parts)"
+    )
     made = notebook["several"]
     assert isinstance(made, Pipeline)
     assert shelf.pipelines["several"] is made

@@ -5,15 +5,19 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from tests.magics.conftest import Notebook
+from IPython.core.completer import provisionalcompleter
 
+from tests.magics.conftest import Notebook
 from twingraph_nb.component import shelf
 from twingraph_nb.errors import RunError, TwingraphError
 from twingraph_nb.session import get_session
 
 
 def completions(notebook: Notebook, line: str) -> list[str]:
-    return notebook.shell.complete("", line=line, cursor_pos=len(line))[1]
+    """As a kernel asks, with the cursor at the end of the first line of a cell."""
+    with provisionalcompleter():
+        found = notebook.shell.Completer.completions(f"{line}\nx = 1", len(line))
+        return [one.text for one in found]
 
 
 def test_commands_show_what_is_there(notebook: Notebook) -> None:

@@ -70,8 +70,15 @@ def test_task_in_a_global_is_an_input_that_was_forgotten() -> None:
 
 
 def test_missing_names_get_their_cure() -> None:
-    assert found("def step(x):\n    y = re.sub('a', 'b', x)\n    return np.array(y), later(x)\n") == [
-        ("missing_import", "re", 5, "line 5: `re` is never imported; write `import re` in the cell"),
+    assert found(
+        "def step(x):\n    y = re.sub('a', 'b', x)\n    return np.array(y), later(x)\n"
+    ) == [
+        (
+            "missing_import",
+            "re",
+            5,
+            "line 5: `re` is never imported; write `import re` in the cell",
+        ),
         (
             "undefined",
             "later",

@@ -24,7 +24,7 @@ class Stats(TypedDict):
     count: int
 
 
-Plain = namedtuple("Plain", "x y")  # noqa: PYI024
+Plain = namedtuple("Plain", "x y")
 
 
 class Sized(Protocol):

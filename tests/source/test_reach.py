@@ -78,7 +78,7 @@ def test_closures_are_data_and_components_stand_apart() -> None:
 
 def test_missing_names_are_listed_and_the_function_itself_is_not() -> None:
     def step(x: int) -> object:
-        return step(x) + nowhere(len([])) + [q for q in alsono]  # type: ignore[name-defined]  # noqa: F821
+        return step(x) + nowhere(len([])) + list(alsono)  # type: ignore[name-defined]  # noqa: F821
 
     assert reach(step).missing == ("nowhere", "alsono")
 

@@ -142,7 +142,8 @@ def _error(label: str, error: ErrorInfo, screen: Screen, task: Shown | None) -> 
         f'<div class="row"><b>{escape(label)}</b><span class="soft small">{escape(where)}</span>'
         f'</div><p class="msg">{escape(error.type)}: {escape(error.message)}</p>'
     ]
-    parts += [f'<p class="soft">{escape(note)}</p>' for note in error.notes]
+    notes = [note for note in error.notes if not note.startswith("in component ")]
+    parts += [f'<p class="soft">{escape(note)}</p>' for note in notes]
     if facts is not None and facts.source and error.line:
         parts.append(code_lines(source_lines(facts.source, _line_in(facts.source, error))))
     if error.traceback:

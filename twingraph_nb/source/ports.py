@@ -96,9 +96,18 @@ def _hints(function: Callable[..., object]) -> Mapping[str, object]:
     try:
         return typing.get_type_hints(function)
     except (NameError, TypeError, AttributeError):
-        # An annotation names something that is not there (yet): it says nothing about types.
         raw = getattr(function, "__annotations__", {})
-        return {k: ANY if isinstance(v, str) else v for k, v in raw.items()}
+        names = getattr(function, "__globals__", {})
+        return {k: _hint(k, v, names) for k, v in raw.items()}
+
+
+def _hint(name: str, annotation: object, names: dict[str, object]) -> object:
+    """One annotation alone; one that names something not there (yet) says nothing about types."""
+    alone = types.SimpleNamespace(__annotations__={name: annotation})
+    try:
+        return typing.get_type_hints(alone, names)[name]
+    except (NameError, TypeError, AttributeError):
+        return ANY
 
 
 def type_text(annotation: object) -> str:
