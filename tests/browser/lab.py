@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -15,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import nbformat
-from playwright.sync_api import Locator, Page
+from playwright.sync_api import Locator, Page, expect
 
 __all__ = ["CHROMIUM", "FLAGS", "Lab", "Notebook"]
 
@@ -151,12 +152,8 @@ class Notebook:
 
     def finished(self, index: int, timeout: float = 60_000) -> None:
         """Wait until the cell has run."""
-        self.page.wait_for_function(
-            """i => /^\\[\\d+\\]:$/.test(document.querySelector(
-                `.jp-Cell[data-windowed-list-index='${i}'] .jp-InputPrompt`).textContent.trim())""",
-            arg=index,
-            timeout=timeout,
-        )
+        prompt = self.cell(index).locator(".jp-InputPrompt")
+        expect(prompt).to_have_text(re.compile(r"^\[\d+\]:$"), timeout=timeout)
 
     def graph(self, index: int) -> Locator:
         """The canvas of the graph under a cell, scrolled into view."""

@@ -172,7 +172,7 @@ def test_ports_come_from_annotations() -> None:
 
 def test_annotation_that_names_nothing_known_leaves_the_others_in_force() -> None:
     @component()
-    def odd(a: int, b: "Unknown") -> str:  # type: ignore[name-defined]  # noqa: F821
+    def odd(a: int, b: Unknown) -> str:  # type: ignore[name-defined]  # noqa: F821
         return ""
 
     assert odd.signature == "(a: int, b) -> value: str"
