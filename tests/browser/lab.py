@@ -21,10 +21,15 @@ from playwright.sync_api import Locator, Page, expect
 __all__ = ["CHROMIUM", "FLAGS", "Lab", "Notebook"]
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or "/usr/bin/chromium"
-FLAGS = (
-    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync"
-).split()
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 SCREENS = Path(__file__).resolve().parents[2] / "out" / "screens"
 SETTINGS = {
     "@jupyterlab/apputils-extension:notification": {
@@ -35,6 +40,13 @@ SETTINGS = {
     "@jupyterlab/docmanager-extension:plugin": {"autosave": False},
 }
 TOKEN = "browser-tests"
+_READY = "() => jupyterapp.shell.currentWidget.sessionContext.ready.then(() => true)"
+_RUN = """async index => {
+    const notebook = jupyterapp.shell.currentWidget.content;
+    notebook.activeCellIndex = index;
+    await notebook.scrollToItem(index, 'smart');
+    void jupyterapp.commands.execute('notebook:run-cell');
+}"""
 
 
 class Lab:
@@ -72,6 +84,7 @@ class Lab:
                 f"--ServerApp.root_dir={self.root}",
                 f"--LabApp.app_dir={app}",
                 "--ServerApp.port_retries=0",
+                "--LabApp.expose_app_in_browser=True",
             ],
             env=env,
             stdout=self._log,
@@ -103,14 +116,13 @@ class Lab:
     def url(self, name: str) -> str:
         return f"http://127.0.0.1:{self.port}/lab/tree/{name}?token={TOKEN}&reset"
 
-    def kernels(self, method: str = "GET", kernel: str = "") -> list[dict[str, str]]:
-        url = f"http://127.0.0.1:{self.port}/api/kernels/{kernel}?token={TOKEN}"
-        with urllib.request.urlopen(urllib.request.Request(url, method=method)) as answer:
-            body = answer.read()
-        return json.loads(body) if body else []
+    def end_kernels(self) -> None:
+        """Shut all kernels down, with their sessions."""
+        for session in self._call("GET", "sessions"):
+            self._call("DELETE", f"sessions/{session['id']}")
 
-    def sessions(self, method: str = "GET", id: str = "") -> list[dict[str, str]]:
-        url = f"http://127.0.0.1:{self.port}/api/sessions/{id}?token={TOKEN}"
+    def _call(self, method: str, what: str) -> list[dict[str, str]]:
+        url = f"http://127.0.0.1:{self.port}/api/{what}?token={TOKEN}"
         with urllib.request.urlopen(urllib.request.Request(url, method=method)) as answer:
             body = answer.read()
         return json.loads(body) if body else []
@@ -139,14 +151,14 @@ class Notebook:
             self.page.wait_for_selector(
                 ".jp-Notebook-ExecutionIndicator[data-status=idle]", timeout=60_000
             )
+            self.page.evaluate(_READY)
 
     def cell(self, index: int) -> Locator:
         return self.page.locator(f".jp-Notebook .jp-Cell[data-windowed-list-index='{index}']")
 
     def run(self, index: int, *, wait: bool = True) -> None:
         """Run a cell; by default until its number appears."""
-        self.cell(index).locator(".cm-content").click()
-        self.page.keyboard.press("Control+Enter")
+        self.page.evaluate(_RUN, index)
         if wait:
             self.finished(index)
 
@@ -155,16 +167,27 @@ class Notebook:
         prompt = self.cell(index).locator(".jp-InputPrompt")
         expect(prompt).to_have_text(re.compile(r"^\[\d+\]:$"), timeout=timeout)
 
-    def graph(self, index: int) -> Locator:
-        """The canvas of the graph under a cell, scrolled into view."""
-        canvas = self.cell(index).locator(".tg-view canvas").nth(2)
-        canvas.wait_for(state="attached", timeout=30_000)
-        canvas.scroll_into_view_if_needed()
-        return canvas
+    def prompt(self, index: int) -> str:
+        return (self.cell(index).locator(".jp-InputPrompt").text_content() or "").strip()
 
-    def shot(self, name: str) -> None:
-        """Keep a picture of the page for people to look at."""
+    def command(self, name: str, arguments: dict[str, str] | None = None) -> None:
+        """Carry out a command of Lab, and wait until it is done."""
+        call = "([name, args]) => jupyterapp.commands.execute(name, args).then(() => true)"
+        self.page.evaluate(call, [name, arguments or {}])
+
+    def graph(self, index: int) -> Locator:
+        """The graph under a cell, scrolled into view."""
+        graph = self.cell(index).locator(".tg-view .custom-widget:has(canvas)")
+        graph.wait_for(state="attached", timeout=30_000)
+        graph.scroll_into_view_if_needed()
+        return graph
+
+    def shot(self, name: str, middle: Locator | None = None) -> None:
+        """Keep a picture of the page for people to look at, with `middle` in its middle."""
         SCREENS.mkdir(parents=True, exist_ok=True)
+        if middle is not None:
+            middle.evaluate("element => element.scrollIntoView({block: 'end'})")
+            self.page.wait_for_timeout(300)
         self.page.screenshot(path=SCREENS / f"{name}.png")
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Protocol
+from typing import ClassVar, Literal, Protocol, runtime_checkable
 
 from twingraph_nb.component import Component
 
-__all__ = ["Capabilities", "Executor", "Job", "Outcome", "Report"]
+__all__ = ["Capabilities", "Executor", "HandsOver", "Job", "Outcome", "Report", "Stop"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +69,36 @@ class Outcome:
 class Report(Protocol):
     """Where a running job tells what happens. Safe to call from any thread."""
 
+    def started(self, worker: str = "") -> None:
+        """The job does not wait for a place any more; said once or more, the first counts."""
+        ...
+
     def log(self, stream: Literal["stdout", "stderr", "system"], text: str) -> None: ...
     def progress(self, fraction: float, message: str = "") -> None: ...
     def chunk(self, value: object) -> None: ...
     def ticket(self, ticket: str) -> None:
         """Name the remote job; it is stored before this returns."""
+        ...
+
+
+class Stop(Protocol):
+    """Ends a job that was handed over."""
+
+    def cancel(self, why: str = "") -> object: ...
+
+
+@runtime_checkable
+class HandsOver(Protocol):
+    """An executor that needs no coroutine for each job, which makes small tasks cheap."""
+
+    handed_styles: ClassVar[frozenset[str]]
+    """The styles of component it takes that way."""
+
+    def hand_over(self, job: Job, report: Report, done: Callable[[Outcome], None]) -> Stop:
+        """Run the job and call `done` once, later, on the loop's thread.
+
+        After a `cancel` of what is returned, `done` is not called.
+        """
         ...
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import ClassVar
 
 from twingraph_nb.errors import TaskError
-from twingraph_nb.executors.base import Capabilities, Job, Outcome, Report
-from twingraph_nb.executors.threads import Interrupted, Threads
+from twingraph_nb.executors.base import Capabilities, Job, Outcome, Report, Stop
+from twingraph_nb.executors.threads import Threads
 
 __all__ = ["LocalExecutor"]
 
@@ -17,6 +18,7 @@ class LocalExecutor:
 
     name: ClassVar[str] = "local"
     capabilities: ClassVar[Capabilities] = Capabilities()
+    handed_styles: ClassVar[frozenset[str]] = frozenset({"sync", "stream"})
 
     def __init__(self, threads: Threads) -> None:
         self._threads = threads
@@ -28,21 +30,32 @@ class LocalExecutor:
         style = job.component.style
         try:
             if style == "async":
+                report.started()
                 return Outcome(await job.call())  # type: ignore[misc]
             if style == "async_stream":
+                report.started()
                 return Outcome(await _collected(job, report))
-            return Outcome(
-                await self._threads.run(_ThreadCall(job, report), job.component.policy.priority)
-            )
+            call, priority = _ThreadCall(job, report), job.component.policy.priority
+            return Outcome(await self._threads.run(call, priority, begun=report.started))
         except asyncio.CancelledError as exc:
             task = asyncio.current_task()
             if task is not None and task.cancelling():
                 raise
             return Outcome(error=exc)  # the component raised it itself
-        except (SystemExit, KeyboardInterrupt, GeneratorExit, Interrupted) as exc:
-            return Outcome(error=_left(job.name, exc))
-        except Exception as exc:
-            return Outcome(error=exc)
+        except BaseException as exc:
+            return Outcome(error=_told(job.name, exc))
+
+    def hand_over(self, job: Job, report: Report, done: Callable[[Outcome], None]) -> Stop:
+        return self._threads.submit(
+            _ThreadCall(job, report),
+            lambda work: done(
+                Outcome(work.value)
+                if work.error is None
+                else Outcome(error=_told(job.name, work.error))
+            ),
+            begun=report.started,
+            priority=job.component.policy.priority,
+        )
 
     async def attach(self, ticket: str, report: Report) -> Outcome:
         raise NotImplementedError("a task in the kernel ends with the kernel")
@@ -77,7 +90,10 @@ async def _collected(job: Job, report: Report) -> list[object]:
     return chunks
 
 
-def _left(name: str, exc: BaseException) -> TaskError:
+def _told(name: str, exc: BaseException) -> BaseException:
+    """The error of a task: what ends programs must not end the thread or the loop."""
+    if isinstance(exc, Exception):
+        return exc
     if isinstance(exc, SystemExit):
         said = f"called sys.exit({exc.code!r})"
         return TaskError(f"{name} {said}; a component ends by `return` or by raising an error")

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from twingraph_nb.errors import ExecutorError, WorkerDied
-from twingraph_nb.executors.worker import Ending, Ticket, Worker
+from twingraph_nb.executors.worker import BEGAN, Ending, Ticket, Worker
 from twingraph_nb.remote import (
     CHUNK,
     ENVIRON,
@@ -147,12 +147,19 @@ class Pool:
         if not worker.tickets:
             worker.alone = self._pace.get(ticket.pace, 1.0) > _SHORT
         worker.tickets.append(ticket)
+        self._begin_first(worker)
         if worker.environ != self._environ:
             worker.environ = self._environ
             worker.put(frame([pickle.dumps(self._environ, 5)], kind=ENVIRON))
         number = worker.teach(ticket.bundle)
         head = pickle.dumps((number, *ticket.meta), 5)
         worker.put(frame([head, *ticket.frames], kind=JOB, tag=ticket.tag))
+
+    @staticmethod
+    def _begin_first(worker: Worker) -> None:
+        """A worker runs its jobs in order: the first is the one that runs."""
+        if worker.tickets and not worker.tickets[0].cancelled:
+            worker.tickets[0].listener(BEGAN, [worker.pid])
 
     def _watch(self, before: dict[Worker, int]) -> None:
         """Take back what waits behind a job that turned out to be long."""
@@ -171,6 +178,7 @@ class Pool:
         if kind in (RESULT, FAILED):
             ticket = worker.done(message.tag)
             if ticket is not None:
+                self._begin_first(worker)
                 self._finish(ticket, kind, message.frames)
         elif kind in (LOG, PROGRESS, CHUNK):
             found = worker.find(message.tag)

@@ -20,7 +20,7 @@ from twingraph_nb.errors import (
 )
 from twingraph_nb.executors.base import Capabilities, Job, Outcome, Report
 from twingraph_nb.executors.pool import Pool
-from twingraph_nb.executors.worker import Ticket
+from twingraph_nb.executors.worker import BEGAN, Ticket
 from twingraph_nb.failure import restore_failure
 from twingraph_nb.remote import CHUNK, LOG, RESULT, SECONDS
 from twingraph_nb.source.bundle import Bundle, bundle
@@ -152,7 +152,9 @@ class _Hearing:
         self.trouble: ResultError | None = None
 
     def hear(self, kind: int, frames: list[Any]) -> None:
-        if kind == LOG:
+        if kind == BEGAN:
+            self._report.started(f"process {frames[0]}")
+        elif kind == LOG:
             body = bytes(frames[0])
             self._report.log(_STREAMS[body[:1]], body[1:].decode("utf-8", "replace"))  # type: ignore[arg-type]
         elif kind == CHUNK:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ctypes
 import heapq
 import itertools
@@ -12,7 +13,7 @@ from collections.abc import Callable
 from contextvars import Context, copy_context
 from queue import SimpleQueue
 
-__all__ = ["Interrupted", "Threads"]
+__all__ = ["Interrupted", "Threads", "Work"]
 
 _LOOK_EVERY = 0.001
 """Seconds between looks whether more threads are needed; their number doubles then."""
@@ -22,26 +23,51 @@ class Interrupted(BaseException):
     """Raised inside a component whose task was cancelled; a BaseException so that it gets out."""
 
 
-class _Item:
+class Work:
+    """One call in the pool.
+
+    begun and ended are called on the loop's thread: when a thread turns to it, and with itself
+    when it is over, unless it was cancelled.
+    """
+
     __slots__ = (
+        "_pool",
+        "begun",
+        "call",
         "context",
+        "ended",
         "error",
-        "future",
         "interrupted",
         "running",
         "thread",
         "value",
-        "work",
     )
 
-    def __init__(self, work: Callable[[], object], future: asyncio.Future[object]) -> None:
-        self.work, self.future = work, future
+    def __init__(
+        self,
+        pool: Threads,
+        call: Callable[[], object],
+        begun: Callable[[], object] | None,
+        ended: Callable[[Work], object],
+    ) -> None:
+        self._pool, self.call, self.begun, self.ended = pool, call, begun, ended
         self.context: Context = copy_context()
         self.value: object = None
         self.error: BaseException | None = None
         self.thread = 0
-        self.running = False
-        self.interrupted = False
+        self.running = self.interrupted = False
+
+    def cancel(self, why: str = "") -> None:
+        """Interrupt it: `Interrupted` is raised in it at its next bytecode.
+
+        A call that blocks in C goes on until it returns, unheard.
+        """
+        with self._pool.guard:
+            again, self.interrupted = self.interrupted, True
+            if self.running and not again:
+                ctypes.pythonapi.PyThreadState_SetAsyncExc(
+                    ctypes.c_ulong(self.thread), ctypes.py_object(Interrupted)
+                )
 
 
 class Threads:
@@ -53,39 +79,60 @@ class Threads:
 
     def __init__(self, limit: int, name: str) -> None:
         self.limit, self._name = limit, name
-        self._heap: list[tuple[int, int, _Item]] = []  # heapq on ints is atomic under the GIL
+        self._heap: list[tuple[int, int, Work]] = []  # heapq on ints is atomic under the GIL
         self._order = itertools.count()
         self._tokens: SimpleQueue[bool] = SimpleQueue()  # wakes idle threads; False ends one
-        self._done: deque[_Item] = deque()
+        self._news: deque[tuple[Work, bool]] = deque()  # (what, whether it is over)
         self._woken = self._growing = False
         self._count = self._idle = self._blocked = 0
         self._ended = self._ended_before = 0  # tasks; to see whether anything gets done
-        self._guard = threading.Lock()
+        self.guard = threading.Lock()
         self._mine: threading.local = threading.local()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._start()  # Python 3.12.0 and 3.12.1 start no thread any more once a script is through
 
-    async def run(self, work: Callable[[], object], priority: int = 0) -> object:
-        """Run the work in a thread, in this context, and give its result; raises what it raised.
-
-        When this coroutine is cancelled the work is interrupted: `Interrupted` is raised in it
-        at its next bytecode. A call that blocks in C goes on until it returns, unheard.
-        """
-        loop = self._loop = asyncio.get_running_loop()
-        item = _Item(work, loop.create_future())
-        heapq.heappush(self._heap, (-priority, next(self._order), item))
+    def submit(
+        self,
+        call: Callable[[], object],
+        ended: Callable[[Work], object],
+        *,
+        begun: Callable[[], object] | None = None,
+        priority: int = 0,
+    ) -> Work:
+        """Have a call made in a thread, in this context. From the loop's thread."""
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+        work = Work(self, call, begun, ended)
+        heapq.heappush(self._heap, (-priority, next(self._order), work))
         if self._idle:
             self._tokens.put(True)
         elif not self._growing:
             self._look()
+        return work
+
+    async def run(
+        self,
+        call: Callable[[], object],
+        priority: int = 0,
+        *,
+        begun: Callable[[], object] | None = None,
+    ) -> object:
+        """Make a call in a thread, in this context, and give its result; raises what it raised."""
+        over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def ended(_: Work) -> None:
+            if not over.done():
+                over.set_result(None)
+
+        work = self.submit(call, ended, begun=begun, priority=priority)
         try:
-            await item.future
+            await over
         except asyncio.CancelledError:
-            self._interrupt(item)
+            work.cancel()
             raise
-        if item.error is not None:
-            raise item.error
-        return item.value
+        if work.error is not None:
+            raise work.error
+        return work.value
 
     @property
     def inside(self) -> bool:
@@ -94,14 +141,14 @@ class Threads:
 
     def wait(self, lock: threading.Lock, timeout: float | None) -> bool:
         """Wait for a lock in one of these threads, while another takes its place."""
-        with self._guard:
+        with self.guard:
             self._blocked += 1
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._look)
         try:
             return lock.acquire(timeout=-1 if timeout is None else timeout)
         finally:
-            with self._guard:
+            with self.guard:
                 self._blocked -= 1
 
     def close(self) -> None:
@@ -138,29 +185,27 @@ class Threads:
         heap = self._heap
         while True:
             try:
-                item = heapq.heappop(heap)[2]
+                work = heapq.heappop(heap)[2]
             except IndexError:
                 if not self._rest():
                     return
                 continue
-            with self._guard:
-                if item.interrupted:
-                    continue
-                item.thread, item.running = me, True
-            self._run(item)
+            self._tell(work, False)
+            self._run(work, me)
             self._ended += 1
-            self._done.append(item)
-            del item
-            if not self._woken:
-                self._woken = True
-                try:
-                    self._loop.call_soon_threadsafe(self._settle)  # type: ignore[union-attr]
-                except RuntimeError:
-                    return  # the loop was closed: nobody waits for the result
+            self._tell(work, True)
+            del work
+
+    def _tell(self, work: Work, over: bool) -> None:
+        self._news.append((work, over))
+        if not self._woken:
+            self._woken = True
+            with contextlib.suppress(RuntimeError):  # the loop was closed: nobody listens
+                self._loop.call_soon_threadsafe(self._settle)  # type: ignore[union-attr]
 
     def _rest(self) -> bool:
         """Wait until there may be work again; False to end."""
-        with self._guard:
+        with self.guard:
             if self._count > self.limit + self._blocked + 1:
                 self._count -= 1
                 return False
@@ -169,36 +214,36 @@ class Threads:
             # Whoever adds work looks at _idle after filling the heap, so one sees the other.
             return bool(self._heap) or self._tokens.get()
         finally:
-            with self._guard:
+            with self.guard:
                 self._idle -= 1
 
-    def _run(self, item: _Item) -> None:
+    def _run(self, work: Work, thread: int) -> None:
         try:
+            with self.guard:
+                if work.interrupted:
+                    return
+                work.thread, work.running = thread, True
             try:
-                item.value = item.context.run(item.work)
+                work.value = work.context.run(work.call)
             except BaseException as exc:
-                item.error = exc
-            with self._guard:
-                item.running = False
-            if item.interrupted and not isinstance(item.error, Interrupted):
+                work.error = exc
+            with self.guard:
+                work.running = False
+            if work.interrupted and not isinstance(work.error, Interrupted):
                 while True:  # the interrupt is on its way: take it here, not in the next task
                     threading.Event().wait(0.001)
         except Interrupted as exc:
-            item.error = item.error or exc
-            item.running = False
+            work.error = work.error or exc
+            work.running = False
 
     def _settle(self) -> None:
         self._woken = False
-        done = self._done
-        while done:
-            item = done.popleft()
-            if not item.future.done():
-                item.future.set_result(None)
-
-    def _interrupt(self, item: _Item) -> None:
-        with self._guard:
-            item.interrupted = True
-            if item.running:
-                ctypes.pythonapi.PyThreadState_SetAsyncExc(
-                    ctypes.c_ulong(item.thread), ctypes.py_object(Interrupted)
-                )
+        news = self._news
+        while news:
+            work, over = news.popleft()
+            if work.interrupted:
+                continue
+            if over:
+                work.ended(work)
+            elif work.begun is not None:
+                work.begun()

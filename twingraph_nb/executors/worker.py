@@ -40,6 +40,10 @@ class Ending(NamedTuple):
     running: int
 
 
+BEGAN = -1
+"""Told to a job's listener, with the worker's pid, when the worker turns to it."""
+
+
 class Ticket:
     """A job in the pool.
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ast
 import importlib
+import linecache
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from IPython.core.compilerop import code_name
 from IPython.core.interactiveshell import InteractiveShell
 
 from twingraph_nb.component import (
@@ -58,6 +60,7 @@ class _Place:
     ip: InteractiveShell
     cell: Cell
     filename: str
+    number: int
 
 
 def define_component(ip: InteractiveShell, line: str, text: str) -> Made:
@@ -176,7 +179,7 @@ def _place(ip: InteractiveShell, magic: str, line: str, text: str) -> _Place:
     where = f"cell [{number}]"
     cell = read_cell(whole, where=where, magic=magic)
     filename = ip.compile.cache(f"# {first}\n{text}", number, f"{first}\n{text}")
-    return _Place(ip, cell, filename)
+    return _Place(ip, cell, filename, number)
 
 
 def _run(place: _Place, tree: ast.Module) -> None:
@@ -257,9 +260,23 @@ def _function(place: _Place, body: Body) -> tuple[Callable[..., object], Source]
     """Compile the function of a body form cell; only its defaults and annotations are run."""
     function = body.tree.body[0]
     assert isinstance(function, (ast.FunctionDef, ast.AsyncFunctionDef))
+    place = replace(place, filename=_named_for_its_lines(place))
     _run(place, body.tree)
     made: Callable[..., object] = place.ip.user_ns[function.name]
     return made, _source(place, body.text, 1)
+
+
+def _named_for_its_lines(place: _Place) -> str:
+    """Remember the cell under a name by which IPython shows all its lines in a traceback.
+
+    A kernel names cells like files ("/tmp/ipykernel_7/1.py"); of such a file that is not there,
+    IPython 9 shows only the block at the function's first line, here the magic line alone.
+    """
+    lines = linecache.getlines(place.filename)
+    name = code_name("".join(lines), place.number)
+    place.ip.compile._filename_map[name] = place.number
+    linecache.cache[name] = (sum(map(len, lines)), None, lines, name)
+    return name
 
 
 def _source(place: _Place, text: str, line: int) -> Source:

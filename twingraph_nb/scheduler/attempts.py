@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import random
-import time
 from collections.abc import Callable, Coroutine, Mapping
 from contextvars import copy_context
 from typing import TYPE_CHECKING, cast
 
 from twingraph_nb.component import Component
 from twingraph_nb.context import current_report, route_prints
-from twingraph_nb.errors import TaskCancelled, TaskError, TaskTimeout
+from twingraph_nb.errors import ResultError, TaskCancelled, TaskError, TaskTimeout
 from twingraph_nb.events import TaskCancelled as TaskCancelledEvent
 from twingraph_nb.events import TaskDone, TaskErred, TaskReused, TaskStarted
-from twingraph_nb.executors.base import Executor, Job, Outcome
+from twingraph_nb.executors.base import Executor, HandsOver, Job, Outcome, Stop
 from twingraph_nb.graph.outputs import texts_of
 from twingraph_nb.graph.refs import resolve
 from twingraph_nb.graph.scope import current_scope
@@ -44,6 +43,7 @@ class Attempts:
         self._driver, self._executor = driver, executor
         self._admission, self._reuse = admission, reuse
         self._opened: dict[str, Executor] = {}
+        self._handing: dict[str, HandsOver] = {}
         self._opening: dict[str, asyncio.Lock] = {}
         self._base = copy_context()
         self.group: Callable[[LiveRun, Task], Coroutine[object, object, None]]
@@ -61,43 +61,76 @@ class Attempts:
                 )
                 return
         if task.form != "call":
-            self._spawn(run, task, attempt, self.group(run, task))
+            self._begin_group(run, task, attempt)
         elif run.options.max_parallel or _lane(task.component):
             claim = _claim(run, task, attempt)
             if claim.cpus > self._admission.cpus or claim.memory > self._admission.memory:
                 self.fail(run, task, attempt, _too_large(task, self._admission))
             elif self._admission.ask(claim):
-                self._spawn(run, task, attempt, self._go(run, task, attempt, claim))
+                self._begin(run, task, attempt, claim)
         else:
-            self._spawn(run, task, attempt, self._go(run, task, attempt, None))
+            self._begin(run, task, attempt, None)
 
     def _relaunch(self, run: LiveRun, number: int, attempt: int) -> None:
         if run.finished is None and run.state.state_of(number) == "ready":
             self.launch(run, number, attempt)
 
-    def _spawn(
-        self, run: LiveRun, task: Task, attempt: int, work: Coroutine[object, object, None]
-    ) -> None:
+    def _begin_group(self, run: LiveRun, task: Task, attempt: int) -> None:
         driver = self._driver
         driver.happen(run, TaskStarted(driver.now(), task.number, attempt))
+        self._spawn(run, task, self.group(run, task))
+
+    def _begin(self, run: LiveRun, task: Task, attempt: int, claim: Claim | None) -> None:
+        component = task.component
+        policy = component.policy
+        if policy.cache is None and policy.timeout is None:
+            handing = self._handing.get(component.platform)
+            if handing is not None and component.style in handing.handed_styles:
+                self._hand_over(handing, run, task, attempt, claim)
+                return
+        self._spawn(run, task, self._go(run, task, attempt, claim))
+
+    def _hand_over(
+        self,
+        executor: HandsOver,
+        run: LiveRun,
+        task: Task,
+        attempt: int,
+        claim: Claim | None,
+    ) -> None:
+        """Run an attempt without a coroutine of its own."""
+        route_prints()
+        report = TaskReport(run, task, attempt)
+        handed = _Handed(self, run, task, report, claim)
+        try:
+            arguments = _arguments(task) if task.needs else task.bound or {}
+            self._reuse.name(task, arguments)
+        except Exception as exc:  # of a task of another run, of a digest
+            handed.done(Outcome(error=exc))
+            return
+        job = Job(task.hash, task.name, task.component, arguments, attempt)
+        handed.stop = self._base.copy().run(_started_in, report, executor, job, handed.done)
+        run.running[task.number] = handed
+
+    def _spawn(self, run: LiveRun, task: Task, work: Coroutine[object, object, None]) -> None:
         run.running[task.number] = asyncio.Task(
-            work, loop=driver.loop, name=task.name, context=self._base.copy()
+            work, loop=self._driver.loop, name=task.name, context=self._base.copy()
         )
 
-    def _release(self, claim: Claim) -> None:
+    def release(self, claim: Claim) -> None:
         """Give a place back, and start what it lets in."""
         freed = [claim]
         while freed:
             for admitted in self._admission.free(freed.pop()):
                 run, task, attempt = cast("tuple[LiveRun, Task, int]", admitted.item)
                 if run.finished is None and run.state.state_of(task.number) == "ready":
-                    self._spawn(run, task, attempt, self._go(run, task, attempt, admitted))
+                    self._begin(run, task, attempt, admitted)
                 else:
                     freed.append(admitted)
 
     async def _go(self, run: LiveRun, task: Task, attempt: int, claim: Claim | None) -> None:
         """Run one attempt of one task to its end."""
-        driver, policy = self._driver, task.component.policy
+        policy = task.component.policy
         report = TaskReport(run, task, attempt)
         current_report.set(report)
         current_scope.set(report)
@@ -111,7 +144,6 @@ class Attempts:
                 return
             platform = task.component.platform
             executor = self._opened.get(platform) or await self._open(platform)
-            began = time.monotonic()
             job = Job(task.hash, task.name, task.component, arguments, attempt)
             if policy.timeout is None:
                 outcome = await executor.run(job, report)
@@ -119,27 +151,59 @@ class Attempts:
                 outcome = await _timed(executor, job, report, policy.timeout)
             error = outcome.error
             if error is None:
-                texts = texts_of(task.component, outcome.value)
-                kept: Mapping[str, str] | None = None
-                if self._reuse.wants(task, time.monotonic() - began):
-                    kept, why_not = await self._reuse.keep(task, outcome.value)
-                    if why_not:
-                        report.log("system", f"not kept: {why_not}\n")
-                if report.talking:
-                    driver.write_log(report)
-                self._done(run, task, outcome.value, texts, kept)
+                await self._succeed(run, task, outcome.value, report)
                 return
         except asyncio.CancelledError as exc:
-            driver.write_log(report)
+            self._driver.write_log(report)
             self.cancelled(run, task, str(exc.args[0]) if exc.args else "")
             return
         except Exception as exc:  # of the platform, of a task of another run, of a digest
             error = exc
         finally:
             if claim is not None:
-                self._release(claim)
-        driver.write_log(report)
+                self.release(claim)
+        self._driver.write_log(report)
         self.fail(run, task, attempt, error)
+
+    async def _succeed(self, run: LiveRun, task: Task, value: object, report: TaskReport) -> None:
+        texts = texts_of(task.component, value)
+        kept: Mapping[str, str] | None = None
+        if self._reuse.wants(task, report.seconds):
+            kept, why_not = await self._reuse.keep(task, value)
+            if why_not:
+                report.log("system", f"not kept: {why_not}\n")
+        if report.talking:
+            self._driver.write_log(report)
+        self._done(run, task, value, texts, kept)
+
+    def handed_back(self, run: LiveRun, task: Task, outcome: Outcome, report: TaskReport) -> None:
+        """An attempt that was handed over has ended."""
+        error = outcome.error
+        if error is None:
+            value = outcome.value
+            if self._reuse.wants(task, report.seconds):
+                self._spawn(run, task, self._keep(run, task, value, report))
+                return
+            try:
+                texts = texts_of(task.component, value)
+            except ResultError as exc:
+                error = exc
+            else:
+                if report.talking:
+                    self._driver.write_log(report)
+                self._done(run, task, value, texts)
+                return
+        self._driver.write_log(report)
+        self.fail(run, task, report.attempt, error)
+
+    async def _keep(self, run: LiveRun, task: Task, value: object, report: TaskReport) -> None:
+        try:
+            await self._succeed(run, task, value, report)
+        except asyncio.CancelledError as exc:
+            self.cancelled(run, task, str(exc.args[0]) if exc.args else "")
+        except Exception as exc:  # of the output's shape
+            self._driver.write_log(report)
+            self.fail(run, task, report.attempt, exc)
 
     async def _open(self, platform: str) -> Executor:
         async with self._opening.setdefault(platform, asyncio.Lock()):
@@ -148,6 +212,8 @@ class Attempts:
                 executor = self._executor(platform)
                 await executor.open()
                 self._opened[platform] = executor
+                if isinstance(executor, HandsOver):
+                    self._handing[platform] = executor
             return executor
 
     # -- outcomes ----------------------------------------------------------------------------
@@ -233,9 +299,57 @@ class Attempts:
             task.wake()
 
 
+class _Handed:
+    """An attempt that an executor runs without a coroutine; stands where its task would."""
+
+    __slots__ = ("_attempts", "_claim", "_over", "_report", "_run", "_task", "stop")
+
+    def __init__(
+        self,
+        attempts: Attempts,
+        run: LiveRun,
+        task: Task,
+        report: TaskReport,
+        claim: Claim | None,
+    ) -> None:
+        self._attempts, self._run, self._task = attempts, run, task
+        self._report, self._claim = report, claim
+        self._over = False
+        self.stop: Stop | None = None
+
+    def done(self, outcome: Outcome) -> None:
+        self._over = True
+        self._attempts.handed_back(self._run, self._task, outcome, self._report)
+        if self._claim is not None:
+            self._attempts.release(self._claim)
+
+    def cancel(self, why: str = "") -> None:
+        if self._over:
+            return
+        self._over = True
+        if self.stop is not None:
+            self.stop.cancel(why)
+        self._run.driver.write_log(self._report)
+        self._attempts.cancelled(self._run, self._task, why)
+        if self._claim is not None:
+            self._attempts.release(self._claim)
+
+
+def _started_in(
+    report: TaskReport, executor: HandsOver, job: Job, done: Callable[[Outcome], None]
+) -> Stop:
+    """Hand over in a context in which the job's prints and calls find their task."""
+    current_report.set(report)
+    current_scope.set(report)
+    return executor.hand_over(job, report, done)
+
+
 async def _timed(executor: Executor, job: Job, report: TaskReport, seconds: float) -> Outcome:
+    """Run a job whose time counts from when it has a place."""
+    loop = asyncio.get_running_loop()
     try:
-        async with asyncio.timeout(seconds):
+        async with asyncio.timeout(None) as limit:
+            report.on_start = lambda: limit.reschedule(loop.time() + seconds)
             return await executor.run(job, report)
     except TimeoutError:
         return Outcome(error=TaskTimeout(job.name, seconds))

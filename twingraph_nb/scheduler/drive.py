@@ -221,6 +221,9 @@ class Driver:
                 task.wake()
         elif isinstance(event, TaskCancelledEvent):
             task = run.open.pop(event.task, None)
+            launched = run.running.get(event.task)
+            if launched is not None:  # it waits for a place with its executor
+                self.loop.call_soon(launched.cancel, event.why)
             if task is not None:
                 task.settle(None, TaskCancelled(task.name, event.why))
                 task.wake()
@@ -356,7 +359,7 @@ class Driver:
     def _finish(self, run: LiveRun, command: Finish) -> None:
         root = run.handle.root
         body = run.running.pop(BODY, None)
-        if body is not None and not body.done():
+        if body is not None:
             body.cancel()
         run.outbox.append(RunFinished(self.now(), command.state, command.error))
         run.finished = self.now()

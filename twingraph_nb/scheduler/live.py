@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import itertools
 import threading
+import time
 from collections import deque
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
 from twingraph_nb.component import Component
@@ -19,10 +20,12 @@ from twingraph_nb.events import (
     TaskForm,
     TaskLogged,
     TaskProgressed,
+    TaskStarted,
     TaskStateName,
     TaskStreamed,
     TaskTicketed,
 )
+from twingraph_nb.executors.base import Stop
 from twingraph_nb.graph.run import Run
 from twingraph_nb.graph.task import Task
 from twingraph_nb.policy import RunOptions
@@ -61,7 +64,7 @@ class LiveRun:
         self.started, self.finished = now, None  # type: float, float | None
         self.state = RunState()
         self.open: dict[int, Task] = {}  # tasks that have not finished
-        self.running: dict[int, asyncio.Task[None]] = {}  # and BODY
+        self.running: dict[int, Stop] = {}  # and BODY
         self.logs: dict[int, list[str]] = {}
         self.known: set[str] = set()  # digests of components said so far
         self.outbox: list[Event] = []
@@ -185,13 +188,24 @@ class _Watch:
 class TaskReport:
     """Takes what a running task says, from any thread. It is also the scope of its calls."""
 
-    __slots__ = ("_pending", "_size", "attempt", "group", "link", "task")
+    __slots__ = (
+        "_began",
+        "_pending",
+        "_size",
+        "attempt",
+        "group",
+        "link",
+        "on_start",
+        "task",
+    )
 
     lazy = False
 
     def __init__(self, run: LiveRun, task: Task, attempt: int) -> None:
         self.link, self.task, self.attempt = run, task, attempt
         self.group = task.number
+        self.on_start: Callable[[], None] | None = None
+        self._began = 0.0
         self._pending: deque[tuple[str, str]] | None = None
         self._size = 0
 
@@ -211,6 +225,21 @@ class TaskReport:
     def talking(self) -> bool:
         """True when something was logged that is not written down yet."""
         return bool(self._pending)
+
+    def started(self, worker: str = "") -> None:
+        if not self._began:
+            self._began = time.monotonic()
+            run, number = self.link, self.group
+            if number in run.open:
+                driver = run.driver
+                driver.tell(run, TaskStarted(driver.now(), number, self.attempt, worker))
+            if self.on_start is not None:
+                self.on_start()
+
+    @property
+    def seconds(self) -> float:
+        """How long it has been running."""
+        return time.monotonic() - self._began if self._began else 0.0
 
     def log(self, stream: Literal["stdout", "stderr", "system"], text: str) -> None:
         if self._size > _LOG_LIMIT or not text:

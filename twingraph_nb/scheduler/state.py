@@ -264,7 +264,8 @@ class RunState:
 
     def _task_started(self, event: TaskStarted) -> Commands:
         node = self._nodes[event.task]
-        node.state, node.attempt = "running", event.attempt
+        if node.state not in _FINAL:
+            node.state, node.attempt = "running", event.attempt
         return _NONE
 
     def _task_done(self, event: TaskDone) -> Commands:

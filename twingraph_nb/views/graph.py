@@ -11,11 +11,12 @@ from twingraph_nb.picture.measure import cut
 from twingraph_nb.picture.palette import EDGE, LOOKS, MUTED, icon_svg
 from twingraph_nb.picture.svg import BOX_HEIGHT, FONT, NAME_SIZE, size_of
 
-__all__ = ["Graph"]
+__all__ = ["MOST_ROWS", "Graph", "row_height"]
 
 _LEAST_HEIGHT: Final = 110
-_MOST_HEIGHT: Final = 460
 _ROW: Final = 54
+MOST_ROWS: Final = 8
+"""Rows from which the graph grows no taller; it is zoomed out instead."""
 _ZOOM_FROM: Final = 30
 """Boxes from which the wheel zooms; on a small graph it scrolls the notebook as elsewhere."""
 
@@ -45,22 +46,22 @@ class Graph:
         self._faces: dict[str, tuple[str, str]] = {}
         self._wide: dict[str, float] = {}
         self._shape: int | None = None
+        self._rows = 1
         self.widget = self._empty()
 
     def show(self, drawing: Drawing) -> bool:
-        """Draw what has changed; True if `widget` is another one now."""
+        """Draw what has changed; True if there are other boxes than before."""
         if drawing.shape == self._shape:
             self._restyle(drawing)
             return False
         ids = {box.id for box in drawing.nodes}
-        replaced = not (self._nodes.keys() <= ids and self._edges <= set(drawing.edges))
-        if replaced:
+        if not (self._nodes.keys() <= ids and self._edges <= set(drawing.edges)):
             self.widget.close()
             self._nodes, self._edges, self._faces = {}, set(), {}
             self.widget = self._empty()
         self._extend(drawing)
         self._shape = drawing.shape
-        return replaced
+        return True
 
     def fit(self) -> None:
         """Lay out and fit again: the page may have measured the canvas before it had its size."""
@@ -78,10 +79,11 @@ class Graph:
             auto_unselectify=False,
             auto_ungrabify=True,
             user_zooming_enabled=False,
-            wheel_sensitivity=0.3,
             tooltip_source="",
-            layout=Layout(height=f"{_LEAST_HEIGHT}px", width="100%"),
+            layout=Layout(height=f"{row_height(1)}px", width="100%"),
         )
+        self._rows = 1
+        widget.add_class("tg-rows-1")
         widget.on("node", "click", self._clicked)
         return widget
 
@@ -120,9 +122,17 @@ class Graph:
             graph.nodes.extend(nodes)
             graph.edges.extend(edges)
         self.widget.user_zooming_enabled = len(self._nodes) >= _ZOOM_FROM
-        height = _height(drawing)
-        if self.widget.layout.height != height:
-            self.widget.layout.height = height
+        rows = _rows(drawing)
+        if rows != self._rows:
+            self.widget.remove_class(f"tg-rows-{self._rows}")
+            self.widget.add_class(f"tg-rows-{rows}")
+            self.widget.layout.height = f"{row_height(rows)}px"
+            self._rows = rows
+
+
+def row_height(rows: int) -> int:
+    """Pixels of a graph whose tallest column has so many boxes."""
+    return max(_LEAST_HEIGHT, rows * _ROW + 46)
 
 
 def _face(box: Box, wide: float) -> tuple[str, str]:
@@ -132,14 +142,14 @@ def _face(box: Box, wide: float) -> tuple[str, str]:
     return f"{box.state} several" if box.several else box.state, f"{name}\n{detail}"
 
 
-def _height(drawing: Drawing) -> str:
+def _rows(drawing: Drawing) -> int:
+    """How many boxes the tallest column has, as far as it decides the height."""
     edges = [(edge.source, edge.target) for edge in drawing.edges]
     column = columns([box.id for box in drawing.nodes], edges)
     crowd: dict[int, int] = {}
     for place in column.values():
         crowd[place] = crowd.get(place, 0) + 1
-    tallest = max(crowd.values(), default=1)
-    return f"{min(_MOST_HEIGHT, max(_LEAST_HEIGHT, tallest * _ROW + 46))}px"
+    return min(MOST_ROWS, max(crowd.values(), default=1))
 
 
 def _stylesheet() -> list[dict[str, Any]]:
@@ -166,6 +176,8 @@ def _stylesheet() -> list[dict[str, Any]]:
     edge = {
         "width": 1.6,
         "curve-style": "bezier",
+        "source-endpoint": "50% 0",
+        "target-endpoint": "-50% 0",
         "line-color": EDGE,
         "target-arrow-color": EDGE,
         "target-arrow-shape": "triangle",

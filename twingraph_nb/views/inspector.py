@@ -131,13 +131,13 @@ def _outputs(task: Shown, lookup: Lookup) -> list[tuple[str, str]]:
 def _error(error: ErrorInfo) -> str:
     said = f"{error.type}: {error.message}" if error.message else error.type
     where = f"{error.cell}, line {error.line}" if error.cell and error.line else error.cell
+    body = f'<div class="tg-note">{escape(where)}</div>' if where else ""
+    trace = error.traceback.strip()
+    if trace:  # says the rest, notes included
+        body += f'<pre class="tg-error">{escape(trace)}</pre>'
+        return f'<p class="tg-said">{escape(said)}</p>{body}'
     notes = "".join(f"\n{note}" for note in error.notes)
-    body = f'<pre class="tg-error"><b>{escape(said)}</b>{escape(notes)}</pre>'
-    if where:
-        body = f'<div class="tg-note">{escape(where)}</div>{body}'
-    if error.traceback:
-        trace = escape(error.traceback.strip())
-        body += f'<pre class="tg-error">{trace}</pre>'
+    body += f'<pre class="tg-error"><b>{escape(said)}</b>{escape(notes)}</pre>'
     return _section("Error", body)
 
 

@@ -29,8 +29,9 @@ LIMIT: Final = 300
 """Boxes and arrows from which groups collapse (ipycytoscape makes one widget for each)."""
 _STILL_EVERY: Final = 3.0
 """Seconds between two pictures kept in the notebook while the run goes on."""
-_REFITS: Final = (0.6, 2.0)
-"""Seconds after the mount at which the graph is fitted again."""
+_REFIT_AFTER: Final = (0.6, 2.0)
+"""Seconds after new boxes at which the graph is fitted again: by then the page has its size."""
+_STYLE: Final = f"<style>{CSS}</style>"
 
 
 class Picture:
@@ -117,7 +118,7 @@ class LiveView:
         self.picture = Picture(source, run, task)
         self._graph = Graph(self._on_click)
         self._chosen = ""
-        self._line = HTML(f"<style>{CSS}</style>", layout=Layout(flex="1 1 auto", width="auto"))
+        self._line = HTML(_STYLE, layout=Layout(flex="1 1 auto", width="auto"))
         self._bar = HTML("", layout=Layout(width="100%"))
         self._stop = Button(
             description="Stop",
@@ -134,8 +135,8 @@ class LiveView:
         self.widget.add_class("tg-view")
         self.still = Still()
         self._texts: dict[str, str] = {}
-        self._mounted: float | None = None
-        self._refits = list(_REFITS)
+        self._mounted = False
+        self._refits: list[float] = []
         self._still_at = 0.0
         self._over = False
 
@@ -150,10 +151,10 @@ class LiveView:
 
     def tick(self, now: float) -> bool:
         """Draw what has changed; True while more is to come."""
-        if not self._over or self._mounted is None:
+        if not self._over:
             self._follow(now)
         self._draw_panel(now)
-        if self._refits and self._mounted is not None and now - self._mounted >= self._refits[0]:
+        if self._refits and now >= self._refits[0]:
             self._refits.pop(0)
             self._graph.fit()
         return not self._over or bool(self._refits)
@@ -161,12 +162,12 @@ class LiveView:
     def _follow(self, now: float) -> None:
         changed = self.picture.pull()
         self._over = self.picture.over
-        drawing = self.picture.drawing() if changed or self._mounted is None else None
-        if drawing is not None and drawing.nodes:
-            replaced = self._graph.show(drawing)
-            if replaced or self._mounted is None:
+        if changed and (drawing := self.picture.drawing()).nodes:
+            if self._graph.show(drawing):
+                self._refits = [now + wait for wait in _REFIT_AFTER]
+            if self._graph.widget not in self.widget.children:
                 self.widget.children = (self._head, self._bar, self._graph.widget, self._panel)
-                self._mounted, self._refits = now, list(_REFITS)
+                self._mounted = True
         self._draw_line(now)
         if self._over or now - self._still_at >= _STILL_EVERY:
             self._still_at = now
@@ -180,7 +181,7 @@ class LiveView:
         told = escape(progress_line(picture.screen, now, picture.only))
         name = f"<b>{escape(picture.name)}</b><span>{told}</span>"
         shown = f'<div class="tg-line">{badge(picture.state)}{name}</div>'
-        self._set(self._line, "line", f"<style>{CSS}</style>{shown}")
+        self._set(self._line, "line", f"{_STYLE}{shown}")
         counts = counters(picture.screen, picture.only)
         total = sum(counts.values()) or 1
         order = ("succeeded", "reused", "failed", "skipped", "cancelled", "retrying", "running")
@@ -192,7 +193,7 @@ class LiveView:
         self._set(self._bar, "bar", f'<div class="tg-bar">{bars}</div>')
 
     def _draw_panel(self, now: float) -> None:
-        if self._mounted is None:
+        if not self._mounted:
             return
         picture = self.picture
         box = next((b for b in picture.drawing().nodes if b.id == self._chosen), None)

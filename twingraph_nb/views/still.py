@@ -5,18 +5,24 @@ from __future__ import annotations
 import uuid
 from collections.abc import Collection
 from html import escape
+from typing import Final
 
 from twingraph_nb.picture.collapse import drawing
 from twingraph_nb.picture.model import Screen
 from twingraph_nb.picture.progress import progress_line
 from twingraph_nb.picture.svg import img_tag, render
 from twingraph_nb.picture.text import text_view
-from twingraph_nb.views.style import STILL_CSS
+from twingraph_nb.views.graph import MOST_ROWS, row_height
+from twingraph_nb.views.style import STILL_CSS, heights
 
 __all__ = ["Still"]
 
 _FOLDED = 120
 """Boxes and arrows from which this picture collapses: it cannot be zoomed as the live view."""
+
+_STYLE: Final = (
+    f"<style>{STILL_CSS}{heights({n: row_height(n) for n in range(1, MOST_ROWS + 1)})}</style>"
+)
 
 
 class Still:
@@ -27,7 +33,7 @@ class Still:
 
     def __init__(self, *, beside: bool = True) -> None:
         self._id = uuid.uuid4().hex
-        self._style = f"<style>{STILL_CSS}</style>" if beside else ""
+        self._style = _STYLE if beside else ""
         self._shown = -1
 
     def begin(self) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ["CSS", "STILL_CSS"]
+from collections.abc import Mapping
+
+__all__ = ["CSS", "STILL_CSS", "heights"]
 
 CSS = """
 .tg-view { --tg-line: var(--jp-border-color2, #c8ccd1);
@@ -37,6 +39,7 @@ CSS = """
   line-height: 1.4; white-space: pre-wrap; overflow-wrap: anywhere; max-height: 220px;
   overflow: auto; }
 .tg-inspector pre.tg-error { border-left: 3px solid #b34700; }
+.tg-inspector .tg-said { margin: 8px 0 2px; font-weight: 600; overflow-wrap: anywhere; }
 .tg-inspector .tg-why { border-left: 3px solid #8d4f7b; padding-left: 8px; }
 .tg-note { color: var(--tg-soft); font-size: 12px; }
 .tg-inspector table.tg-table { border-collapse: collapse; font-size: 12px; width: auto; }
@@ -55,3 +58,17 @@ STILL_CSS = """
 """
 """The saved picture hides while the live view is there, and the empty frame of a dead live view
 hides before the saved picture."""
+
+
+def heights(pixels: Mapping[int, int]) -> str:
+    """Give the rules for the height of a graph by its rows.
+
+    ipywidgets sets a layout's height after cytoscape has measured the canvas, so the first fit
+    after a reload would be for another height. A class is there in time, if its rule stands in
+    the still output, which the page has before it knows any widget.
+    """
+    rules = (
+        f".custom-widget.tg-rows-{rows} {{ height: {height}px; }}"
+        for rows, height in pixels.items()
+    )
+    return "\n".join(rules)

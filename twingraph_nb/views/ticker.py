@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from typing import Final, Protocol
 
 __all__ = ["Ticker", "ticker"]
+
+_log = logging.getLogger("twingraph_nb.views")
 
 PERIOD: Final = 0.1
 """Seconds between two updates of a view."""
@@ -60,7 +63,7 @@ class Ticker:
                 self._poked.clear()
             began = time.perf_counter()
             for view in views:
-                if not view.tick(time.time()):
+                if not _ticked(view):
                     with self._lock:
                         self._views.pop(view, None)
             took = time.perf_counter() - began
@@ -69,6 +72,15 @@ class Ticker:
                 if not self._views and not self._poked:
                     self._thread = None
                     return
+
+
+def _ticked(view: Ticking) -> bool:
+    """Tick a view; one that fails stops, and the others go on."""
+    try:
+        return view.tick(time.time())
+    except Exception:  # a closed comm, a broken front end: no reason to stop all pictures
+        _log.exception("a live view stopped")
+        return False
 
 
 ticker = Ticker()
