@@ -19,6 +19,10 @@ class Memory:
         self.progressed: list[tuple[float, str]] = []
         self.chunks: list[object] = []
         self.told = asyncio.Event()
+        self.workers: list[str] = []
+
+    def started(self, worker: str = "") -> None:
+        self.workers.append(worker)
 
     def log(self, stream: str, text: str) -> None:
         self.logs.append((stream, text))
