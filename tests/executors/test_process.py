@@ -1,7 +1,5 @@
 """Platform `process`: values, prints and errors come back; workers die alone and are replaced."""
 
-# ruff: noqa: T201 - what tasks print is what is tested
-
 from __future__ import annotations
 
 import asyncio

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -51,6 +52,8 @@ def test_the_peak_is_known_after_the_process_has_died() -> None:
         watch = MemoryWatch(process.pid)
         assert process.stdout is not None
         process.stdout.readline()
+        while watch.peak < used:  # it looks a few times a second
+            time.sleep(0.01)
         process.kill()
         process.wait()
     watch.stop()

@@ -122,6 +122,7 @@ class Run:
             RunError: it was cancelled or took too long.
             Exception: what a component, or the pipeline itself, raised.
         """
+        __tracebackhide__ = True
         return self.root.result(timeout)
 
     def __await__(self) -> Generator[object, None, object]:

@@ -50,6 +50,7 @@ from twingraph_nb.scheduler.state import (
     Record,
     WakeAt,
 )
+from twingraph_nb.source.ports import type_text
 
 __all__ = ["Driver"]
 
@@ -390,8 +391,8 @@ def _component_used(component: Component, now: float) -> ComponentUsed:
         source.text,
         source.where,
         component.version,
-        tuple((p.name, str(p)) for p in component.inputs),
-        tuple((p.name, str(p)) for p in component.outputs),
+        tuple((p.name, type_text(p.type)) for p in component.inputs),
+        tuple((p.name, type_text(p.type)) for p in component.outputs),
         component.policy.changed(),
     )
 
