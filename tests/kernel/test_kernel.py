@@ -149,7 +149,7 @@ def test_error_of_a_task_shows_the_cells_own_lines(kernel: Kernel) -> None:
     assert (failed.error, failed.message) == ("ZeroDivisionError", "division by zero")
     plain = _without_colours(failed.traceback)
     assert "----> 4     return 1 / (y - y)" in plain
-    assert "in component broken" in plain
+    assert "in component broken, cell [2], line 4" in plain
     assert "drive.py" not in plain
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import traceback
 from pathlib import Path
 from types import TracebackType
@@ -9,10 +10,11 @@ from types import TracebackType
 from twingraph_nb.errors import ExecutorError, TaskCancelled, TaskSkipped, TwingraphError
 from twingraph_nb.events import ErrorInfo
 from twingraph_nb.policy import Policy
-from twingraph_nb.source.text import Source
+from twingraph_nb.source.text import Source, place_of
 
 __all__ = ["error_info", "retry_wanted", "user_part"]
 
+_FILE = re.compile(r'File "([^"\n]+)"')
 _HERE = str(Path(__file__).parent.parent)
 
 
@@ -49,8 +51,13 @@ def error_info(error: BaseException, name: str, source: Source | None, *, note: 
         if place not in getattr(error, "__notes__", ()):
             error.add_note(place)
     notes = tuple(str(n) for n in getattr(error, "__notes__", ()))
-    text = remote or "".join(traceback.format_exception(error))
+    text = _FILE.sub(_place, remote or "".join(traceback.format_exception(error)))
     return ErrorInfo(type(error).__name__, _message(error), text, cell, line, notes)
+
+
+def _place(found: re.Match[str]) -> str:
+    place = place_of(found[1])
+    return found[0] if place == found[1] else place.capitalize()
 
 
 def _message(error: BaseException) -> str:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
-__all__ = ["Source", "class_text", "normalised", "segment", "source_of", "text_of"]
+__all__ = ["Source", "class_text", "normalised", "place_of", "segment", "source_of", "text_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,16 @@ def source_of(function: Callable[..., object], *, cell: str = "", text: str = ""
         except (OSError, TypeError):
             text = ""
     digest = normalised(text) if text else _code_digest(code)
-    return Source(text, cell or code.co_filename, line, code.co_filename, digest)
+    return Source(text, cell or place_of(code.co_filename), line, code.co_filename, digest)
+
+
+def place_of(filename: str) -> str:
+    """Give what the user calls a file: "cell [3]" for a notebook's cell, else its own name."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    cells = getattr(getattr(shell, "compile", None), "_filename_map", {})
+    number = cells.get(filename)
+    return filename if number is None else f"cell [{number}]"
 
 
 def text_of(thing: object) -> str:
