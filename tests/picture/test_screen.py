@@ -18,6 +18,7 @@ from twingraph_nb.events import (
 )
 from twingraph_nb.picture.model import LOG_BUDGET, LOG_TAIL, Screen, needed
 from twingraph_nb.picture.progress import estimate, progress_line, seconds_text
+from twingraph_nb.picture.screen import fold
 
 
 def states(shown: Screen) -> dict[int, str]:
@@ -115,7 +116,8 @@ def test_the_line_says_what_is_done_what_runs_and_what_failed() -> None:
         [added(0, "a"), added(1, "a"), added(2, "a")],
         [*done(0), started(1), started(2), erred(2)],
     )
-    assert progress_line(shown, 3.0) == "1/3 done · 1 running · 1 failed · 3.0 s"
+    told = "1/3 done · 1 running · 1 failed · 3.0 s · about 1.0 s left"
+    assert progress_line(shown, 3.0) == told
     assert progress_line(screen(run()), 0.5) == "no tasks yet · 0.5 s"
 
 
@@ -157,8 +159,6 @@ def test_counters_always_match_the_tasks(steps: list[tuple[int, str]]) -> None:
         "c": lambda n: TaskCancelled(1.0, n),
         "k": lambda n: TaskSkipped(1.0, n, 0),
     }
-    from twingraph_nb.picture.screen import fold
-
     for number, kind in steps:
         fold(shown, made[kind](number))
         there = [task.state for task in shown.tasks.values()]

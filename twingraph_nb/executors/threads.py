@@ -104,10 +104,11 @@ class Threads:
             self._loop = asyncio.get_running_loop()
         work = Work(self, call, begun, ended)
         heapq.heappush(self._heap, (-priority, next(self._order), work))
-        if self._idle:
+        if self._idle > self._tokens.qsize():
             self._tokens.put(True)
-        elif not self._growing:
-            self._look()
+        if not self._growing:
+            self._growing = True
+            self._loop.call_later(_LOOK_EVERY, self._look)
         return work
 
     async def run(

@@ -49,11 +49,11 @@ LOOKS: Final[dict[TaskStateName, Look]] = {
     ),
     "running": Look(
         "running", "#56b4e9", "#0b1a26", "#0072b2", "▶",
-        "M4.5 2.5v11l9-5.5z", "round-tag", solid=True,
+        "M4.5 2.5v11l9-5.5z", solid=True,
     ),
     "retrying": Look(
         "retrying", "#f0c541", "#2b2100", "#b07d00", "↻",
-        "M12.6 5.2A5.2 5.2 0 1 0 13.2 9M13.4 2.2v3.4H10", "hexagon",
+        "M12.6 5.2A5.2 5.2 0 1 0 13.2 9M13.4 2.2v3.4H10",
     ),
     "succeeded": Look(
         "succeeded", "#00795a", "#ffffff", "#00513c", "✓",
@@ -66,7 +66,7 @@ LOOKS: Final[dict[TaskStateName, Look]] = {
     ),
     "failed": Look(
         "failed", "#b34700", "#ffffff", "#7a3000", "✗",
-        "M3.8 3.8l8.4 8.4M12.2 3.8l-8.4 8.4", "octagon",
+        "M3.8 3.8l8.4 8.4M12.2 3.8l-8.4 8.4", "cut-rectangle",
     ),
     "skipped": Look(
         "skipped", "#d5d8dc", "#3f444b", "#787d85", "\u2013",

@@ -65,8 +65,7 @@ def _move(screen: Screen, task: Shown, state: TaskStateName) -> None:
 
 
 def _end(screen: Screen, task: Shown, state: TaskStateName, at: float) -> None:
-    if task.finished is None:
-        screen.parts[task.component].open -= task.form == "call"
+    screen.parts[task.component].open -= task.form == "call"
     _stop_clock(screen, task, at)
     task.finished = at
     _move(screen, task, state)
@@ -138,6 +137,8 @@ def _wire(screen: Screen, task: Shown, wires: tuple[Wire, ...]) -> None:
 
 def _task_started(screen: Screen, event: TaskStarted) -> None:
     task = screen.tasks[event.task]
+    if task.finished is not None:
+        return
     task.attempt, task.worker, task.began = event.attempt, event.worker, event.at
     if task.attempt > 1:
         task.fraction, task.message = None, ""
@@ -193,6 +194,8 @@ def _task_done(screen: Screen, event: TaskDone) -> None:
 
 def _task_reused(screen: Screen, event: TaskReused) -> None:
     task = screen.tasks[event.task]
+    if task.finished is not None:
+        return
     task.outputs = event.outputs
     said = f"an equal task was done {_age(event.age)} ago"
     task.why = f"{said} in run {event.run}" if event.run else said
@@ -225,12 +228,16 @@ def _task_woken(screen: Screen, event: TaskWoken) -> None:
 
 def _task_cancelled(screen: Screen, event: TaskCancelled) -> None:
     task = screen.tasks[event.task]
+    if task.finished is not None:
+        return
     task.why = event.why
     _end(screen, task, "cancelled", event.at)
 
 
 def _task_skipped(screen: Screen, event: TaskSkipped) -> None:
     task = screen.tasks[event.task]
+    if task.finished is not None:
+        return
     because = screen.tasks.get(event.because)
     name = because.name if because is not None else f"task {event.because}"
     task.why = f"{name} did not succeed"

@@ -108,7 +108,7 @@ def _box(box: Box, place: Place) -> str:
         f"<g><title>{escape(box.title)}</title>"
         f"{_behind(box, place)}"
         f'<path d="{_outline(look.shape, place)}" fill="{look.fill}" stroke="{look.border}" '
-        f'stroke-width="1.5"{dashes}/>'
+        f'stroke-width="{2.5 if box.state == "running" else 1.5}"{dashes}/>'
         f'<g transform="translate({x + PAD:.1f} {y + (height - ICON) / 2:.1f}) '
         f'scale({ICON / 16})">{icon_path(box.state, look.text)}</g>'
         f'<text x="{left:.1f}" y="{y + 17:.1f}" font-size="{NAME_SIZE}" font-weight="600" '
@@ -132,16 +132,11 @@ def _behind(box: Box, place: Place) -> str:
 
 def _outline(shape: str, place: Place) -> str:
     x, y, w, h = place
-    if shape in ("octagon", "hexagon", "round-tag", "rectangle"):
-        c = 7.0
-        corners = {
-            "rectangle": [(0, 0), (w, 0), (w, h), (0, h)],
-            "octagon": [
-                (c, 0), (w - c, 0), (w, c), (w, h - c), (w - c, h), (c, h), (0, h - c), (0, c)
-            ],
-            "hexagon": [(c, 0), (w - c, 0), (w, h / 2), (w - c, h), (c, h), (0, h / 2)],
-            "round-tag": [(0, 0), (w - c, 0), (w, h / 2), (w - c, h), (0, h)],
-        }[shape]  # fmt: skip
+    if shape in ("rectangle", "cut-rectangle"):
+        c = 8.0 if shape == "cut-rectangle" else 0.0
+        corners = [
+            (c, 0), (w - c, 0), (w, c), (w, h - c), (w - c, h), (c, h), (0, h - c), (0, c)
+        ]  # fmt: skip
         return "M" + "L".join(f"{x + a:.1f} {y + b:.1f}" for a, b in corners) + "z"
     r = h / 2 if shape == "barrel" else 8.0
     return (

@@ -151,7 +151,10 @@ class Attempts:
                 outcome = await _timed(executor, job, report, policy.timeout)
             error = outcome.error
             if error is None:
-                await self._succeed(run, task, outcome.value, report)
+                if self._reuse.wants(task, report.seconds):
+                    await self._succeed(run, task, outcome.value, report)
+                else:
+                    self._finish(run, task, outcome.value, report)
                 return
         except asyncio.CancelledError as exc:
             self._driver.write_log(report)
@@ -166,12 +169,21 @@ class Attempts:
         self.fail(run, task, attempt, error)
 
     async def _succeed(self, run: LiveRun, task: Task, value: object, report: TaskReport) -> None:
+        """Keep the outputs, then finish."""
+        kept, why_not = await self._reuse.keep(task, value)
+        if why_not:
+            report.log("system", f"not kept: {why_not}\n")
+        self._finish(run, task, value, report, kept)
+
+    def _finish(
+        self,
+        run: LiveRun,
+        task: Task,
+        value: object,
+        report: TaskReport,
+        kept: Mapping[str, str] | None = None,
+    ) -> None:
         texts = texts_of(task.component, value)
-        kept: Mapping[str, str] | None = None
-        if self._reuse.wants(task, report.seconds):
-            kept, why_not = await self._reuse.keep(task, value)
-            if why_not:
-                report.log("system", f"not kept: {why_not}\n")
         if report.talking:
             self._driver.write_log(report)
         self._done(run, task, value, texts, kept)
@@ -185,14 +197,10 @@ class Attempts:
                 self._spawn(run, task, self._keep(run, task, value, report))
                 return
             try:
-                texts = texts_of(task.component, value)
+                self._finish(run, task, value, report)
+                return
             except ResultError as exc:
                 error = exc
-            else:
-                if report.talking:
-                    self._driver.write_log(report)
-                self._done(run, task, value, texts)
-                return
         self._driver.write_log(report)
         self.fail(run, task, report.attempt, error)
 

@@ -12,9 +12,9 @@ from twingraph_nb.graph.task import Ref, Task
 from twingraph_nb.source.digest import NotDigestable, code_digest, digest_value
 from twingraph_nb.source.reach import Reach, reach
 
-__all__ = ["Digests", "is_heavy"]
+__all__ = ["LIGHT", "Digests"]
 
-_LIGHT = 2**20
+LIGHT = 2**20
 """Bytes of arguments that are read on the scheduler's own thread; more go to a worker thread."""
 _ATOMS = frozenset({type(None), bool, int, float, complex})
 _LASTING = _ATOMS | {str, bytes}
@@ -27,18 +27,27 @@ class Digests:
     look at the values between; a plain argument counts by its content.
     """
 
-    def of(self, task: Task, arguments: Mapping[str, object]) -> bytes | None:
-        """Give 32 bytes, or None if an argument or a captured value has no stable content."""
+    def of(self, task: Task, arguments: Mapping[str, object], most: int = 0) -> bytes | None:
+        """Give 32 bytes, or None if an argument or a captured value has no stable content.
+
+        Args:
+            most: None too if plain arguments of more bytes would have to be read; 0 = no limit.
+        """
         bound = task.bound or {}
         try:
             parts = [self._code(task.component)]
             for name in sorted(bound) if len(bound) > 1 else bound:
-                parts.append(name.encode())
                 given = bound[name]
-                if type(given) is Task and given.digest is not None:
-                    parts.append(given.digest)
-                elif type(given) is Ref and given.task.digest is not None:
-                    parts.append(given.task.digest + given.port.encode())
+                kind = type(given)
+                parts.append(name.encode())
+                if kind is Task and given.digest is not None:  # type: ignore[attr-defined]
+                    parts.append(given.digest)  # type: ignore[attr-defined]
+                elif kind is int:
+                    parts.append(b"%x" % given)  # type: ignore[str-format]
+                elif kind is Ref and given.task.digest is not None:  # type: ignore[attr-defined]
+                    parts.append(given.task.digest + given.port.encode())  # type: ignore[attr-defined]
+                elif most and kind not in _ATOMS and _size(given, 3) > most:
+                    return None
                 else:
                     parts.append(digest_value(arguments[name]))
         except NotDigestable:
@@ -51,7 +60,11 @@ class Digests:
         What the code reaches is looked up again only when a name stands for something else, and
         read again only if some of it may change in place.
         """
-        memo, function = component.memo, component.function
+        memo = component.memo
+        fixed = memo.get("fixed")
+        if fixed is not None:
+            return fixed  # type: ignore[return-value]
+        function = component.function
         found = cast("Reach | None", memo.get("reach"))
         if found is None or not _unchanged(function, found):
             found = reach(function, component.source.text)
@@ -62,14 +75,14 @@ class Digests:
             known = code_digest(component.source.digest, found).encode()
             if all(type(value) in _LASTING for value in found.data.values()):
                 memo["code"] = known
+            if not (found.missing or found.functions or found.components or found.data):
+                memo["fixed"] = known
         return known
 
 
 def _unchanged(function: Callable[..., object], known: Reach) -> bool:
     if known.missing:
         return False
-    if not (known.functions or known.components or known.data):
-        return True
     names = function.__globals__
     cells = function.__code__.co_freevars
     if cells:
@@ -86,20 +99,6 @@ def _content(cell: CellType) -> object:
         return cell.cell_contents
     except ValueError:  # not set yet
         return cell
-
-
-def is_heavy(bound: Mapping[str, object]) -> bool:
-    """Tell whether reading the plain arguments takes long enough to leave the loop for it.
-
-    An argument that comes from a task is not read, as long as that task has a digest.
-    """
-    for value in bound.values():
-        kind = type(value)
-        if kind in _ATOMS or (kind is Task and value.digest is not None):  # type: ignore[attr-defined]
-            continue
-        if _size(value, 3) > _LIGHT:
-            return True
-    return False
 
 
 def _size(value: object, depth: int) -> int:
@@ -119,4 +118,4 @@ def _size(value: object, depth: int) -> int:
             return count * 50
         first = next(iter(value.values() if isinstance(value, dict) else value))
         return count * max(50, _size(first, depth - 1))
-    return _LIGHT + 1 if hasattr(value, "memory_usage") else 0
+    return LIGHT + 1 if hasattr(value, "memory_usage") else 0

@@ -11,7 +11,7 @@ from twingraph_nb.events import Batch
 from twingraph_nb.executors.threads import Threads
 from twingraph_nb.graph.outputs import by_port, whole
 from twingraph_nb.graph.task import Task
-from twingraph_nb.scheduler.digests import Digests, is_heavy
+from twingraph_nb.scheduler.digests import LIGHT, Digests
 
 __all__ = ["Found", "Keeper", "Reuse"]
 
@@ -61,8 +61,8 @@ class Reuse:
 
     def name(self, task: Task, arguments: Mapping[str, object]) -> None:
         """Set the task's digest, unless its plain arguments take long to read."""
-        if self._keeper is not None and not is_heavy(task.bound or {}):
-            task.digest = self._digests.of(task, arguments)
+        if self._keeper is not None:
+            task.digest = self._digests.of(task, arguments, LIGHT)
 
     async def find(self, task: Task, arguments: Mapping[str, object]) -> Found | None:
         """Set the task's digest; give what an equal task gave before, if it is still valid."""

@@ -195,6 +195,7 @@ def _stylesheet() -> list[dict[str, Any]]:
                 "background-color": look.fill,
                 "border-color": look.border,
                 "border-style": "dashed" if look.dashed else "solid",
+                "border-width": 3 if state == "running" else 1.5,
                 "color": look.text,
                 "background-image": _data_url(icon_svg(state, size=28)),
             },
