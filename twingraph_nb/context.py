@@ -29,8 +29,22 @@ class Reporter(Protocol):
     def progress(self, fraction: float, message: str = "") -> None: ...
 
 
-current_report: ContextVar[Reporter | None] = ContextVar("twingraph_report", default=None)
-"""The running task in this context; None outside of one."""
+class Silent:
+    """Stands in `current_report` where calls belong to something that has no log of its own."""
+
+    __slots__ = ()
+
+
+current_report: ContextVar[Reporter | Silent | None] = ContextVar("twingraph", default=None)
+"""The running task, or pipeline function, in this context; None outside of both.
+
+One variable for all: setting one costs a good part of a small task's time.
+"""
+
+
+def _reporter() -> Reporter | None:
+    found = current_report.get()
+    return None if found is None or isinstance(found, Silent) else found
 
 
 class Context:
@@ -39,13 +53,13 @@ class Context:
     @property
     def hash(self) -> str:
         """The hash of the running task, "" outside of one."""
-        report = current_report.get()
+        report = _reporter()
         return report.hash if report else ""
 
     @property
     def attempt(self) -> int:
         """Which attempt this is, from 1; 0 outside of a task."""
-        report = current_report.get()
+        report = _reporter()
         return report.attempt if report else 0
 
     def progress(self, fraction: float, message: str = "") -> None:
@@ -57,7 +71,7 @@ class Context:
         Raises:
             ValueError: the fraction is not a number.
         """
-        report = current_report.get()
+        report = _reporter()
         if report is not None:
             if fraction != fraction:
                 raise ValueError("ctx.progress wants a number between 0 and 1, not nan")
@@ -65,7 +79,7 @@ class Context:
 
     def log(self, text: str) -> None:
         """Write a line to the task's log."""
-        report = current_report.get()
+        report = _reporter()
         if report is not None:
             report.log("system", text if text.endswith("\n") else text + "\n")
 
@@ -80,7 +94,7 @@ class _Router:
         self._real, self._stream = real, stream
 
     def write(self, text: str) -> int:
-        report = current_report.get()
+        report = _reporter()
         if report is None:
             return self._real.write(text)
         report.log(self._stream, text)
@@ -91,7 +105,7 @@ class _Router:
             self.write(line)
 
     def flush(self) -> None:
-        if current_report.get() is None:
+        if _reporter() is None:
             self._real.flush()
 
     def __getattr__(self, name: str) -> object:

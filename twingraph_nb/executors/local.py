@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextvars import copy_context
 from typing import ClassVar
 
+from twingraph_nb.context import current_report
 from twingraph_nb.errors import TaskError
 from twingraph_nb.executors.base import Capabilities, Job, Outcome, Report, Stop
 from twingraph_nb.executors.threads import Threads
@@ -22,6 +24,7 @@ class LocalExecutor:
 
     def __init__(self, threads: Threads) -> None:
         self._threads = threads
+        self._base = copy_context()
 
     async def open(self) -> None:
         pass
@@ -54,6 +57,7 @@ class LocalExecutor:
                 else Outcome(error=_told(job.name, work.error))
             ),
             begun=report.started,
+            context=self._base.copy(),
             priority=job.component.policy.priority,
         )
 
@@ -73,6 +77,7 @@ class _ThreadCall:
         self.job, self.report = job, report
 
     def __call__(self) -> object:
+        current_report.set(self.report)
         if self.job.component.style == "sync":
             return self.job.call()
         chunks: list[object] = []

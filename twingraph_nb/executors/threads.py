@@ -49,9 +49,10 @@ class Work:
         call: Callable[[], object],
         begun: Callable[[], object] | None,
         ended: Callable[[Work], object],
+        context: Context,
     ) -> None:
         self._pool, self.call, self.begun, self.ended = pool, call, begun, ended
-        self.context: Context = copy_context()
+        self.context = context
         self.value: object = None
         self.error: BaseException | None = None
         self.thread = 0
@@ -97,12 +98,13 @@ class Threads:
         ended: Callable[[Work], object],
         *,
         begun: Callable[[], object] | None = None,
+        context: Context | None = None,
         priority: int = 0,
     ) -> Work:
-        """Have a call made in a thread, in this context. From the loop's thread."""
+        """Have a call made in a thread, in this context or another. From the loop's thread."""
         if self._loop is None:
             self._loop = asyncio.get_running_loop()
-        work = Work(self, call, begun, ended)
+        work = Work(self, call, begun, ended, context or copy_context())
         heapq.heappush(self._heap, (-priority, next(self._order), work))
         if self._idle > self._tokens.qsize():
             self._tokens.put(True)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import threading
-from contextvars import ContextVar
 from typing import TYPE_CHECKING, Protocol
 
+from twingraph_nb.context import Silent, current_report
 from twingraph_nb.events import TaskStateName
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class Scope(Protocol):
     def above(self) -> tuple[int, ...]: ...
 
 
-class Body:
+class Body(Silent):
     """The scope of a pipeline's function."""
 
     __slots__ = ("above", "group", "link")
@@ -60,5 +60,7 @@ class Body:
         self.link, self.group, self.above = link, group, above
 
 
-current_scope: ContextVar[Scope | None] = ContextVar("twingraph_scope", default=None)
-"""None in a notebook cell or script."""
+def current_scope() -> Scope | None:
+    """Give where this code runs; None in a notebook cell, a script, or on the far side."""
+    found = current_report.get()
+    return found if hasattr(found, "link") else None  # type: ignore[return-value]

@@ -106,7 +106,7 @@ class Outputs(Mapping[str, object]):
                 f"{self._task.name} has no output {port!r}{suggestion(port, names)}; "
                 f"it has {', '.join(names)}"
             )
-        scope = current_scope.get()
+        scope = current_scope()
         ref = Ref(self._task, port)
         return ref if scope is not None and scope.lazy else ref.result()
 
@@ -353,7 +353,7 @@ class Task(_Lazy):
 
     def _awaited_inside(self) -> int:
         """1 when the run's own code waits, so that an error is its to handle."""
-        scope = current_scope.get()
+        scope = current_scope()
         return int(scope is not None and scope.link is self.link)
 
     def _wait_async(self) -> Generator[object, None, None]:

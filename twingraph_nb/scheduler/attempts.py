@@ -16,7 +16,6 @@ from twingraph_nb.events import TaskDone, TaskErred, TaskReused, TaskStarted
 from twingraph_nb.executors.base import Executor, HandsOver, Job, Outcome, Stop
 from twingraph_nb.graph.outputs import texts_of
 from twingraph_nb.graph.refs import resolve
-from twingraph_nb.graph.scope import current_scope
 from twingraph_nb.graph.summary import summary
 from twingraph_nb.graph.task import Task
 from twingraph_nb.scheduler.failures import error_info, retry_wanted, user_part
@@ -109,7 +108,7 @@ class Attempts:
             handed.done(Outcome(error=exc))
             return
         job = Job(task.hash, task.name, task.component, arguments, attempt)
-        handed.stop = self._base.copy().run(_started_in, report, executor, job, handed.done)
+        handed.stop = executor.hand_over(job, report, handed.done)
         run.running[task.number] = handed
 
     def _spawn(self, run: LiveRun, task: Task, work: Coroutine[object, object, None]) -> None:
@@ -133,7 +132,6 @@ class Attempts:
         policy = task.component.policy
         report = TaskReport(run, task, attempt)
         current_report.set(report)
-        current_scope.set(report)
         route_prints()
         try:
             arguments = _arguments(task) if task.needs else task.bound or {}
@@ -341,15 +339,6 @@ class _Handed:
         self._attempts.cancelled(self._run, self._task, why)
         if self._claim is not None:
             self._attempts.release(self._claim)
-
-
-def _started_in(
-    report: TaskReport, executor: HandsOver, job: Job, done: Callable[[Outcome], None]
-) -> Stop:
-    """Hand over in a context in which the job's prints and calls find their task."""
-    current_report.set(report)
-    current_scope.set(report)
-    return executor.hand_over(job, report, done)
 
 
 async def _timed(executor: Executor, job: Job, report: TaskReport, seconds: float) -> Outcome:

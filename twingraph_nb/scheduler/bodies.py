@@ -7,11 +7,12 @@ import inspect
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable
 from typing import TYPE_CHECKING
 
+from twingraph_nb.context import current_report
 from twingraph_nb.errors import TaskError
 from twingraph_nb.events import BodyDone, BodyErred, MapExpanded, RunTimedOut
 from twingraph_nb.executors.threads import Interrupted, Threads
 from twingraph_nb.graph.refs import needs_of, resolve
-from twingraph_nb.graph.scope import Body, current_scope
+from twingraph_nb.graph.scope import Body
 from twingraph_nb.graph.summary import summary
 from twingraph_nb.graph.task import Task
 from twingraph_nb.scheduler.failures import error_info, user_part
@@ -41,7 +42,7 @@ class Bodies:
     ) -> None:
         """Run the function of a run's own pipeline to its end."""
         driver = self._driver
-        current_scope.set(Body(run, None))
+        current_report.set(Body(run, None))
         try:
             returned = await self._call(function, args)
             run.value = await _value(returned)
@@ -95,7 +96,7 @@ class Bodies:
 
     async def _nested(self, run: LiveRun, task: Task) -> object:
         bound = task.bound or {}
-        current_scope.set(Body(run, task.number, (*task.above, task.number)))
+        current_report.set(Body(run, task.number, (*task.above, task.number)))
         function, args = bound["function"], bound["args"]
         return await _value(await self._call(function, args))  # type: ignore[arg-type]
 

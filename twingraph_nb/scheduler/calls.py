@@ -36,7 +36,7 @@ class Calls:
         needs = needs_of(bound)
         if needs and component.typed:
             check_types(component.name, component.inputs, bound)
-        scope = current_scope.get()
+        scope = current_scope()
         run: LiveRun = self._loose() if scope is None else scope.link  # type: ignore[assignment]
         if parent is not None:
             needs.extend(self._parents(parent, component.name))
@@ -70,7 +70,7 @@ class Calls:
             needs.extend(self._parents(parent, component.name))
         shown = {component.inputs[0].name: items, **common}
         bound = {"items": items, "common": common, "shown": shown}
-        scope = current_scope.get()
+        scope = current_scope()
         if scope is None:
             return self._loose().new_task(component, bound, needs, name=component.name, form="map")
         return self._inside(scope, component, bound, needs, component.name, form="map")
@@ -83,7 +83,7 @@ class Calls:
         parent: object,
     ) -> Run | Task:
         """Start a run; inside a pipeline or component, a group of its run."""
-        scope = current_scope.get()
+        scope = current_scope()
         function = _Body(pipeline, args, kwargs)
         shown = dict(zip([p.name for p in pipeline.inputs], args, strict=False)) | kwargs
         if scope is not None:

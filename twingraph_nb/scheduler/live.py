@@ -104,7 +104,7 @@ class LiveRun:
             index=index,
         )
         task.above = above
-        task.needs = needs
+        task.needs = needs or ()
         self.handle.tasks.add(task)
         self.driver.post(self, task)
         return task

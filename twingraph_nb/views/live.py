@@ -137,7 +137,7 @@ class LiveView:
         self._texts: dict[str, str] = {}
         self._mounted = False
         self._refits: list[float] = []
-        self._still_at = 0.0
+        self._still_at = time.time()
         self._over = False
 
     def display(self) -> None:
