@@ -60,6 +60,8 @@ class Component:
     _names: tuple[str, ...] = field(init=False, repr=False)
     _simple: bool = field(init=False, repr=False)
     _plain: bool = field(init=False, repr=False)
+    quick: bool = field(init=False, repr=False)
+    """True when nothing stands between a call that is ready and its start: no limit, no cache."""
     typed: bool = field(init=False, repr=False)
     """True when some input has a type."""
     memo: dict[str, object] = field(init=False, repr=False)
@@ -68,6 +70,9 @@ class Component:
     def __post_init__(self) -> None:
         put = object.__setattr__
         put(self, "memo", {})
+        limits = (policy := self.policy).cpus or policy.memory or policy.max_parallel
+        waits = limits or policy.timeout is not None or policy.cache is not None
+        put(self, "quick", self.platform == "local" and not waits)
         put(self, "typed", any(p.type is not ANY for p in self.inputs))
         put(self, "_names", tuple(p.name for p in self.inputs))
         put(self, "_simple", not any(p.variadic or p.keyword_only for p in self.inputs))

@@ -9,7 +9,7 @@ from contextvars import copy_context
 from typing import TYPE_CHECKING, cast
 
 from twingraph_nb.component import Component
-from twingraph_nb.context import current_report, route_prints
+from twingraph_nb.context import current_report
 from twingraph_nb.errors import ResultError, TaskCancelled, TaskError, TaskTimeout
 from twingraph_nb.events import TaskCancelled as TaskCancelledEvent
 from twingraph_nb.events import TaskDone, TaskErred, TaskReused, TaskStarted
@@ -61,6 +61,8 @@ class Attempts:
                 return
         if task.form != "call":
             self._begin_group(run, task, attempt)
+        elif task.component.quick and not run.options.max_parallel:
+            self._begin(run, task, attempt, None)
         elif run.options.max_parallel or _lane(task.component):
             claim = _claim(run, task, attempt)
             if claim.cpus > self._admission.cpus or claim.memory > self._admission.memory:
@@ -87,7 +89,10 @@ class Attempts:
             if handing is not None and component.style in handing.handed_styles:
                 self._hand_over(handing, run, task, attempt, claim)
                 return
-        self._spawn(run, task, self._go(run, task, attempt, claim))
+        work = self._go(run, task, attempt, claim)
+        run.running[task.number] = asyncio.Task(
+            work, loop=self._driver.loop, name=task.name, context=self._base.copy()
+        )
 
     def _hand_over(
         self,
@@ -98,7 +103,6 @@ class Attempts:
         claim: Claim | None,
     ) -> None:
         """Run an attempt without a coroutine of its own."""
-        route_prints()
         report = TaskReport(run, task, attempt)
         handed = _Handed(self, run, task, report, claim)
         try:
@@ -132,7 +136,6 @@ class Attempts:
         policy = task.component.policy
         report = TaskReport(run, task, attempt)
         current_report.set(report)
-        route_prints()
         try:
             arguments = _arguments(task) if task.needs else task.bound or {}
             if policy.cache is None:
@@ -182,7 +185,7 @@ class Attempts:
         kept: Mapping[str, str] | None = None,
     ) -> None:
         texts = texts_of(task.component, value)
-        if report.talking:
+        if report.pending:
             self._driver.write_log(report)
         self._done(run, task, value, texts, kept)
 
@@ -389,6 +392,11 @@ def _claim(run: LiveRun, task: Task, attempt: int) -> Claim:
 def _arguments(task: Task) -> dict[str, object]:
     """The arguments with the values of what they need put in."""
     arguments = dict(task.bound or {})
+    if len(task.needs) == 1:
+        other, _, port = task.needs[0]
+        if port and arguments[port] is other and other.exception() is None:
+            arguments[port] = other.peek()
+            return arguments
     for port in {need[2] for need in task.needs}:
         if port:
             arguments[port] = resolve(arguments[port])

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextvars import copy_context
 
 from twingraph_nb.component import Component
+from twingraph_nb.context import route_prints
 from twingraph_nb.errors import (
     LazyValueError,
     RunError,
@@ -274,6 +275,7 @@ class Driver:
 
     def _drain(self) -> None:
         self._woken = False
+        route_prints()
         inbox = self._inbox
         while inbox:
             thing = inbox.popleft()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import itertools
 import threading
-import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
@@ -190,12 +189,12 @@ class TaskReport:
 
     __slots__ = (
         "_began",
-        "_pending",
         "_size",
         "attempt",
         "group",
         "link",
         "on_start",
+        "pending",
         "task",
     )
 
@@ -206,7 +205,7 @@ class TaskReport:
         self.group = task.number
         self.on_start: Callable[[], None] | None = None
         self._began = 0.0
-        self._pending: deque[tuple[str, str]] | None = None
+        self.pending: deque[tuple[str, str]] | None = None
         self._size = 0
 
     @property
@@ -221,25 +220,24 @@ class TaskReport:
     def above(self) -> tuple[int, ...]:
         return (*self.task.above, self.task.number)
 
-    @property
-    def talking(self) -> bool:
-        """True when something was logged that is not written down yet."""
-        return bool(self._pending)
-
     def started(self, worker: str = "") -> None:
         if not self._began:
-            self._began = time.monotonic()
             run, number = self.link, self.group
+            driver = run.driver
+            now = self._began = driver.now()
             if number in run.open:
-                driver = run.driver
-                driver.tell(run, TaskStarted(driver.now(), number, self.attempt, worker))
+                event = TaskStarted(now, number, self.attempt, worker)
+                if threading.get_ident() == driver.thread:
+                    driver.happen(run, event)
+                else:
+                    driver.tell(run, event)
             if self.on_start is not None:
                 self.on_start()
 
     @property
     def seconds(self) -> float:
         """How long it has been running."""
-        return time.monotonic() - self._began if self._began else 0.0
+        return self.link.driver.now() - self._began if self._began else 0.0
 
     def log(self, stream: Literal["stdout", "stderr", "system"], text: str) -> None:
         if self._size > _LOG_LIMIT or not text:
@@ -247,14 +245,14 @@ class TaskReport:
         self._size += len(text)
         if self._size > _LOG_LIMIT:
             stream, text = "system", f"\n[the log is cut here: over {_LOG_LIMIT} characters]\n"
-        if self._pending is None:
-            self._pending = deque()
-        self._pending.append((stream, text))
+        if self.pending is None:
+            self.pending = deque()
+        self.pending.append((stream, text))
         self.link.driver.has_logs(self)
 
     def take(self, now: float) -> list[TaskLogged]:
         """Give what was logged since the last time, pieces of one stream joined."""
-        pending, events = self._pending, []
+        pending, events = self.pending, []
         parts: list[str] = []
         stream = ""
         while pending:

@@ -18,7 +18,7 @@ from twingraph_nb.store.work import Errand, Work
 
 __all__ = ["Writer"]
 
-GATHER_SECONDS = 0.01  # between transactions, so that events of many small tasks share one
+GATHER_SECONDS = 0.05  # between transactions, so that events of many small tasks share one
 RETRY_SECONDS = 1.0  # after a transaction that failed
 HELD_EVENTS = 200_000  # kept in memory while nothing can be written: some 50 MB
 TAKEN_EVENTS = 20_000  # in one transaction at most, so that other processes get their turn

@@ -113,12 +113,26 @@ class LiveView:
     """
 
     def __init__(self, source: Source, run: Run, task: Task | None = None) -> None:
-        from ipywidgets import HTML, Button, HBox, Layout, VBox
+        from ipywidgets import VBox
 
+        # Only the frame is made in the cell: the rest would be half the time of a short run.
+        self.widget = VBox()
+        self.widget.add_class("tg-view")
         self.picture = Picture(source, run, task)
-        self._graph = Graph(self._on_click)
+        self.still = Still()
         self._chosen = ""
-        self._line = HTML(_STYLE, layout=Layout(flex="1 1 auto", width="auto"))
+        self._texts: dict[str, str] = {}
+        self._refits: list[float] = []
+        self._still_at = time.time()
+        self._built = self._over = False
+
+    def _build(self) -> None:
+        from ipywidgets import HTML, Button, HBox, Layout
+
+        self._built = True
+        self._graph = Graph(self._on_click)
+        self._css = HTML(_STYLE, layout=Layout(display="none"))
+        self._line = HTML("", layout=Layout(flex="1 1 auto", width="auto"))
         self._bar = HTML("", layout=Layout(width="100%"))
         self._stop = Button(
             description="Stop",
@@ -131,26 +145,21 @@ class LiveView:
         self._panel = HTML("", layout=Layout(width="100%", display="none"))
         self._head = HBox([self._line, self._stop])
         self._head.add_class("tg-head")
-        self.widget = VBox([self._head, self._bar, self._panel])
-        self.widget.add_class("tg-view")
-        self.still = Still()
-        self._texts: dict[str, str] = {}
-        self._mounted = False
-        self._refits: list[float] = []
-        self._still_at = time.time()
-        self._over = False
+        self._draw_line(time.time())
+        self.widget.children = (self._css, self._head, self._bar, self._panel)
 
     def display(self) -> None:
         """Show it under the cell that runs now and follow the run."""
         from IPython.display import display
 
-        self._draw_line(time.time())
         display(self.widget)  # type: ignore[no-untyped-call]
         self.still.begin()
         ticker.add(self)
 
     def tick(self, now: float) -> bool:
         """Draw what has changed; True while more is to come."""
+        if not self._built:
+            self._build()
         if not self._over:
             self._follow(now)
         self._draw_panel(now)
@@ -166,8 +175,8 @@ class LiveView:
             if self._graph.show(drawing):
                 self._refits = [now + wait for wait in _REFIT_AFTER]
             if self._graph.widget not in self.widget.children:
-                self.widget.children = (self._head, self._bar, self._graph.widget, self._panel)
-                self._mounted = True
+                above = (self._css, self._head, self._bar)
+                self.widget.children = (*above, self._graph.widget, self._panel)
         self._draw_line(now)
         if self._over or now - self._still_at >= _STILL_EVERY:
             self._still_at = now
@@ -181,7 +190,7 @@ class LiveView:
         told = escape(progress_line(picture.screen, now, picture.only))
         name = f"<b>{escape(picture.name)}</b><span>{told}</span>"
         shown = f'<div class="tg-line">{badge(picture.state)}{name}</div>'
-        self._set(self._line, "line", f"{_STYLE}{shown}")
+        self._set(self._line, "line", shown)
         counts = counters(picture.screen, picture.only)
         total = sum(counts.values()) or 1
         order = ("succeeded", "reused", "failed", "skipped", "cancelled", "retrying", "running")
@@ -193,14 +202,13 @@ class LiveView:
         self._set(self._bar, "bar", f'<div class="tg-bar">{bars}</div>')
 
     def _draw_panel(self, now: float) -> None:
-        if not self._mounted:
-            return
-        picture = self.picture
-        box = next((b for b in picture.drawing().nodes if b.id == self._chosen), None)
-        if box is not None:
-            html = inspect_box(picture.screen, box, now, picture.value)
-        else:
-            html = inspect_run(picture.screen) if picture.number is None else ""
+        picture, html = self.picture, ""
+        if self._chosen:
+            box = next((b for b in picture.drawing().nodes if b.id == self._chosen), None)
+            if box is not None:
+                html = inspect_box(picture.screen, box, now, picture.value)
+        elif picture.number is None:
+            html = inspect_run(picture.screen)
         if self._set(self._panel, "panel", html):
             self._panel.layout.display = None if html else "none"
 
