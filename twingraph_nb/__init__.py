@@ -10,14 +10,9 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from twingraph_nb.component import (
-        Component,
-        Pipeline,
-        async_component,
-        component,
-        pipeline,
-    )
+    from twingraph_nb.component import Component, Pipeline
     from twingraph_nb.context import ctx
+    from twingraph_nb.decorators import async_component, component, pipeline
     from twingraph_nb.errors import TwingraphError
     from twingraph_nb.graph.run import Run
     from twingraph_nb.graph.task import Task
@@ -47,11 +42,11 @@ _HOMES = {
     "Session": "session",
     "Task": "graph.task",
     "TwingraphError": "errors",
-    "async_component": "component",
-    "component": "component",
+    "async_component": "decorators",
+    "component": "decorators",
     "ctx": "context",
     "get_session": "session",
-    "pipeline": "component",
+    "pipeline": "decorators",
 }
 
 

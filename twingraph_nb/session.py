@@ -48,7 +48,8 @@ _PROCESS_WINDOW = 32
 class Session:
     """Runs, their scheduler thread and their store, for one process.
 
-    settings: what the environment says. store: the event log, or None if nothing is recorded.
+    settings: what the environment says. calls: carries out calls of components. store: the event
+    log, or None if nothing is recorded.
     troubles: sentences about what does not work, such as a full disk.
     """
 
@@ -73,34 +74,12 @@ class Session:
             self.store,
             keep_after=self.settings.keep_after,
         )
-        self._calls = Calls(self.driver, self._loose_run, self._new_run)
+        self.calls = Calls(self.driver, self._loose_run, self._new_run)
         if self.store is not None:
             self.driver.sinks.append(self.store)
         self._thread = threading.Thread(target=self._live, name="twingraph", daemon=True)
         self._thread.start()
         _before_exit(self._at_exit)
-
-    # -- calls (component.Caller) ------------------------------------------------------------
-
-    def call(self, component: Component, bound: dict[str, object], parent: object) -> Task:
-        """Start a task of a component; see `Component.__call__`."""
-        return self._calls.call(component, bound, parent)
-
-    def map(
-        self, component: Component, items: object, common: dict[str, object], parent: object
-    ) -> Task:
-        """Start a map; see `Component.map`."""
-        return self._calls.map(component, items, common, parent)
-
-    def start(
-        self,
-        pipeline: Pipeline,
-        args: tuple[object, ...],
-        kwargs: dict[str, object],
-        parent: object,
-    ) -> Run | Task:
-        """Start a run; inside a pipeline or component, a group of its run."""
-        return self._calls.start(pipeline, args, kwargs, parent)
 
     # -- runs --------------------------------------------------------------------------------
 
@@ -184,7 +163,7 @@ class Session:
             if self._closed:
                 return
             self._closed = True
-        if shelf.caller is self:
+        if shelf.caller is self.calls:
             shelf.caller = _door
         for run in list(self.driver.runs.values()):
             if run is not self._loose:
@@ -335,7 +314,7 @@ def get_session() -> Session:
         with _current_lock:
             if _current is None or _current._closed or _current.pid != os.getpid():
                 _current = Session()
-                shelf.caller = _current  # without a detour from now on
+                shelf.caller = _current.calls  # without a detour from now on
     return _current
 
 
@@ -351,12 +330,12 @@ class _Door:
     """Carries calls to the session of this process (component.Caller)."""
 
     def call(self, component: Component, bound: dict[str, object], parent: object) -> object:
-        return get_session().call(component, bound, parent)
+        return get_session().calls.call(component, bound, parent)
 
     def map(
         self, component: Component, items: object, common: dict[str, object], parent: object
     ) -> object:
-        return get_session().map(component, items, common, parent)
+        return get_session().calls.map(component, items, common, parent)
 
     def start(
         self,
@@ -365,7 +344,7 @@ class _Door:
         kwargs: dict[str, object],
         parent: object,
     ) -> object:
-        return get_session().start(pipeline, args, kwargs, parent)
+        return get_session().calls.start(pipeline, args, kwargs, parent)
 
 
 _door = _Door()

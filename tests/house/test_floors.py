@@ -17,6 +17,7 @@ FLOORS = (
     ("source",),
     ("policy",),
     ("component",),
+    ("decorators",),
     ("graph",),
     ("plan",),
     ("executors", "store", "picture"),

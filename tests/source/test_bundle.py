@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from twingraph_nb.component import component
+from twingraph_nb import component
 from twingraph_nb.errors import PortabilityError
 from twingraph_nb.source.bundle import Bundle, bundle
 from twingraph_nb.source.text import source_of

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from json import loads as read
 
-from twingraph_nb.component import component
+from twingraph_nb import component
 from twingraph_nb.context import ctx
 from twingraph_nb.source.reach import importable, reach
 

@@ -109,3 +109,13 @@ def test_a_click_is_answered_although_nothing_moves() -> None:
     view = Counting(1)
     ticker.poke(view)
     assert view.over.wait(10)
+
+
+def test_a_flush_returns_when_all_views_have_been_drawn() -> None:
+    ticker = Ticker()
+    views = [Counting(1), Counting(1)]
+    for view in views:
+        ticker.add(view)
+    ticker.flush()
+    assert all(view.over.is_set() for view in views)
+    ticker.flush()  # with nothing left to draw

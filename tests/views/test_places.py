@@ -16,7 +16,7 @@ CELLS = (
     "@component()\ndef add(a: int, b: int) -> int:\n    return a + b",
     "total = add(add(1, 2), 3)\ntotal",
     "total.result()",
-    "import time, twingraph_nb.views.show as show\ntime.sleep(0.5)\nshow.settle()",
+    "import twingraph_nb.views.show as show\nshow.settle()",
 )
 
 

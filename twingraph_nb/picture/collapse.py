@@ -301,7 +301,7 @@ def _detail(screen: Screen, task: Shown) -> str:
         return f"attempt {task.attempt}"
     if task.state == "retrying":
         part = screen.parts.get(task.component)
-        return f"attempt {task.attempt} of {part.retries + 1 if part else '?'} failed"
+        return f"retry {task.attempt + 1}/{part.retries + 1 if part else '?'}"
     if task.state == "failed" and task.error is not None:
         return task.error.type.rsplit(".", 1)[-1]
     if task.state == "succeeded" and (took := task.elapsed(task.finished or 0.0)) is not None:

@@ -40,9 +40,8 @@ def show(shown: Run | Task) -> None:
 
 
 def settle() -> None:
-    """Draw the last picture of every view that is over; a batch run ends with this."""
-    for view in list(_snapshots):
-        view.tick(time.time())
+    """Draw every view as it is now, and wait for that; a batch run ends with this."""
+    ticker.flush()
 
 
 def _has_front_end() -> bool:
@@ -72,7 +71,6 @@ class _Snapshots:
 
     def display(self) -> None:
         self._still.begin()
-        _snapshots.append(self)
         ticker.add(self)
 
     def tick(self, now: float) -> bool:
@@ -81,10 +79,6 @@ class _Snapshots:
         if over or now >= self._next:
             self._next = now + _BATCH_EVERY
             self._still.show(self._picture.screen, now, self._picture.only)
-        if over and self in _snapshots:
+        if over:
             self._picture.feed.close()
-            _snapshots.remove(self)
         return not over
-
-
-_snapshots: list[_Snapshots] = []

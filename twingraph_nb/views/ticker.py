@@ -33,6 +33,7 @@ class Ticker:
         self._views: dict[Ticking, None] = {}
         self._poked: dict[Ticking, None] = {}
         self._wake = threading.Event()
+        self._asked: list[threading.Event] = []
         self._thread: threading.Thread | None = None
 
     def add(self, view: Ticking) -> None:
@@ -48,6 +49,16 @@ class Ticker:
             self._wake.set()
             self._run()
 
+    def flush(self, timeout: float = 10.0) -> None:
+        """Tick all views once and wait until that is done, at most `timeout` seconds."""
+        drawn = threading.Event()
+        with self._lock:
+            self._poked.update(self._views)
+            self._asked.append(drawn)
+            self._wake.set()
+            self._run()
+        drawn.wait(timeout)
+
     def _run(self) -> None:
         if self._thread is None:
             self._thread = threading.Thread(target=self._loop, name="twingraph-views", daemon=True)
@@ -61,15 +72,20 @@ class Ticker:
                 self._wake.clear()
                 views = list(self._poked if poked else self._views)
                 self._poked.clear()
+                asked = self._asked if poked else []
+                if poked:
+                    self._asked = []
             began = time.perf_counter()
             for view in views:
                 if not _ticked(view):
                     with self._lock:
                         self._views.pop(view, None)
+            for drawn in asked:
+                drawn.set()
             took = time.perf_counter() - began
             pause = max(PERIOD - took, took / _SHARE)
             with self._lock:
-                if not self._views and not self._poked:
+                if not self._views and not self._poked and not self._asked:
                     self._thread = None
                     return
 
