@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -9,7 +10,7 @@ import sys
 import textwrap
 from pathlib import Path
 
-from twingraph_nb.store import Store
+from twingraph_nb.store import RunRow, Store
 
 HEAD = """
     import asyncio, os, sys, time
@@ -31,6 +32,11 @@ def python(*args: object, **kwargs: object) -> subprocess.CompletedProcess[str]:
         timeout=60,
         **kwargs,  # type: ignore[call-overload]
     )
+
+
+def runs(home: Path) -> list[RunRow]:
+    with contextlib.closing(Store.open(home, readonly=True)) as store:
+        return store.runs()
 
 
 def test_script_waits_at_exit_for_what_nobody_awaited(tmp_path: Path, home: Path) -> None:
@@ -58,10 +64,7 @@ def test_script_waits_at_exit_for_what_nobody_awaited(tmp_path: Path, home: Path
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert sorted(p.name for p in tmp_path.glob("[0-9l]*")) == ["0", "1", "2", "loose"]
-    assert sorted(row.state for row in Store.open(home, readonly=True).runs()) == [
-        "succeeded",
-        "succeeded",
-    ]
+    assert sorted(row.state for row in runs(home)) == ["succeeded", "succeeded"]
 
 
 def test_failure_that_nobody_awaited_is_told_at_exit(tmp_path: Path) -> None:
@@ -122,7 +125,7 @@ def test_python_i_works_line_by_line() -> None:
     assert done.stdout == "(3, 'succeeded')\n"
 
 
-def test_ctrl_c_interrupts_the_wait_and_cancels_the_run(tmp_path: Path, home: Path) -> None:
+def test_ctrl_c_interrupts_the_wait_and_cancels_the_run(tmp_path: Path) -> None:
     path = script(
         tmp_path,
         """
@@ -150,7 +153,6 @@ def test_ctrl_c_interrupts_the_wait_and_cancels_the_run(tmp_path: Path, home: Pa
     )
     assert process.stdout is not None
     assert process.stdout.readline() == "up\n"
-    Store.open(home)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=30)
     assert (process.returncode, err) == (0, "")
@@ -185,7 +187,7 @@ def test_killed_process_leaves_a_whole_log_and_finished_work_is_not_done_again(
     marks = tmp_path / "marks"
     killed = python(path, marks, "kill")
     assert killed.returncode == -signal.SIGKILL
-    (row,) = Store.open(home, readonly=True).runs()
+    (row,) = runs(home)
     assert (row.state, row.name) == ("interrupted", "steps")
     again = python(path, marks, "finish")
     assert (again.stdout, again.stderr) == (f"{list(range(20))}\n", "")

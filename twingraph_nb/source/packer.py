@@ -53,7 +53,7 @@ def frozen(value: object, number: Callable[[Any], int]) -> tuple[list[Buffer], b
 
     packer = Packer(file, number, keep)
     packer.dump(value)
-    return [file.getbuffer(), *aside], packer.with_classes
+    return [file.getvalue(), *aside], packer.with_classes
 
 
 def homeless(thing: object) -> bool:
