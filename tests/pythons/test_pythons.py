@@ -55,7 +55,9 @@ def environment(version: str, interpreter: str) -> Path:
     folder = ROOT / "out" / "venvs" / version
     python = folder / "bin" / "python"
     wanted = hashlib.sha256(
-        PINS.read_bytes() + (ROOT / "pyproject.toml").read_bytes() + interpreter.encode()
+        PINS.read_bytes()
+        + (ROOT / "pyproject.toml").read_bytes()
+        + " ".join((*NEEDS, interpreter)).encode()
     ).hexdigest()
     stamp = folder / "ready"
     if stamp.is_file() and stamp.read_text() == wanted:

@@ -257,7 +257,7 @@ def _box(screen: Screen, id: str, name: str, number: int | None, numbers: tuple[
         if task.form == "call" and task is not own:
             counts[task.state] += 1
     state = own.state if own is not None and own.state in FINAL - GOOD else _state_of(counts)
-    if own is not None and own.state in GOOD and state in GOOD:
+    if own is not None and own.state in GOOD and state != "reused":
         state = own.state
     total = sum(counts.values())
     label = f"{name} {TIMES} {max(total, own.count or 0) if own is not None else total}"
@@ -280,9 +280,8 @@ def _state_of(counts: Mapping[str, int]) -> TaskStateName:
 
 
 def _counted(counts: Mapping[str, int]) -> str:
-    done = counts["succeeded"] + counts["reused"]
-    said = [f"{done} done"] if done else []
-    for state in ("running", "retrying", "failed", "skipped", "cancelled"):
+    said = [f"{counts['succeeded']} done"] if counts["succeeded"] else []
+    for state in ("reused", "running", "retrying", "failed", "skipped", "cancelled"):
         if counts[state]:
             said.append(f"{counts[state]} {state}")
     open_ = counts["waiting"] + counts["ready"]
