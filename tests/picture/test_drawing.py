@@ -17,7 +17,6 @@ from twingraph_nb.picture.measure import cut, text_width
 from twingraph_nb.picture.palette import LOOKS
 from twingraph_nb.picture.svg import NAME_SIZE, img_tag, render
 from twingraph_nb.picture.text import text_view
-from twingraph_nb.picture.timeline import bars, render_bars
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -185,16 +184,3 @@ def test_the_terminal_shows_the_same() -> None:
         ["✓", "a", "succeeded", "(1.0", "s)"],
         ["○", "b", "ready"],
     ]
-
-
-def test_bars_of_one_lane_never_overlap() -> None:
-    calls = [added(i, "a") for i in range(6)]
-    model = screen(run("a"), calls, done(0, 2.0), done(1, 2.0), done(2, 3.0), started(3, 2.5))
-    made = bars(model, now=4.0)
-    assert [(bar.task, bar.start, bar.end, bar.lane) for bar in made] == [
-        (0, 1.0, 2.0, 0),
-        (1, 1.0, 2.0, 1),
-        (2, 2.0, 3.0, 0),
-        (3, 2.5, 4.0, 1),
-    ]
-    ET.fromstring(render_bars(made))
