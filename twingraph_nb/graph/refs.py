@@ -50,7 +50,10 @@ def _search(value: object, port: str, needs: list[Need], seen: set[int]) -> None
             return
         seen.add(id(value))
         for item in value.values() if isinstance(value, dict) else value:
-            if type(item) not in _ATOMS:
+            inner = type(item)
+            if inner is Task:
+                needs.append((item, "", port))
+            elif inner not in _ATOMS:
                 _search(item, port, needs, seen)
 
 
@@ -82,7 +85,10 @@ def _rebuilt(value: object) -> object:
     if isinstance(value, tuple) and hasattr(value, "_fields"):
         return kind(*[_rebuilt(v) for v in value])
     if isinstance(value, (list, tuple, set, frozenset)):
-        items = [_rebuilt(v) for v in value]
+        items = [
+            v if type(v) in _ATOMS else v.result() if type(v) is Task else _rebuilt(v)
+            for v in value
+        ]
         return items if kind is list else tuple(items) if isinstance(value, tuple) else set(items)
     return value
 

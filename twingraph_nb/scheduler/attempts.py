@@ -397,12 +397,14 @@ def _arguments(task: Task) -> dict[str, object]:
         if port and arguments[port] is other and other.exception() is None:
             arguments[port] = other.peek()
             return arguments
-    for port in {need[2] for need in task.needs}:
+    ports = {need[2] for need in task.needs}
+    for port in ports:
         if port:
             arguments[port] = resolve(arguments[port])
-    for other, _, port in task.needs:
-        if not port and other.exception() is not None:  # order only, but of another run
-            other.result()
+    if "" in ports:  # order only; of another run it may have failed
+        for other, _, port in task.needs:
+            if not port and other.exception() is not None:
+                other.result()
     return arguments
 
 
