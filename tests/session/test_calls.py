@@ -157,19 +157,18 @@ def test_cancel_stops_a_running_async_task_and_skips_what_needs_it() -> None:
 
 
 def test_cancel_interrupts_a_sync_task_that_computes() -> None:
-    stopped = threading.Event()
+    began, stopped = threading.Event(), threading.Event()
 
     @component()
     def spins() -> None:
         try:
             while True:
-                pass
+                began.set()
         finally:
             stopped.set()
 
     task = spins()
-    while task.state != "running":
-        pass
+    assert began.wait(5)
     task.cancel()
     with pytest.raises(TaskCancelled):
         task.result(5)

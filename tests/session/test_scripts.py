@@ -53,7 +53,8 @@ def test_script_waits_at_exit_for_what_nobody_awaited(tmp_path: Path, home: Path
             @pipeline()
             async def writes(folder):
                 for i in range(3):
-                    await asyncio.to_thread(time.sleep, 0.01)
+                    if sys.version_info[:3] not in [(3, 12, 0), (3, 12, 1)]:
+                        await asyncio.to_thread(time.sleep, 0.01)  # these refuse it at exit
                     write(f"{folder}/{i}")
 
             writes(sys.argv[1])
