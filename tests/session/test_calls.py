@@ -504,3 +504,59 @@ def test_big_array_goes_through_local_tasks_without_a_copy() -> None:
         return a
 
     assert touch(touch_async(touch(array))).result() is array
+
+
+def test_huge_result_is_given_whole_and_told_in_short() -> None:
+    @component()
+    def huge_list() -> object:
+        return {"numbers": list(range(2_000_000)), "text": "x" * 30_000_000}
+
+    task = huge_list()
+    value = task.result()
+    assert len(value["numbers"]) == 2_000_000  # type: ignore[index]
+    session = get_session()
+    (said,) = [
+        event.outputs["value"]
+        for batch in session.history(session.loose.id)
+        for event in batch.events
+        if type(event).__name__ == "TaskDone"
+    ]
+    assert said.startswith("{'numbers': [0, 1, 2, 3, 4, 5, ...]")
+    assert len(said) < 300
+
+
+def test_larger_priority_goes_first_when_places_are_few() -> None:
+    gate, order = threading.Event(), list[str]()
+
+    @component()
+    def step(name: str) -> None:
+        order.append(name)
+
+    @component()
+    def hold() -> None:
+        gate.wait()
+
+    urgent = step.on(priority=5)
+    held = [hold() for _ in range(get_session().settings.threads)]
+    while any(task.state != "running" for task in held):
+        pass
+    tasks = [step("low"), step("low"), urgent("high"), step("low"), urgent("high")]
+    while any(task.state == "waiting" for task in tasks):
+        pass
+    gate.set()
+    for task in tasks:
+        task.result()
+    assert order[:2] == ["high", "high"]
+
+
+def test_secrets_among_the_arguments_are_masked_in_the_log() -> None:
+    @component()
+    def connect(host: str, password: str, api_key: str = "") -> str:
+        return host
+
+    connect("h", "hunter2", api_key="sk-123").result()
+    session = get_session()
+    told = repr([batch.events for batch in session.history(session.loose.id)])
+    assert "hunter2" not in told
+    assert "sk-123" not in told
+    assert "'password': '•••'" in told
