@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
 
 from twingraph_nb.store import RunRow, Store
@@ -154,6 +155,7 @@ def test_ctrl_c_interrupts_the_wait_and_cancels_the_run(tmp_path: Path) -> None:
     )
     assert process.stdout is not None
     assert process.stdout.readline() == "up\n"
+    time.sleep(0.5)  # from the pipeline's print on to the wait
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=30)
     assert (process.returncode, err) == (0, "")

@@ -57,6 +57,8 @@ __all__ = ["Driver"]
 
 _FLUSH_WAIT = 5.0
 """Seconds to wait for a scheduler's thread that a component blocks."""
+_AT_ONCE = 100
+"""Calls taken in before other work of the loop gets a turn."""
 _FLUSH_EVERY = 0.005
 """Seconds that events may wait for others before they go to the sinks together."""
 
@@ -99,7 +101,7 @@ class Driver:
     def post(self, run: LiveRun, task: Task) -> None:
         """Take in a new task, in the order of the calls."""
         if threading.get_ident() == self.thread:
-            if self._inbox:
+            while self._inbox:
                 self._drain()
             self._add(run, task)
         else:
@@ -274,15 +276,22 @@ class Driver:
     # -- tasks -------------------------------------------------------------------------------
 
     def _drain(self) -> None:
+        """Take in some of what was posted, and the rest after what that started has had a turn.
+
+        Small tasks are over before the next come in, so that few are alive at once.
+        """
         self._woken = False
         route_prints()
         inbox = self._inbox
-        while inbox:
+        for _ in range(min(len(inbox), _AT_ONCE)):
             thing = inbox.popleft()
             if type(thing) is tuple:
                 self._add(*thing)
             else:
                 thing()  # type: ignore[operator]
+        if inbox and not self._woken:
+            self._woken = True
+            self.loop.call_soon(self._drain)
 
     def _add(self, run: LiveRun, task: Task) -> None:
         if run.finished is not None:
