@@ -57,7 +57,7 @@ __all__ = ["Driver"]
 
 _FLUSH_WAIT = 5.0
 """Seconds to wait for a scheduler's thread that a component blocks."""
-_AT_ONCE = 100
+_AT_ONCE = 50
 """Calls taken in before other work of the loop gets a turn."""
 _FLUSH_EVERY = 0.005
 """Seconds that events may wait for others before they go to the sinks together."""
