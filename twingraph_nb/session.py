@@ -39,10 +39,10 @@ from twingraph_nb.store import Store, identity
 
 __all__ = ["Session", "close_session", "get_session"]
 
-_DEEPEST = 200
-"""Tasks inside tasks; deeper than that is taken for a recursion without end."""
 _PROCESS_WINDOW = 32
 """Jobs per worker process that may be handed over; the rest waits by priority."""
+_LAST_WORDS = 2.0
+"""Seconds that cancelled tasks have for their clean-up when the session closes."""
 
 
 class Session:
@@ -200,10 +200,12 @@ class Session:
         for executor in self._executors.values():
             await executor.close()
         self._threads.close()
-        me = asyncio.current_task()
-        for task in asyncio.all_tasks():
-            if task is not me:
-                task.cancel()
+        self.driver.close()
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in left:
+            task.cancel()
+        if left:
+            await asyncio.wait(left, timeout=_LAST_WORDS)
 
     def _executor(self, name: str) -> Executor:
         made = self._executors.get(name)

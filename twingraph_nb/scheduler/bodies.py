@@ -37,6 +37,10 @@ class Bodies:
         self._driver, self._attempts = driver, attempts
         self._threads = Threads(_MOST_BODIES, "twingraph-pipeline")
 
+    def close(self) -> None:
+        """Let the threads of sync pipelines end when they are through."""
+        self._threads.close()
+
     async def root(
         self, run: LiveRun, function: Callable[..., object], args: tuple[object, ...]
     ) -> None:

@@ -178,6 +178,10 @@ class Driver:
         if self.keeper is not None:
             self.keeper.flush()
 
+    def close(self) -> None:
+        """Let the threads of pipelines end. On the scheduler's thread."""
+        self._bodies.close()
+
     # -- events ------------------------------------------------------------------------------
 
     def happen(self, run: LiveRun, event: Event) -> None:
