@@ -133,6 +133,7 @@ class Task(_Lazy):
         "_chunks",
         "_done",
         "_error",
+        "_log",
         "_told",
         "_value",
         "above",
@@ -179,6 +180,7 @@ class Task(_Lazy):
         self.looked = False  # its error has reached somebody who asked for the outcome
         self._error: BaseException | None = None
         self._value: object = None
+        self._log: list[str] | None = None
 
     # -- what users call ---------------------------------------------------------------------
 
@@ -300,6 +302,17 @@ class Task(_Lazy):
             return value[port] if isinstance(value, Mapping) else getattr(value, port)
         except (KeyError, AttributeError):
             raise ResultError(f"{self.name} gave no output {port!r}") from None
+
+    @property
+    def log(self) -> str:
+        """What was printed, as far as the scheduler has written it down."""
+        return "".join(self._log or ())
+
+    def add_log(self, text: str) -> None:
+        """Take in what was printed."""
+        if self._log is None:
+            self._log = []
+        self._log.append(text)
 
     def peek(self) -> object:
         """The result of a finished task, without raising."""

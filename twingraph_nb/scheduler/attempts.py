@@ -274,6 +274,7 @@ class Attempts:
         """The attempt was cancelled and no longer runs."""
         run.running.pop(task.number, None)
         if run.open.pop(task.number, None) is not None:
+            run.fallen[task.number] = task.name
             task.settle(None, TaskCancelled(task.name, why))
             driver = self._driver
             driver.happen(run, TaskCancelledEvent(driver.now(), task.number, why))
@@ -297,6 +298,7 @@ class Attempts:
         observed = task.waiters > 0 or _is_item(run, task)
         if last:
             del run.open[number]
+            run.fallen[number] = task.name
             task.settle(None, error)
             if not observed and run.error is None:
                 run.error = error

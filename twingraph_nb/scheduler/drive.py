@@ -17,6 +17,7 @@ from twingraph_nb.errors import (
     RunError,
     RunTimeout,
     TaskCancelled,
+    TaskError,
     TaskSkipped,
 )
 from twingraph_nb.events import (
@@ -225,20 +226,21 @@ class Driver:
         if isinstance(event, TaskSkippedEvent):
             task = run.open.pop(event.task, None)
             if task is not None:
-                task.settle(None, TaskSkipped(task.name, self._name_of(run, event.because)))
-                task.wake()
+                because = run.fallen.get(event.because, f"task {event.because}")
+                self._fell(run, task, TaskSkipped(task.name, because))
         elif isinstance(event, TaskCancelledEvent):
             task = run.open.pop(event.task, None)
             launched = run.running.get(event.task)
             if launched is not None:  # it waits for a place with its executor
                 self.loop.call_soon(launched.cancel, event.why)
             if task is not None:
-                task.settle(None, TaskCancelled(task.name, event.why))
-                task.wake()
+                self._fell(run, task, TaskCancelled(task.name, event.why))
 
     @staticmethod
-    def _name_of(run: LiveRun, number: int) -> str:
-        return next((t.name for t in run.handle.tasks if t.number == number), f"task {number}")
+    def _fell(run: LiveRun, task: Task, error: TaskError) -> None:
+        run.fallen[task.number] = task.name
+        task.settle(None, error)
+        task.wake()
 
     def _wake_later(self, run: LiveRun, command: WakeAt) -> None:
         def wake() -> None:
@@ -274,7 +276,7 @@ class Driver:
         """Record what a task has printed since the last time."""
         run = report.link
         for event in report.take(self.now()):
-            run.logs.setdefault(event.task, []).append(event.text)
+            report.task.add_log(event.text)
             self.happen(run, event)
 
     # -- tasks -------------------------------------------------------------------------------

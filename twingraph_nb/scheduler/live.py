@@ -64,7 +64,7 @@ class LiveRun:
         self.state = RunState()
         self.open: dict[int, Task] = {}  # tasks that have not finished
         self.running: dict[int, Stop] = {}  # and BODY
-        self.logs: dict[int, list[str]] = {}
+        self.fallen: dict[int, str] = {}  # names of tasks that did not succeed
         self.known: set[str] = set()  # digests of components said so far
         self.outbox: list[Event] = []
         self.seq = 0
@@ -135,7 +135,7 @@ class LiveRun:
 
     def log_of(self, task: Task) -> str:
         self.driver.flush()
-        return "".join(self.logs.get(task.number, ()))
+        return task.log
 
     async def events(self) -> AsyncIterator[Event]:
         """Every event from the first to RunFinished, history first."""
