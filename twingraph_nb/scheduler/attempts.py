@@ -394,19 +394,17 @@ def _claim(run: LiveRun, task: Task, attempt: int) -> Claim:
 def _arguments(task: Task) -> dict[str, object]:
     """The arguments with the values of what they need put in."""
     arguments = dict(task.bound or {})
-    if len(task.needs) == 1:
-        other, _, port = task.needs[0]
-        if port and arguments[port] is other and other.exception() is None:
-            arguments[port] = other.peek()
-            return arguments
-    ports = {need[2] for need in task.needs}
-    for port in ports:
-        if port:
-            arguments[port] = resolve(arguments[port])
-    if "" in ports:  # order only; of another run it may have failed
-        for other, _, port in task.needs:
-            if not port and other.exception() is not None:
+    resolved: set[str] = set()
+    for other, _, port in task.needs:
+        if not port:  # order only; of another run it may have failed
+            if other.exception() is not None:
                 other.result()
+        elif arguments[port] is other:
+            arguments[port] = other.peek() if other.exception() is None else other.result()
+            resolved.add(port)
+        elif port not in resolved:
+            arguments[port] = resolve(arguments[port])
+            resolved.add(port)
     return arguments
 
 
