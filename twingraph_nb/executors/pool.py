@@ -86,7 +86,11 @@ class Pool:
         for worker in list(self._workers):
             self._end(worker, 0.2 if worker.tickets else 0.0)
         while self._ends:
-            await asyncio.gather(*self._ends, return_exceptions=True)
+            ends = set(self._ends)
+            await asyncio.gather(*ends, return_exceptions=True)
+            # Not left to their callbacks: since Python 3.12 a gather of what is done already
+            # does not give the loop a turn, and this would go round for ever.
+            self._ends -= ends
 
     # -- sending -------------------------------------------------------------------------------
 
