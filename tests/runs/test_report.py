@@ -49,7 +49,7 @@ class Reader(HTMLParser):
 
 def facts(*screens: Screen, ending: Ending | None = None, **more: object) -> Facts:
     return Facts(
-        "/work/flow.ipynb",
+        "/home/ada/flow.ipynb",
         "nbrun1",
         ending or Ending(),
         START,
