@@ -56,18 +56,25 @@ class _Aside:
         self._run, self._main, self._options = run, main, options
         self._done = threading.Event()
         self._cancel: Callable[[], object] | None = None
+        self._stopped = False
         self._value: object = None
         self._error: BaseException | None = None
         # The cell's context goes along, so that prints find their cell.
         context = contextvars.copy_context()
-        threading.Thread(target=context.run, args=(self._body,), daemon=True).start()
+        self._thread = threading.Thread(target=context.run, args=(self._body,), daemon=True)
 
     def wait(self) -> object:
         try:
+            # Inside the try: the stop button may come before the wait does.
+            self._thread.start()
             self._done.wait()
         except KeyboardInterrupt:
-            if self._cancel is not None:
-                self._cancel()
+            self._stopped = True
+            if self._thread.ident is None:
+                self._main.close()
+                raise
+            if (cancel := self._cancel) is not None:
+                cancel()
             self._done.wait()
             raise
         if self._error is not None:
@@ -86,6 +93,8 @@ class _Aside:
         loop, task = asyncio.get_running_loop(), asyncio.current_task()
         assert task is not None
         self._cancel = lambda: loop.call_soon_threadsafe(task.cancel)
+        if self._stopped:
+            task.cancel()
         try:
             return await self._main
         finally:
