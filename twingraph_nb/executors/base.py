@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Protocol, runtime_checkable
+from typing import ClassVar, Protocol, runtime_checkable
 
 from twingraph_nb.component import Component
+from twingraph_nb.context import Reporter
 
 __all__ = ["Capabilities", "Executor", "HandsOver", "Job", "Outcome", "Report", "Stop"]
 
@@ -66,21 +67,13 @@ class Outcome:
         self.value, self.error = value, error
 
 
-class Report(Protocol):
+class Report(Reporter, Protocol):
     """Where a running job tells what happens. Safe to call from any thread."""
 
-    @property
-    def hash(self) -> str: ...
-    @property
-    def name(self) -> str: ...
-    @property
-    def attempt(self) -> int: ...
     def started(self, worker: str = "") -> None:
         """The job does not wait for a place any more; said once or more, the first counts."""
         ...
 
-    def log(self, stream: Literal["stdout", "stderr", "system"], text: str) -> None: ...
-    def progress(self, fraction: float, message: str = "") -> None: ...
     def chunk(self, value: object) -> None: ...
     def ticket(self, ticket: str) -> None:
         """Name the remote job; it is stored before this returns."""

@@ -89,10 +89,7 @@ class Attempts:
             if handing is not None and component.style in handing.handed_styles:
                 self._hand_over(handing, run, task, attempt, claim)
                 return
-        work = self._go(run, task, attempt, claim)
-        run.running[task.number] = asyncio.Task(
-            work, loop=self._driver.loop, name=task.name, context=self._base.copy()
-        )
+        self._spawn(run, task, self._go(run, task, attempt, claim))
 
     def _hand_over(
         self,

@@ -175,12 +175,9 @@ class RunState:
         if self.error is None:
             self.error = event.error
         if self._stopping is None and self._on_error == "continue":
-            self._stopping_later()
+            self.failed += 1  # the rest may finish, but the run has failed
             return self._maybe_finish()
         return self._stop("failed", event.at, "the pipeline's function failed")
-
-    def _stopping_later(self) -> None:
-        self.failed += 1  # the rest may finish, but the run has failed
 
     def _run_timed_out(self, event: RunTimedOut) -> Commands:
         if self.stopping:
