@@ -6,9 +6,10 @@ import hashlib
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from twingraph_nb.errors import ArgumentError, DefinitionError, UnknownPlatform, suggestion
+from twingraph_nb.platforms import PLATFORMS
 from twingraph_nb.policy import (
     DEFAULT_POLICY,
     DEFAULT_RUN,
@@ -20,21 +21,24 @@ from twingraph_nb.policy import (
 from twingraph_nb.source.ports import ANY, Port, input_ports, output_ports
 from twingraph_nb.source.text import Source, source_of
 
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
 __all__ = [
-    "BUILT_PLATFORMS",
-    "PLANNED_PLATFORMS",
+    "ENTRY_POINT",
     "Component",
     "Pipeline",
     "Shelf",
     "make_component",
     "make_pipeline",
+    "other_platforms",
     "shelf",
 ]
 
 Style = Literal["sync", "async", "stream", "async_stream"]
 
-BUILT_PLATFORMS = {"local", "process"}
-PLANNED_PLATFORMS = {"docker", "kubernetes", "lambda", "batch", "celery", "dask"}
+ENTRY_POINT = "twingraph_nb.executors"
+"""Other packages offer a platform under this entry point group."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -102,8 +106,10 @@ class Component:
 
     def on(self, platform: str | None = None, **options: object) -> Component:
         """Give this component with another platform or other options."""
-        policy, rest = read_options({**options}, where=self.name, start=self.policy)
         chosen = check_platform(platform or self.platform, where=self.name)
+        policy, rest = read_options(
+            {**options}, where=self.name, start=self.policy, platform=chosen
+        )
         return replace(
             self, platform=chosen, policy=policy, options={**self.options, **rest}, digest=""
         )
@@ -303,7 +309,8 @@ def make_component(
     source = source or source_of(function)
     name = name or function.__name__
     where = f"component {name} ({source.where})"
-    policy, rest = read_options(dict(options or {}), where=where)
+    platform = check_platform(platform, where=where)
+    policy, rest = read_options(dict(options or {}), where=where, platform=platform)
     made = Component(
         name,
         function,
@@ -311,7 +318,7 @@ def make_component(
         input_ports(function),
         outputs or output_ports(function),
         _style(function),
-        check_platform(platform, where=where),
+        platform,
         policy,
         rest,
     )
@@ -322,11 +329,18 @@ def check_platform(platform: str, *, where: str) -> str:
     """Give the platform's name back.
 
     Raises:
-        UnknownPlatform: there is none of that name, or it is not built yet.
+        UnknownPlatform: there is none of that name, here or in another package.
     """
-    if platform not in BUILT_PLATFORMS:
-        raise UnknownPlatform(platform, BUILT_PLATFORMS, planned=PLANNED_PLATFORMS, where=where)
+    if platform not in PLATFORMS and platform not in (others := other_platforms()):
+        raise UnknownPlatform(platform, [*PLATFORMS, *others], where=where)
     return platform
+
+
+def other_platforms() -> Mapping[str, EntryPoint]:
+    """Give the platforms that other installed packages offer, by name."""
+    from importlib.metadata import entry_points  # reads the disk: only when it is asked for
+
+    return {entry.name: entry for entry in entry_points(group=ENTRY_POINT)}
 
 
 def _bind(

@@ -5,7 +5,8 @@ TwingraphError
 |   |-- UnknownOption          option or config key that nobody knows
 |   |-- UnknownPlatform        no such platform, or one that is not built yet
 |   |-- AmbiguousCell          the signature of a cell cannot be inferred
-|   `-- CellSyntaxError        the cell is not valid Python
+|   |-- CellSyntaxError        the cell is not valid Python
+|   `-- CompileError           the compiler of another language refuses the cell
 |-- WiringError                a call does not fit the component
 |   |-- ArgumentError          missing, surplus or unknown arguments
 |   |-- PortTypeError          the types of two connected ports do not fit
@@ -21,6 +22,7 @@ TwingraphError
 |-- RunError                   a run failed, was cancelled or is not known
 |   `-- RunTimeout             (also a TimeoutError)
 |-- ExecutorError              a platform failed before the user's code did: a retry is safe
+|   `-- ToolchainMissing       no compiler or interpreter of the component's language is here
 |-- StoreError                 the event log cannot be read or written
 `-- NotebookError              a batch run of a notebook cannot start or did not end well
 """
@@ -34,6 +36,7 @@ __all__ = [
     "AmbiguousCell",
     "ArgumentError",
     "CellSyntaxError",
+    "CompileError",
     "CycleError",
     "DefinitionError",
     "ExecutorError",
@@ -49,6 +52,7 @@ __all__ = [
     "TaskError",
     "TaskSkipped",
     "TaskTimeout",
+    "ToolchainMissing",
     "TwingraphError",
     "UnknownOption",
     "UnknownPlatform",
@@ -64,6 +68,10 @@ def suggestion(name: str, known: Iterable[str]) -> str:
     return f" (did you mean {close[0]!r}?)" if close else ""
 
 
+_LISTED = 12
+"""Names that an error lists although it knows which one was meant."""
+
+
 class TwingraphError(Exception):
     """Anything this package raises on its own account."""
 
@@ -76,23 +84,22 @@ class UnknownOption(DefinitionError):
     """An option or config key that nobody knows."""
 
     def __init__(self, name: str, known: Iterable[str], *, where: str) -> None:
-        self.name, self.known, self.where = name, tuple(sorted(known)), where
-        super().__init__(
-            f"{where}: unknown option {name!r}{suggestion(name, self.known)}; "
-            f"known are {', '.join(self.known)}"
-        )
+        self.name, self.known, self.where = name, tuple(sorted(set(known))), where
+        near = suggestion(name, self.known)
+        # All of a component's options would hide the one that was meant.
+        rest = "" if near and len(self.known) > _LISTED else f"; known are {', '.join(self.known)}"
+        super().__init__(f"{where}: unknown option {name!r}{near}{rest}")
 
 
 class UnknownPlatform(DefinitionError):
-    """A platform that does not exist, or is not built yet."""
+    """A platform that does not exist."""
 
-    def __init__(self, name: str, built: Iterable[str], *, planned: Iterable[str] = (), where: str):
-        self.name, self.built = name, tuple(sorted(built))
-        if name in set(planned):
-            said = f"platform {name!r} is not built yet"
-        else:
-            said = f"no platform is called {name!r}{suggestion(name, self.built)}"
-        super().__init__(f"{where}: {said}; use one of {', '.join(self.built)}")
+    def __init__(self, name: str, known: Iterable[str], *, where: str) -> None:
+        self.name, self.known = name, tuple(sorted(known))
+        super().__init__(
+            f"{where}: no platform is called {name!r}{suggestion(name, self.known)}; "
+            f"use one of {', '.join(self.known)}"
+        )
 
 
 class AmbiguousCell(DefinitionError):
@@ -110,6 +117,34 @@ class CellSyntaxError(DefinitionError):
         self.line, self.text = line, text
         shown = f"\n    {text.strip()}" if text.strip() else ""
         super().__init__(f"{where}, line {line}: {message}{shown}")
+
+
+class CompileError(DefinitionError):
+    """The compiler of another language refuses the cell.
+
+    errors: for each its line in the cell (0 if not known), its message and the line's text.
+    output: all that the compiler printed.
+    """
+
+    def __init__(
+        self,
+        component: str,
+        language: str,
+        cell: str,
+        errors: Iterable[tuple[int, str, str]],
+        more: int = 0,
+        output: str = "",
+    ) -> None:
+        self.component, self.language, self.cell = component, language, cell
+        self.errors, self.output = tuple(errors), output
+        told = []
+        for line, message, text in self.errors:
+            where = f"{cell}, line {line}" if line else cell
+            told.append(f"{where}: {message}" + (f"\n    {text}" if text else ""))
+        if more > 0:
+            told.append(f"and {more} more")
+        said = "\n".join(told) or output.strip() or "it did not say why"
+        super().__init__(f"{component} is not valid {language}:\n{said}")
 
 
 class WiringError(TwingraphError):
@@ -195,9 +230,9 @@ class TaskTimeout(TaskError, TimeoutError):
 class WorkerDied(TaskError):
     """The process that ran the task ended: a signal, an exit code, or out of memory."""
 
-    def __init__(self, task: str, cause: str) -> None:
-        self.task, self.cause = task, cause
-        super().__init__(f"the worker process that ran {task} {cause}")
+    def __init__(self, task: str, cause: str, worker: str = "worker process") -> None:
+        self.task, self.cause, self.worker = task, cause, worker
+        super().__init__(f"the {worker} that ran {task} {cause}")
 
 
 class ResultError(TaskError):
@@ -218,6 +253,33 @@ class RunTimeout(RunError, TimeoutError):
 
 class ExecutorError(TwingraphError):
     """A platform failed before the user's code did: a retry is safe."""
+
+
+class ExecutorMissing(ExecutorError):
+    """The client library of a platform is not installed."""
+
+    def __init__(self, platform: str, extra: str) -> None:
+        self.platform, self.extra = platform, extra
+        super().__init__(f"platform {platform!r} needs: pip install 'twingraph-nb[{extra}]'")
+
+
+class ToolchainMissing(ExecutorError):
+    """The compiler or interpreter of a language is not on this machine."""
+
+    def __init__(self, language: str, tried: Iterable[str], cure: str) -> None:
+        self.language, self.tried = language, tuple(tried)
+        super().__init__(
+            f"{language} needs one of {', '.join(self.tried)}, and none is there: {cure}, "
+            "or run the component in an image that has it (platform='docker', image=...)"
+        )
+
+
+class Unreachable(ExecutorError):
+    """The service behind a platform does not answer; says what was tried and the cure."""
+
+    def __init__(self, platform: str, tried: str, why: str, cure: str) -> None:
+        self.platform, self.tried, self.why = platform, tried, why
+        super().__init__(f"platform {platform!r} cannot be reached at {tried}: {why}. {cure}")
 
 
 class StoreError(TwingraphError):

@@ -3,72 +3,163 @@
 Standard library only: part of what travels to the far side. A pickled exception alone loses
 its cause and its traceback; here the traceback comes back as a real one whose frames name the
 user's own cell and lines, so that every tool that shows tracebacks shows those.
+
+The data is plain. From a place that is not trusted its pickle is not looked at: the exception is
+made of its class, if that is loaded here, and of its arguments and attributes as `values` reads
+them.
 """
 
 from __future__ import annotations
 
 import builtins
 import linecache
+import os
 import pickle
+import sys
 import traceback
 import types
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from twingraph_nb.values import NotPlain, ValuesError, decode, encode
+from twingraph_nb.values_classes import class_named, class_ref, exception_made, exception_state
+
 __all__ = ["pack_failure", "restore_failure"]
 
 _DEPTH = 20  # causes of causes
 _FRAMES = 200  # of one traceback; a recursion error has a thousand, all alike
+_BASES = 50
+_LINES = 200_000  # kept for tracebacks of one failure, empty ones between them included
+_SOURCE = 1 << 23  # bytes; no source file is larger
 
 
 def pack_failure(
-    error: BaseException, hidden: Sequence[str] = (), depth: int = _DEPTH
+    error: BaseException,
+    hidden: Sequence[str] = (),
+    *,
+    pickles: bool = True,
+    depth: int = _DEPTH,
 ) -> dict[str, Any]:
-    """Give the exception as plain data.
+    """Give the exception as plain data, which `values.encode` can take.
 
     Args:
         hidden: beginnings of file names whose frames are left out where they come first.
+        pickles: with its pickle too, for a side that trusts this one.
+        depth: how many causes of causes are told.
     """
     kind = type(error)
+    suppress = error.__suppress_context__
+    linked = {"hidden": hidden, "pickles": pickles, "depth": depth - 1}
     return {
         "type": kind.__name__,
         "bases": [(c.__module__, c.__name__) for c in kind.__mro__[1:-1]],
         "message": _message(error),
         "notes": [str(note) for note in getattr(error, "__notes__", ())],
-        "pickled": _pickled(error),
+        "pickled": _pickled(error) if pickles else None,
+        "plain": _plain(error),
         "frames": _frames(error, tuple(hidden)),
-        "cause": _linked(error.__cause__, hidden, depth),
-        "context": None
-        if error.__suppress_context__
-        else _linked(error.__context__, hidden, depth),
-        "suppress": error.__suppress_context__,
+        "cause": _linked(error.__cause__, linked),
+        "context": None if suppress else _linked(error.__context__, linked),
+        "suppress": suppress,
     }
 
 
-def restore_failure(data: Mapping[str, Any]) -> BaseException:
+def restore_failure(data: Mapping[str, Any], *, trust: bool = True) -> BaseException:
     """Give the exception back; one that cannot be built here becomes a stand-in of its name.
 
     A stand-in is derived from the same built-in exception and has classes of the same names
     between, so that `except ValueError` and a policy's `retry_on` work on it as well.
+
+    Args:
+        trust: its pickle is read. Without it nothing of the user's runs and nothing is imported.
+    Raises:
+        ValuesError: the data is not that of an exception.
     """
-    error = _unpickled(data["pickled"]) or _stand_in(data)
-    notes = data["notes"]
-    if notes and list(getattr(error, "__notes__", ())) != notes:
-        for note in notes:
-            error.add_note(note)
-    error.__traceback__ = _traceback(data["frames"])
-    if data["cause"] is not None:
-        error.__cause__ = restore_failure(data["cause"])
-    if data["context"] is not None:
-        error.__context__ = restore_failure(data["context"])
-    error.__suppress_context__ = data["suppress"]
-    return error
+    try:
+        return _Restored(trust).error(data, _DEPTH)
+    except ValuesError:
+        raise
+    except Exception as exc:  # whatever made-up data makes Python raise
+        said = f"malformed: the data of an exception ({type(exc).__name__}: {exc})"
+        raise ValuesError(said) from exc
 
 
-def _linked(
-    error: BaseException | None, hidden: Sequence[str], depth: int
-) -> dict[str, Any] | None:
-    return pack_failure(error, hidden, depth - 1) if error is not None and depth else None
+class _Restored:
+    """An exception and its causes on their way back."""
+
+    def __init__(self, trust: bool) -> None:
+        self._trust = trust
+        self._lines = _LINES
+
+    def error(self, data: Mapping[str, Any], depth: int) -> BaseException:
+        error = (_unpickled(data["pickled"]) if self._trust else None) or self._rebuilt(data)
+        notes = [str(note) for note in data["notes"]]
+        if notes and list(getattr(error, "__notes__", ())) != notes:
+            for note in notes:
+                BaseException.add_note(error, note)
+        error.__traceback__ = self._traceback(data["frames"][:_FRAMES])
+        if data["cause"] is not None and depth:
+            error.__cause__ = self.error(data["cause"], depth - 1)
+        if data["context"] is not None and depth:
+            error.__context__ = self.error(data["context"], depth - 1)
+        error.__suppress_context__ = bool(data["suppress"])
+        return error
+
+    def _rebuilt(self, data: Mapping[str, Any]) -> BaseException:
+        """The exception of its own class, or a stand-in."""
+        plain = data.get("plain")
+        if plain is not None:
+            try:
+                ref, whole, args, state = decode(plain, trust=self._trust)
+                kind = class_named(ref, self._trust)
+                if isinstance(kind, type) and issubclass(kind, BaseException):
+                    if not whole:  # its own words may need what did not travel
+                        kind = _worded(kind.__name__, kind, str(data["message"]))
+                    return exception_made(kind, args, state)
+            except ValuesError:
+                return _stand_in(data)
+        return _stand_in(data)
+
+    def _traceback(self, frames: Sequence[tuple[str, int, str, str]]) -> types.TracebackType | None:
+        """A traceback made of frames that only name their place."""
+        made: types.TracebackType | None = None
+        for filename, line, name, text in reversed(frames):
+            shown = filename if self._trust else _harmless(filename)
+            line = max(1, line)
+            if line <= self._lines and _remember_line(shown, line, text):
+                self._lines -= line
+            step = _step(shown, name, line)
+            made = types.TracebackType(made, step.tb_frame, step.tb_lasti, line)
+        return made
+
+
+def _linked(error: BaseException | None, said: Mapping[str, Any]) -> dict[str, Any] | None:
+    return pack_failure(error, **said) if error is not None and said["depth"] >= 0 else None
+
+
+def _plain(error: BaseException) -> list[bytes] | None:
+    """Its class, whether all of it is here, arguments and attributes, as frames."""
+    try:
+        ref = class_ref(type(error))
+    except NotPlain:
+        return None
+    args, state = error.args, exception_state(error)
+    try:
+        frames = encode((ref, True, args, state))
+    except Exception:  # NotPlain, or what a user's own class raises when it is looked into
+        message = _message(error)
+        said = tuple(each if _is_plain(each) else message for each in args)
+        some = {name: item for name, item in state.items() if _is_plain(item)}
+        frames = encode((ref, False, said, some))
+    return [bytes(each) for each in frames]
+
+
+def _is_plain(value: object) -> bool:
+    try:
+        encode(value)
+    except Exception:  # as above
+        return False
+    return True
 
 
 def _message(error: BaseException) -> str:
@@ -98,18 +189,29 @@ def _unpickled(body: bytes | None) -> BaseException | None:
 def _stand_in(data: Mapping[str, Any]) -> BaseException:
     made: type[BaseException] = Exception
     between: list[tuple[str, str]] = []
-    for module, name in data["bases"]:
+    for module, name in data["bases"][:_BASES]:
         found = getattr(builtins, name, None) if module == "builtins" else None
         if isinstance(found, type) and issubclass(found, BaseException):
             made = found
             break
         between.append((module, name))
-    message = data["message"]
+    if made.__name__.endswith("ExceptionGroup"):  # one that has no exceptions cannot be
+        made = Exception if issubclass(made, Exception) else BaseException
+    message = str(data["message"])
     for module, name in reversed(between):
         made = type(name, (made,), {"__module__": module})
-    members = {"__str__": lambda self: message, "__init__": lambda self, *args: None}
-    made = type(data["type"], (made,), members)
+    made = _worded(data["type"], made, message)
     return made.__new__(made, message)
+
+
+def _worded(name: str, base: type[BaseException], message: str) -> type[BaseException]:
+    """A class of exceptions that say what they are told to."""
+    members = {
+        "__module__": base.__module__,
+        "__str__": lambda self: message,
+        "__init__": lambda self, *args: None,
+    }
+    return type(name, (base,), members)
 
 
 def _frames(error: BaseException, hidden: tuple[str, ...]) -> list[tuple[str, int, str, str]]:
@@ -131,25 +233,31 @@ def _frames(error: BaseException, hidden: tuple[str, ...]) -> list[tuple[str, in
     return found
 
 
-def _traceback(frames: Sequence[tuple[str, int, str, str]]) -> types.TracebackType | None:
-    """A traceback made of frames that only name their place."""
-    made: types.TracebackType | None = None
-    for filename, line, name, text in reversed(frames):
-        _remember_line(filename, line, text)
-        step = _step(filename, name, max(1, line))
-        made = types.TracebackType(made, step.tb_frame, step.tb_lasti, max(1, line))
-    return made
-
-
-def _remember_line(filename: str, line: int, text: str) -> None:
+def _remember_line(filename: str, line: int, text: str) -> bool:
     """See to it that the line can be shown where the file itself is not."""
     if not text or linecache.getline(filename, line):
-        return
+        return False
     kept = linecache.cache.get(filename)
     lines = list(kept[2]) if kept is not None and len(kept) == 4 else []
     lines += ["\n"] * (line - len(lines))
     lines[line - 1] = text + "\n"
     linecache.cache[filename] = (sum(map(len, lines)), None, lines, filename)
+    return True
+
+
+def _harmless(filename: str) -> str:
+    """A name under which no device, pipe or huge file is opened to show a line of it."""
+    if filename in linecache.cache or (filename[:1] == "<" and filename[-1:] == ">"):
+        return filename
+    places = [filename]
+    if not os.path.isabs(filename):
+        places += [os.path.join(folder, filename) for folder in sys.path if type(folder) is str]
+    for place in places:
+        if os.path.lexists(place) and not (
+            os.path.isfile(place) and os.path.getsize(place) <= _SOURCE
+        ):
+            return f"<{filename}>"
+    return filename
 
 
 def _raiser() -> None:

@@ -8,11 +8,11 @@ from dataclasses import dataclass, fields, replace
 from typing import Literal
 
 from twingraph_nb.errors import DefinitionError, UnknownOption
+from twingraph_nb.platforms import ALIASES, OPTIONS, PLATFORMS, read_platform_option, takes
 
 __all__ = [
     "DEFAULT_POLICY",
     "DEFAULT_RUN",
-    "PLATFORM_OPTIONS",
     "Backoff",
     "Policy",
     "RunOptions",
@@ -24,8 +24,6 @@ __all__ = [
 
 Backoff = Literal["fixed", "linear", "exponential"]
 BACKOFFS = ("fixed", "linear", "exponential")
-PLATFORM_OPTIONS = {"docker_image": "docker"}
-"""Options that a platform takes, and which."""
 _TIME_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0, "ms": 0.001, "": 1.0}
 _MEMORY_UNITS = {"": 2**20, "b": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
 
@@ -206,14 +204,21 @@ _RETRY_POLICY = {
     "retry_on": "retry_on",
 }
 _RUN = {"max_parallel": _count, "timeout": _optional_seconds}
-KNOWN = (*_POLICY, "retry_policy", "cache_enabled", "cache_ttl", *PLATFORM_OPTIONS)
+KNOWN = (*_POLICY, "retry_policy", "cache_enabled", "cache_ttl", *ALIASES, *OPTIONS)
 """Every option of a component."""
 
 
 def read_options(
-    options: Mapping[str, object], *, where: str, start: Policy | None = None
+    options: Mapping[str, object],
+    *,
+    where: str,
+    start: Policy | None = None,
+    platform: str = "local",
 ) -> tuple[Policy, dict[str, object]]:
     """Give the policy that the options ask for, and the options that are the platform's.
+
+    Options of other platforms are read too and kept, so that a component can change its platform
+    by one word. A platform of another package takes options of any name.
 
     Args:
         options: in our own words or TwinGraph's (`retry_policy`, `cache_enabled`, `cache_ttl`).
@@ -223,10 +228,23 @@ def read_options(
         UnknownOption: a key nobody knows; names the nearest.
         DefinitionError: a value of the wrong kind.
     """
-    given = _plain(options, where)
-    changes = {k: _read(k, v, _POLICY[k], where) for k, v in given.items() if k in _POLICY}
-    rest = {k: v for k, v in given.items() if k not in _POLICY}
+    given = _plain(options, where, platform not in PLATFORMS)
+    changes: dict[str, object] = {}
+    rest: dict[str, object] = {}
+    for key, value in given.items():
+        if key in _POLICY:
+            changes[key] = _read(key, value, _POLICY[key], where)
+        else:
+            rest[key] = _read(key, value, _reader(platform, key), where)
     return replace(start or Policy(), **changes), rest  # type: ignore[arg-type]
+
+
+def _reader(platform: str, option: str) -> Callable[[object], object]:
+    """What reads a platform's option: that of the platform, else of the first that takes it."""
+    owners = takes(option)
+    if platform in PLATFORMS and owners and platform not in owners:
+        platform = owners[0]
+    return lambda value: read_platform_option(platform, option, value)
 
 
 def read_run_options(options: Mapping[str, object], *, where: str) -> RunOptions:
@@ -252,16 +270,16 @@ def read_run_options(options: Mapping[str, object], *, where: str) -> RunOptions
     return RunOptions(**read)  # type: ignore[arg-type]
 
 
-def _plain(options: Mapping[str, object], where: str) -> dict[str, object]:
-    """The options with TwinGraph's words turned into ours."""
+def _plain(options: Mapping[str, object], where: str, more: bool) -> dict[str, object]:
+    """The options with TwinGraph's words turned into ours; `more`: names we don't know pass."""
     plain: dict[str, object] = {}
     for key, value in options.items():
-        if key not in KNOWN:
+        if key not in KNOWN and not more:
             raise UnknownOption(key, KNOWN, where=where)
         if key == "retry_policy":
             plain.update(_retry_policy(value, where))
         elif key not in ("cache_enabled", "cache_ttl"):
-            plain[key] = value
+            plain[ALIASES.get(key, key)] = value
     ttl = options.get("cache_ttl")
     if options.get("cache_enabled", ttl is not None):
         plain["cache"] = True if ttl is None else ttl

@@ -13,6 +13,8 @@ import builtins
 import collections
 import functools
 import importlib
+import importlib.abc
+import importlib.util
 import linecache
 import sys
 import types
@@ -50,7 +52,8 @@ class Payload(NamedTuple):
 
     ref: "module:qualname" if it can be imported; then the rest is empty. early and late: frames
     of captured values by place, before and after the classes are made. names: what each module
-    binds to which part. texts: cells, for tracebacks.
+    binds to which part. texts: cells, for tracebacks. sources: modules of the user's own that
+    are not installed here: file, text, and whether it is a package.
     """
 
     name: str
@@ -63,6 +66,7 @@ class Payload(NamedTuple):
     homes: tuple[str, ...] = ()
     names: tuple[tuple[str, str, int], ...] = ()
     texts: Mapping[str, str] = {}
+    sources: Mapping[str, tuple[str, str, bool]] = {}
 
 
 class Space:
@@ -107,6 +111,8 @@ def load(payload: Payload, early: Sequence[Any], late: Sequence[Any]) -> Space:
     for folder in payload.path:
         if folder not in sys.path:
             sys.path.append(folder)
+    if payload.sources:
+        _beside.take(payload.sources)
     if payload.ref:
         return Space(payload, importable_ref(payload.ref))
     return _Loader(payload).load(early, late)
@@ -123,6 +129,44 @@ def importable_ref(ref: str) -> Any:
     return found
 
 
+class _Beside(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
+    """Finds the modules that came along."""
+
+    def __init__(self) -> None:
+        self._sources: dict[str, tuple[str, str, bool]] = {}
+
+    def take(self, sources: Mapping[str, tuple[str, str, bool]]) -> None:
+        """Know these modules; one that has changed is imported anew, with those that use it."""
+        if self not in sys.meta_path:
+            sys.meta_path.insert(0, self)
+        old = {n for n, s in sources.items() if self._sources.get(n, s) != s}
+        if old:
+            for name in self._sources:
+                sys.modules.pop(name, None)
+        self._sources.update(sources)
+        for filename, text, _ in sources.values():
+            linecache.cache[filename] = (len(text), None, text.splitlines(keepends=True), filename)
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
+        if name not in self._sources:
+            return None
+        spec = importlib.util.spec_from_loader(name, self, origin=self._sources[name][0])
+        if spec is not None:
+            spec.has_location = True
+        return spec
+
+    def is_package(self, name: str) -> bool:
+        return self._sources[name][2]
+
+    def get_source(self, name: str) -> str:
+        return self._sources[name][1]
+
+    def get_code(self, name: str) -> types.CodeType:
+        filename, text, _ = self._sources[name]
+        return compile(text, filename, "exec", dont_inherit=True)
+
+
+_beside = _Beside()
 _loading: list[_Loader] = []
 
 

@@ -12,23 +12,26 @@ import secrets
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from twingraph_nb import __version__
-from twingraph_nb.component import Component, Pipeline, shelf
+from twingraph_nb.component import Component, Pipeline, other_platforms, shelf
 from twingraph_nb.errors import (
+    ExecutorError,
+    ExecutorMissing,
     RunError,
     StoreError,
     TwingraphError,
 )
 from twingraph_nb.events import Batch, BodyDone, RunForm, RunStarted, Sink
-from twingraph_nb.executors.base import Executor
+from twingraph_nb.executors.base import Condition, Executor, Probes
 from twingraph_nb.executors.local import LocalExecutor
 from twingraph_nb.executors.registry import make_executor
 from twingraph_nb.executors.threads import Threads
 from twingraph_nb.graph.run import Run
 from twingraph_nb.graph.summary import summaries
 from twingraph_nb.graph.task import Task
+from twingraph_nb.platforms import PLATFORMS
 from twingraph_nb.policy import RunOptions
 from twingraph_nb.scheduler.calls import Calls
 from twingraph_nb.scheduler.drive import Driver
@@ -41,6 +44,8 @@ __all__ = ["Session", "close_session", "get_session"]
 
 _PROCESS_WINDOW = 32
 """Jobs per worker process that may be handed over; the rest waits by priority."""
+_FAR_WINDOW = 2048
+"""Jobs that a platform elsewhere may have at a time."""
 _LAST_WORDS = 2.0
 """Seconds that cancelled tasks have for their clean-up when the session closes."""
 
@@ -64,7 +69,8 @@ class Session:
         self._loop = asyncio.new_event_loop()
         self._threads = Threads(self.settings.threads, "twingraph-task")
         cores = os.cpu_count() or 1
-        lanes = {"process": self.settings.processes * _PROCESS_WINDOW}
+        lanes = {p.name: _FAR_WINDOW for p in PLATFORMS.values() if not p.here}
+        lanes["process"] = self.settings.processes * _PROCESS_WINDOW
         self._executors: dict[str, Executor] = {}
         self.driver = Driver(
             self._loop,
@@ -153,6 +159,40 @@ class Session:
 
         return remove
 
+    def platforms(self, timeout: float = 5.0) -> dict[str, tuple[Condition, int]]:
+        """Give how each platform is, and how many of its tasks run now; asks all at once.
+
+        Args:
+            timeout: seconds that a service has to answer.
+        """
+        names = [*PLATFORMS, *other_platforms()]
+        asked = asyncio.run_coroutine_threadsafe(self._probed(names, timeout), self._loop)
+        return asked.result()
+
+    async def _probed(
+        self, names: Sequence[str], timeout: float
+    ) -> dict[str, tuple[Condition, int]]:
+        found = await asyncio.gather(*[self._condition(name, timeout) for name in names])
+        running = self.driver.running()
+        return {
+            name: (one, running.get(name, 0)) for name, one in zip(names, found, strict=True)
+        }
+
+    async def _condition(self, name: str, timeout: float) -> Condition:
+        try:
+            executor = self._executors.get(name)
+            if executor is None and name != "local":
+                executor = await asyncio.to_thread(make_executor, name, self.settings)
+            if isinstance(executor, Probes):
+                return Condition("ready", await asyncio.wait_for(executor.probe(), timeout))
+            return Condition("ready")
+        except ExecutorMissing as exc:
+            return Condition("missing", f"pip install 'twingraph-nb[{exc.extra}]'")
+        except TimeoutError:
+            return Condition("unreachable", f"no answer within {timeout:g} s")
+        except ExecutorError as exc:
+            return Condition("unreachable", str(exc))
+
     def history(self, run_id: str) -> list[Batch]:
         """Give all events of a run so far, of this process or from the store."""
         return self.driver.history(run_id)
@@ -213,7 +253,7 @@ class Session:
             made = (
                 LocalExecutor(self._threads)
                 if name == "local"
-                else make_executor(name, workers=self.settings.processes)
+                else make_executor(name, self.settings)
             )
             self._executors[name] = made
         return made

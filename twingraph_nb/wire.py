@@ -19,7 +19,10 @@ import socket
 import struct
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from typing import TypeAlias
 
 __all__ = [
     "CODECS",
@@ -37,7 +40,7 @@ __all__ = [
     "unpack",
 ]
 
-Buffer = bytes | bytearray | memoryview | mmap.mmap
+Buffer: TypeAlias = "bytes | bytearray | memoryview | mmap.mmap"
 
 RAW, PICKLE = 0, 1
 CODECS = frozenset({RAW, PICKLE})
@@ -220,12 +223,13 @@ class Decoder:
         self._view = memoryview(self._small)
         self._start = self._end = 0
         self._message: tuple[_Head, bytes, list[Any]] | None = None
-        self._gaps: list[memoryview] = []  # of the message's frames, still to be filled
+        self._gap: memoryview | None = None  # of the frame being filled
+        self._ahead: list[int] = []  # lengths of the frames after it, the next one last
 
     def buffer(self) -> memoryview:
         """Give the memory to read into next, never empty."""
-        if self._gaps:
-            return self._gaps[-1]
+        if self._gap is not None:
+            return self._gap
         if self._start == self._end:
             self._start = self._end = 0
         elif self._end == len(self._small):
@@ -239,13 +243,11 @@ class Decoder:
         Raises:
             WireError: what came is not a message, or larger than the limit.
         """
-        if self._gaps:
-            gap = self._gaps[-1]
-            if count < len(gap):
-                self._gaps[-1] = gap[count:]
-                return []
-            self._gaps.pop()
-            return [] if self._gaps else [self._whole()]
+        if self._gap is not None:
+            self._gap = self._gap[count:]
+            if not len(self._gap):
+                self._open_gap()
+            return [] if self._gap is not None else [self._whole()]
         self._end += count
         found: list[Message] = []
         while self._end - self._start >= _HEAD.size:
@@ -261,7 +263,7 @@ class Decoder:
         Raises:
             WireError: in the middle of a message.
         """
-        if self._gaps or self._end > self._start:
+        if self._gap is not None or self._end > self._start:
             raise WireError("the stream ended in the middle of a message")
 
     def _next(self) -> Message | None:
@@ -290,19 +292,29 @@ class Decoder:
         return None
 
     def _set_aside(self, head: _Head, table: bytes, lengths: tuple[int, ...], at: int) -> None:
-        frames: list[Any] = []
-        for length in lengths:
-            memory = _memory(length)
-            frames.append(memory)
-            view = memoryview(memory)
-            have = min(length, self._end - at)
-            view[:have] = self._view[at : at + have]
-            at += have
-            if have < length:
-                self._gaps.append(view[have:])
-        self._gaps.reverse()
+        self._message = (head, table, [])
+        self._ahead = list(reversed(lengths))
+        self._open_gap(self._view[at : self._end])
         self._start = self._end = 0
-        self._message = (head, table, frames)
+
+    def _open_gap(self, have: memoryview | None = None) -> None:
+        """Set memory aside for the next frame that is not whole, and for none after it.
+
+        What is only announced then costs no more than the largest frame's address space.
+        """
+        assert self._message is not None
+        self._gap = None
+        while self._ahead and self._gap is None:
+            length = self._ahead.pop()
+            memory = _memory(length)
+            self._message[2].append(memory)
+            found = 0
+            if have is not None:
+                found = min(length, len(have))
+                memoryview(memory)[:found] = have[:found]
+                have = have[found:]
+            if found < length:
+                self._gap = memoryview(memory)[found:]
 
     def _whole(self) -> Message:
         assert self._message is not None
@@ -380,4 +392,7 @@ def _parts(value: object, name: str) -> list[tuple[str, object]]:
         return [(f"{name}[{at}]", item) for at, item in enumerate(value)]
     if isinstance(value, (set, frozenset)):
         return [(f"an item of {name}", item) for item in value]
-    return [(f"{name}.{key}", item) for key, item in getattr(value, "__dict__", {}).items()]
+    held = getattr(value, "__dict__", {})
+    slots = [key for key in getattr(value, "__dataclass_fields__", ()) if key not in held]
+    found = {**held, **{key: getattr(value, key) for key in slots if hasattr(value, key)}}
+    return [(f"{name}.{key}", item) for key, item in found.items()]

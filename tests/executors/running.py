@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 
 from twingraph_nb.component import make_component
 from twingraph_nb.executors.base import Job, Outcome
 from twingraph_nb.executors.process import ProcessExecutor
+from twingraph_nb.settings import Settings
 
 
 class Memory:
@@ -43,7 +45,7 @@ class Memory:
 
 @contextlib.asynccontextmanager
 async def executor(processes: int = 2) -> AsyncIterator[ProcessExecutor]:
-    made = ProcessExecutor(processes)
+    made = ProcessExecutor(replace(Settings.load(), processes=processes))
     await made.open()
     try:
         yield made

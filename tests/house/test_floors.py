@@ -11,9 +11,13 @@ from collections.abc import Iterator
 from tests.house.package import NAME, ROOT, Module, modules
 
 FLOORS = (
-    ("errors", "context", "wire", "failure", "outlet"),
+    ("errors", "context", "wire", "outlet", "values_kinds"),
+    ("values_classes", "values_data", "values_tables"),
+    ("values",),
+    ("failure",),
     ("events", "settings", "rebuild"),
     ("remote",),
+    ("remote_process", "remote_stream", "platforms"),
     ("source",),
     ("policy",),
     ("component",),
@@ -29,7 +33,10 @@ FLOORS = (
 )
 """A room imports only from rows above its own; rooms of one row do not see each other."""
 
-TRAVELS = ("context", "wire", "failure", "outlet", "rebuild", "remote")
+TRAVELS = (
+    "context", "wire", "outlet", "values_kinds", "values_classes", "values_data", "values_tables",
+    "values", "failure", "rebuild", "remote", "remote_process", "remote_stream",
+)  # fmt: skip
 """They go to the far side as they are: standard library and each other only."""
 
 HEAVY = {

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tests.house.package import ROOT, tracked
 from twingraph_nb import __version__
-from twingraph_nb.component import BUILT_PLATFORMS, PLANNED_PLATFORMS
+from twingraph_nb.platforms import PLATFORMS
 
 TOP = {
     ".ci", ".gitignore", ".pre-commit-config.yaml", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE",
@@ -76,10 +76,13 @@ def test_readme_says_the_python_it_needs() -> None:
     assert "Python 3.11" in README
 
 
-def test_readme_names_every_platform_and_whether_it_is_built() -> None:
-    said = dict(re.findall(r"^\| `(\w+)` \| (built|planned)", README, re.M))
-    want = dict.fromkeys(BUILT_PLATFORMS, "built") | dict.fromkeys(PLANNED_PLATFORMS, "planned")
-    assert said == want
+def test_readme_names_every_platform_and_what_it_needs() -> None:
+    said = dict(re.findall(r"^\| `(\w+)` \|.*\| (.*?) \|$", README, re.M))
+    assert list(said) == list(PLATFORMS)
+    for name, platform in PLATFORMS.items():
+        needs = f"`twingraph-nb[{platform.extra}]`" if platform.extra else "nothing more"
+        assert said[name] == needs
+        assert not platform.extra or platform.extra in PROJECT["optional-dependencies"]
 
 
 def test_readme_names_only_extras_that_exist() -> None:

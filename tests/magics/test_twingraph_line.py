@@ -10,6 +10,7 @@ from IPython.core.completer import provisionalcompleter
 from tests.magics.conftest import Notebook
 from twingraph_nb.component import shelf
 from twingraph_nb.errors import RunError, TwingraphError
+from twingraph_nb.platforms import PLATFORMS
 from twingraph_nb.session import get_session
 
 
@@ -30,7 +31,7 @@ def test_commands_show_what_is_there(notebook: Notebook) -> None:
     assert "inc   (x) -> y  local     retries 2" in shown
     platforms = str(notebook.good("%twingraph platforms"))
     assert "process     ready" in platforms
-    assert "docker      not yet" in platforms
+    assert "celery" in platforms
     assert notebook.good("%twingraph show flow") is notebook["run"]
     assert notebook.good(f"%twingraph show {str(run)[:14]}") is notebook["run"]
 
@@ -111,7 +112,7 @@ def test_error_of_a_nested_coroutine_comes_out(notebook: Notebook) -> None:
     ("line", "wanted"),
     [
         ("%%component --ret", {"--retries", "--retry-on", "--retry-policy"}),
-        ("%%component clean --platform ", {"local", "process"}),
+        ("%%component clean --platform ", set(PLATFORMS)),
         ("%%component clean --backoff ex", {"exponential"}),
         ("%%pipeline p --on-error c", {"continue"}),
         ("%%pipeline p --max", {"--max-parallel"}),

@@ -4,12 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Protocol, runtime_checkable
+from typing import ClassVar, NamedTuple, Protocol, runtime_checkable
 
 from twingraph_nb.component import Component
 from twingraph_nb.context import Reporter
+from twingraph_nb.graph.remote_value import RemoteParts, RemoteValue
 
-__all__ = ["Capabilities", "Executor", "HandsOver", "Job", "Outcome", "Report", "Stop"]
+__all__ = [
+    "Capabilities",
+    "Condition",
+    "Executor",
+    "HandsOver",
+    "Job",
+    "Outcome",
+    "Probes",
+    "RemoteParts",
+    "RemoteValue",
+    "Report",
+    "Stop",
+    "TakesRemote",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +38,26 @@ class Capabilities:
     isolated: bool = False
     stops: bool = False
     attaches: bool = False
+
+
+class Condition(NamedTuple):
+    """How a platform is. state: "ready", "missing" or "unreachable". detail: versions, or why."""
+
+    state: str
+    detail: str = ""
+
+
+@runtime_checkable
+class Probes(Protocol):
+    """An executor that can say whether the service behind it answers."""
+
+    async def probe(self) -> str:
+        """Give the versions of client and service; needs no `open`.
+
+        Raises:
+            ExecutorError: it cannot be reached; says what was tried and how to start one.
+        """
+        ...
 
 
 class Job:
@@ -77,6 +111,15 @@ class Report(Reporter, Protocol):
     def chunk(self, value: object) -> None: ...
     def ticket(self, ticket: str) -> None:
         """Name the remote job; it is stored before this returns."""
+        ...
+
+
+@runtime_checkable
+class TakesRemote(Protocol):
+    """An executor that can work on values which are still elsewhere."""
+
+    def takes(self, value: RemoteValue, component: Component) -> bool:
+        """True if a task of the component may get the value as it is."""
         ...
 
 

@@ -1,19 +1,17 @@
-"""A pool of worker processes: who runs what, and what happens when one of them dies."""
+"""A pool of workers: who runs what, and what happens when one of them dies."""
 
 from __future__ import annotations
 
 import asyncio
-import os
 import pickle
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from twingraph_nb.errors import ExecutorError, WorkerDied
 from twingraph_nb.executors.worker import BEGAN, Ending, Ticket, Worker
 from twingraph_nb.remote import (
     CHUNK,
-    ENVIRON,
     FAILED,
     GAVE,
     JOB,
@@ -28,6 +26,15 @@ from twingraph_nb.wire import Message, frame
 
 __all__ = ["Pool"]
 
+Start = Callable[
+    [
+        asyncio.AbstractEventLoop,
+        Callable[[Worker, Message], None],
+        Callable[[Worker, Ending], None],
+    ],
+    Worker,
+]
+
 _AHEAD = 32  # jobs a worker may have at a time
 _AHEAD_SECONDS = 0.004  # of work; more would keep a job from a worker that gets free
 _SHORT = 0.002  # seconds; longer jobs are never sent ahead
@@ -37,23 +44,31 @@ _STARTS = 3  # times a job is sent to a worker that does not get as far as runni
 
 
 class Pool:
-    """Workers started when they are needed, up to `size`; all on one asyncio loop."""
+    """Workers started when they are needed, up to `size`; all on one asyncio loop.
 
-    def __init__(self, size: int) -> None:
-        self._size = size
+    start: makes a worker. idle: seconds after which one without a job is ended; None = never.
+    """
+
+    def __init__(self, size: int, start: Start, idle: float | None = None) -> None:
+        self._size, self._start, self._idle = size, start, idle
         self._loop = asyncio.get_running_loop()
         self._queue: deque[Ticket] = deque()
         self._workers: list[Worker] = []
         self._tags = 0
-        self._environ: dict[str, str] = {}
         self._pace: dict[object, float] = {}
         self._pumping = self._watching = self._closed = False
         self._ends: set[asyncio.Task[None]] = set()
+        self._reaper: asyncio.TimerHandle | None = None
 
     @property
-    def pids(self) -> tuple[int, ...]:
-        """The processes of the workers."""
-        return tuple(w.pid for w in self._workers)
+    def workers(self) -> tuple[Worker, ...]:
+        """Those there are now."""
+        return tuple(self._workers)
+
+    @property
+    def busy(self) -> bool:
+        """True while a job waits or runs, or a worker is there."""
+        return bool(self._queue or self._workers or self._ends)
 
     def submit(self, ticket: Ticket) -> None:
         """Take a job; it is sent with all others that come in the same turn of the loop."""
@@ -83,6 +98,8 @@ class Pool:
     async def close(self) -> None:
         """End all workers and wait until they are gone."""
         self._closed = True
+        if self._reaper is not None:
+            self._reaper.cancel()
         for worker in list(self._workers):
             self._end(worker, 0.2 if worker.tickets else 0.0)
         while self._ends:
@@ -96,7 +113,6 @@ class Pool:
 
     def _pump(self) -> None:
         self._pumping = False
-        self._environ = dict(os.environ)  # a cell may have changed it since a worker was started
         used: set[Worker] = set()
         while self._queue and not self._closed:
             ticket = self._queue[0]
@@ -104,14 +120,16 @@ class Pool:
                 worker = self._free(ticket)
             except OSError as exc:
                 self._queue.popleft()
-                said = f"a worker process could not be started: {exc}"
+                said = f"a worker could not be started: {exc}"
                 ticket.settle(FAILED, ExecutorError(said))
                 continue
             if worker is None:
                 break
             self._queue.popleft()
+            if worker not in used:
+                worker.prepare()
+                used.add(worker)
             self._give(worker, ticket)
-            used.add(worker)
         for worker in used:
             worker.flush()
         if not self._watching and any(len(w.tickets) > 1 for w in used):
@@ -123,12 +141,12 @@ class Pool:
         for worker in self._workers:
             if not worker.tickets and worker.outdated(ticket.bundle):
                 self._end(worker, 0.0)
-        idle = [w for w in self._workers if not w.tickets and not w.ending]
+        idle = [w for w in self._workers if not (w.tickets or w.ending)]
         if idle:
             knows = [w for w in idle if ticket.bundle.key in w.known]
             return (knows or idle)[0]
         if len(self._workers) < self._size:
-            worker = Worker(self._loop, self._heard, self._ended)
+            worker = self._start(self._loop, self._heard, self._ended)
             self._workers.append(worker)
             return worker
         pace = self._pace.get(ticket.pace, 1.0)
@@ -138,10 +156,10 @@ class Pool:
         ready = [
             w
             for w in self._workers
-            if not w.ending
+            if w.ready
+            and not (w.ending or w.alone or w.single)
             and not w.outdated(ticket.bundle)
             and len(w.tickets) < most
-            and not w.alone
         ]
         return min(ready, key=lambda w: len(w.tickets), default=None)
 
@@ -152,9 +170,6 @@ class Pool:
             worker.alone = self._pace.get(ticket.pace, 1.0) > _SHORT
         worker.tickets.append(ticket)
         self._begin_first(worker)
-        if worker.environ != self._environ:
-            worker.environ = self._environ
-            worker.put(frame([pickle.dumps(self._environ, 5)], kind=ENVIRON))
         number = worker.teach(ticket.bundle)
         head = pickle.dumps((number, *ticket.meta), 5)
         worker.put(frame([head, *ticket.frames], kind=JOB, tag=ticket.tag))
@@ -162,8 +177,8 @@ class Pool:
     @staticmethod
     def _begin_first(worker: Worker) -> None:
         """A worker runs its jobs in order: the first is the one that runs."""
-        if worker.tickets and not worker.tickets[0].cancelled:
-            worker.tickets[0].listener(BEGAN, [worker.pid])
+        if worker.ready and worker.tickets and not worker.tickets[0].cancelled:
+            worker.tickets[0].listener(BEGAN, [worker.label])
 
     def _watch(self, before: dict[Worker, int]) -> None:
         """Take back what waits behind a job that turned out to be long."""
@@ -184,6 +199,8 @@ class Pool:
             if ticket is not None:
                 self._begin_first(worker)
                 self._finish(ticket, kind, message.frames)
+                if worker.single:
+                    self._end(worker, 0.0)
         elif kind in (LOG, PROGRESS, CHUNK):
             found = worker.find(message.tag)
             if found is not None and not found.cancelled:
@@ -192,6 +209,7 @@ class Pool:
             self._given_back(worker, message.frames)
         elif kind == READY:
             worker.ready = True
+            self._begin_first(worker)
 
     def _finish(self, ticket: Ticket, kind: int, frames: list[Any]) -> None:
         (took,) = SECONDS.unpack(frames[0])
@@ -205,6 +223,8 @@ class Pool:
         self._left(ticket)
         if not ticket.cancelled:
             ticket.settle(kind, frames[1:])
+        if self._idle is not None and self._reaper is None:
+            self._reaper = self._loop.call_later(self._idle, self._reap, self._idle)
         if self._queue and not self._pumping:
             self._pumping = True
             self._loop.call_soon(self._pump)
@@ -249,6 +269,16 @@ class Pool:
         self._ends.add(task)
         task.add_done_callback(self._ends.discard)
 
+    def _reap(self, idle: float) -> None:
+        """End workers that had nothing to do for a while."""
+        self._reaper = None
+        now = self._loop.time()
+        for worker in self._workers:
+            if not worker.tickets and now - worker.idle_since >= idle:
+                self._end(worker, 0.0)
+        if any(not w.ending for w in self._workers):
+            self._reaper = self._loop.call_later(idle / 4, self._reap, idle)
+
     def _ended(self, worker: Worker, ending: Ending) -> None:
         """A worker is gone: its running job fails, the others go to another worker."""
         if worker not in self._workers:
@@ -263,12 +293,18 @@ class Pool:
                 ticket.worker = None
                 self._left(ticket)
                 if not ticket.cancelled:
-                    ticket.settle(FAILED, WorkerDied(ticket.name, ending.cause))
+                    ticket.settle(FAILED, WorkerDied(ticket.name, ending.cause, worker.kind))
+            elif ending.error is not None:
+                ticket.settle(FAILED, ending.error)
             elif ticket.starts >= _STARTS and ticket is left[0]:
-                said = (
-                    f"a worker process ended before it could run {ticket.name}: it {ending.cause}"
-                )
+                said = f"a {worker.kind} ended before it could run {ticket.name}: it {ending.cause}"
                 ticket.settle(FAILED, ExecutorError(said))
             else:
                 again.append(ticket)
         self._again(again)
+        if ending.error is not None and not self._workers:
+            while self._queue:  # nobody is left who might do better
+                self._queue.popleft().settle(FAILED, ending.error)
+        elif self._queue and not self._pumping:
+            self._pumping = True
+            self._loop.call_soon(self._pump)

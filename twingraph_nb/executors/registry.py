@@ -3,29 +3,44 @@
 from __future__ import annotations
 
 import importlib
-from importlib.metadata import entry_points
 
-from twingraph_nb.errors import ExecutorError
+from twingraph_nb.component import other_platforms
+from twingraph_nb.errors import ExecutorError, ExecutorMissing
 from twingraph_nb.executors.base import Executor
+from twingraph_nb.platforms import PLATFORMS
+from twingraph_nb.settings import Settings
 
-__all__ = ["ENTRY_POINT", "make_executor"]
+__all__ = ["make_executor"]
 
-ENTRY_POINT = "twingraph_nb.executors"
-"""Other packages offer a platform under this entry point group."""
-_BUILT = {"process": "twingraph_nb.executors.process:ProcessExecutor"}
+_CLASSES = {
+    "process": "twingraph_nb.executors.process:ProcessExecutor",
+    "docker": "twingraph_nb.executors.docker:DockerExecutor",
+    "kubernetes": "twingraph_nb.executors.kubernetes:KubernetesExecutor",
+    "lambda": "twingraph_nb.executors.aws_lambda:LambdaExecutor",
+    "batch": "twingraph_nb.executors.aws_batch:BatchExecutor",
+    "celery": "twingraph_nb.executors.celery:CeleryExecutor",
+    "dask": "twingraph_nb.executors.dask:DaskExecutor",
+}
 
 
-def make_executor(name: str, *, workers: int) -> Executor:
+def make_executor(name: str, settings: Settings) -> Executor:
     """Give the executor of a platform, not opened yet.
 
     Raises:
+        ExecutorMissing: its client library is not installed.
         ExecutorError: there is none of that name.
     """
-    path = _BUILT.get(name)
-    if path is not None:
-        module, _, attribute = path.partition(":")
-        return getattr(importlib.import_module(module), attribute)(workers)  # type: ignore[no-any-return]
-    for entry in entry_points(group=ENTRY_POINT):
-        if entry.name == name:
-            return entry.load()()  # type: ignore[no-any-return]
-    raise ExecutorError(f"no executor is installed for platform {name!r}")
+    path = _CLASSES.get(name)
+    if path is None:
+        entry = other_platforms().get(name)
+        if entry is None:
+            raise ExecutorError(f"no executor is installed for platform {name!r}")
+        return entry.load()()  # type: ignore[no-any-return]
+    module, _, attribute = path.partition(":")
+    try:
+        found = importlib.import_module(module)
+    except ModuleNotFoundError as exc:
+        if (exc.name or "").startswith("twingraph_nb"):
+            raise
+        raise ExecutorMissing(name, PLATFORMS[name].extra) from exc
+    return getattr(found, attribute)(settings)  # type: ignore[no-any-return]

@@ -1,53 +1,45 @@
-"""One worker process as the kernel sees it: how it is started, talked to and mourned."""
+"""A worker as the kernel sees it, wherever it runs: what it was given, knows and says."""
 
 from __future__ import annotations
 
 import asyncio
-import mmap
-import os
-import signal
-import socket
-import subprocess
-import sys
-import tempfile
+from abc import ABC, abstractmethod
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from twingraph_nb.remote import BUNDLE, FORGET, LOG, TAG
+from twingraph_nb.errors import ExecutorError
+from twingraph_nb.remote import BUNDLE, FORGET, LOG
 from twingraph_nb.source.bundle import Bundle
-from twingraph_nb.wire import Buffer, Decoder, Message, WireError, frame
+from twingraph_nb.wire import Buffer, Message, frame
 
-__all__ = ["Ending", "Ticket", "Worker", "cause_of"]
+__all__ = ["BEGAN", "Ending", "Ticket", "Worker"]
 
 _KNOWN = 32  # components a worker keeps; each may hold captured data
-_READS = 16  # per turn of the loop, so that one that prints a flood does not starve the others
-_VECTOR = 512
 _FEW, _SMALL = 8, 1 << 12  # buffers and bytes that are cheaper sent as one
-_PIPE = 1 << 16
-_TAIL = 4000  # characters of stderr kept for the message about a death
-_POLL = 0.005  # seconds
-_HANG_UP = 0.2  # seconds a process may live on without its socket
 
 
 class Ending(NamedTuple):
     """How a worker ended.
 
     cause: the rest of a sentence. running: tag of the job it ran, 0 if it was idle.
+    error: set when no other worker would fare better, such as an image that is not there.
     """
 
     cause: str
     running: int
+    error: ExecutorError | None = None
 
 
 BEGAN = -1
-"""Told to a job's listener, with the worker's pid, when the worker turns to it."""
+"""Told to a job's listener, with the worker's label, when the worker turns to it."""
 
 
 class Ticket:
     """A job in the pool.
 
-    meta: hash, name, attempt, folder. frames: the frozen arguments. listener: told what it says.
+    pace: jobs of the same pace take about as long. meta: hash, name, attempt, folder, variables
+    of the environment. frames: the arguments as they travel. listener: told what the job says.
     settle: called once with the kind of the last message and its frames, or with an error.
     """
 
@@ -87,8 +79,16 @@ class Ticket:
         return str(self.meta[1])
 
 
-class Worker:
-    """A process with two sockets, its outputs as pipes, and the jobs it was given in order."""
+class Worker(ABC):
+    """The jobs a worker was given in order, and the components it knows.
+
+    label: what to call it, such as "process 4711". kind: what it is, such as "worker process".
+    ready: it has said that it can work. ending: it is being ended. alone: no job may be sent
+    ahead to it now. single: it ends after one job.
+    """
+
+    kind = "worker process"
+    single = False
 
     def __init__(
         self,
@@ -97,58 +97,32 @@ class Worker:
         ended: Callable[[Worker, Ending], None],
     ) -> None:
         self._loop, self._heard, self._ended = loop, heard, ended
+        self.label = ""
         self.tickets: deque[Ticket] = deque()
         self.known: OrderedDict[str, int] = OrderedDict()
+        self.ready = self.ending = self.alone = False
+        self.idle_since = loop.time()
         self._refs: dict[str, float] = {}
-        self.ready = self.ending = self._over = False
-        self.alone = False  # no job may be sent ahead to it now
         self._numbers = 0
-        self._decoder = Decoder()
-        self.environ = dict(os.environ)
         self._unsent: deque[memoryview] = deque()
-        self._writing = False
-        self._tail = ""
-        self._start()
 
-    def _start(self) -> None:
-        mark = _shared_file()
-        self._jobs, jobs = socket.socketpair()
-        self._control, control = socket.socketpair()
-        try:
-            far = (jobs.fileno(), control.fileno(), mark)
-            self._process = subprocess.Popen(
-                [*_python(), "-c", _bootstrap(far)],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                pass_fds=far,
-                start_new_session=True,
-            )
-            self._mark = mmap.mmap(mark, TAG.size)
-        except BaseException:
-            self._jobs.close()
-            self._control.close()
-            raise
-        finally:
-            jobs.close()
-            control.close()
-            os.close(mark)
-        self.pid = self._process.pid
-        self._jobs.setblocking(False)
-        self._loop.add_reader(self._jobs, self._read)
-        self._pipes: dict[int, str] = {}
-        for stream, pipe in (("o", self._process.stdout), ("e", self._process.stderr)):
-            assert pipe is not None
-            os.set_blocking(pipe.fileno(), False)
-            self._pipes[pipe.fileno()] = stream
-            self._loop.add_reader(pipe.fileno(), self._read_pipe, pipe.fileno())
-        # The socket may be held open by a process that the user's code forked: watch the
-        # process itself as well, where the system can.
-        self._pidfd = os.pidfd_open(self.pid) if hasattr(os, "pidfd_open") else -1
-        if self._pidfd >= 0:
-            self._loop.add_reader(self._pidfd, self._died)
+    @abstractmethod
+    def flush(self) -> None:
+        """Send what is queued, as far as the way to it takes it; the rest when it takes more."""
 
-    # -- talking -------------------------------------------------------------------------------
+    @abstractmethod
+    def take_back(self, tags: Sequence[int]) -> None:
+        """Ask for jobs that have not begun; it answers with those it gives."""
+
+    @abstractmethod
+    async def end(self, grace: float) -> None:
+        """Ask it to end, and end it after `grace` seconds, with all it started."""
+
+    def prepare(self) -> None:  # noqa: B027 - most have nothing to do
+        """Send what every job there should find; called before a job is sent."""
+
+    def drain(self) -> None:  # noqa: B027
+        """Hear all that a job has written before its result counts as heard."""
 
     def teach(self, bundle: Bundle) -> int:
         """See to it that the worker knows the component; gives the number it has there."""
@@ -177,34 +151,13 @@ class Worker:
         else:
             self._unsent.extend(memoryview(one).cast("B") for one in buffers if len(one))
 
-    def flush(self) -> None:
-        """Send what is queued, as far as the socket takes it; the rest when it takes more."""
+    def sent(self, count: int) -> None:
+        """Take that many bytes off what is queued."""
         unsent = self._unsent
-        try:
-            while unsent:
-                some = [unsent[at] for at in range(min(len(unsent), _VECTOR))]
-                sent = self._jobs.sendmsg(some)
-                while unsent and sent >= len(unsent[0]):
-                    sent -= len(unsent.popleft())
-                if sent:
-                    unsent[0] = unsent[0][sent:]
-        except BlockingIOError:
-            if not self._writing:
-                self._writing = True
-                self._loop.add_writer(self._jobs, self.flush)
-            return
-        except OSError:
-            unsent.clear()  # it is dying: its end is noticed by the readers
-        if self._writing:
-            self._writing = False
-            self._loop.remove_writer(self._jobs)
-
-    def take_back(self, tags: Sequence[int]) -> None:
-        """Ask for jobs that have not begun; it answers with those it gives."""
-        try:
-            self._control.send(b"".join(map(TAG.pack, tags)), socket.MSG_DONTWAIT)
-        except OSError:
-            pass  # it is dying, or so busy that it has not read what was asked before
+        while unsent and count >= len(unsent[0]):
+            count -= len(unsent.popleft())
+        if count:
+            unsent[0] = unsent[0][count:]
 
     def find(self, tag: int) -> Ticket | None:
         """Give the job of that tag."""
@@ -212,192 +165,19 @@ class Worker:
 
     def done(self, tag: int) -> Ticket | None:
         """Take the job of that tag off; all it wrote has been heard before."""
-        for pipe in list(self._pipes):
-            self._read_pipe(pipe)
+        self.drain()
         ticket = self.find(tag)
         if ticket is not None:
             self.tickets.remove(ticket)
+            self.idle_since = self._loop.time()
         return ticket
 
-    def _read(self) -> None:
-        try:
-            for _ in range(_READS):
-                buffer = self._decoder.buffer()
-                count = self._jobs.recv_into(buffer)
-                if not count:
-                    self._hung_up()
-                    return
-                for message in self._decoder.advance(count):
-                    self._heard(self, message)
-                if count < len(buffer):
-                    return
-        except BlockingIOError:
-            pass
-        except (OSError, WireError):
-            self._hung_up()
+    def tell(self, text: str) -> None:
+        """Put a line of the system's into the log of the job that waits for it or runs."""
+        self.hear_output("s", text.encode() + b"\n")
 
-    def _read_pipe(self, pipe: int) -> bool:
-        """Hear what was written past Python: by C code, or a program the job started."""
-        try:
-            body = os.read(pipe, _PIPE)
-        except BlockingIOError:
-            return False
-        if not body:
-            self._loop.remove_reader(pipe)
-            self._pipes.pop(pipe)
-            return False
-        stream = self._pipes[pipe]
-        if stream == "e":
-            self._tail = (self._tail + body.decode("utf-8", "replace"))[-_TAIL:]
+    def hear_output(self, stream: str, body: bytes) -> None:
+        """Put what was written past the protocol into the log of the job that runs."""
         if self.tickets:
             said = Message(0, LOG, self.tickets[0].tag, [stream.encode() + body])
             self._heard(self, said)
-        return True
-
-    # -- ending --------------------------------------------------------------------------------
-
-    async def end(self, grace: float) -> None:
-        """Ask the process to end, and end it after `grace` seconds, with all it started."""
-        if grace:
-            self._signal(signal.SIGTERM)
-            clock = self._loop.time
-            until = clock() + grace
-            while not self._over and clock() < until:
-                await asyncio.sleep(_POLL)
-        self._signal(signal.SIGKILL)
-        while not self._over:
-            self._died_by_now()
-            await asyncio.sleep(_POLL)
-
-    def _signal(self, number: int) -> None:
-        if not self._over:
-            try:
-                os.killpg(self.pid, number)
-            except ProcessLookupError:
-                pass
-
-    def _hung_up(self) -> None:
-        """Its socket ended, so it dies at this moment, or has lost the socket for good."""
-        self._loop.remove_reader(self._jobs)
-        self._loop.call_later(_HANG_UP, self._signal, signal.SIGKILL)
-        if self._pidfd < 0:
-            self._died_by_now(again=True)
-
-    def _died_by_now(self, again: bool = False) -> None:
-        if self._over:
-            return
-        try:
-            gone = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is not None
-        except ChildProcessError:  # somebody else in this process has waited for it
-            gone = True
-        if gone:
-            self._died()
-        elif again:
-            self._loop.call_later(_POLL, self._died_by_now, True)
-
-    def _died(self) -> None:
-        """The process is at an end: hear its last words, and say how it ended."""
-        if self._over:
-            return
-        self._signal(signal.SIGKILL)  # what is left of the processes it started
-        self._over = True
-        try:
-            _, status, usage = os.wait4(self.pid, 0)
-            code, peak = os.waitstatus_to_exitcode(status), usage.ru_maxrss
-        except ChildProcessError:
-            code, peak = 0, 0
-        self._process.returncode = code
-        self._last_words()
-        (running,) = TAG.unpack_from(self._mark, 0)
-        self._close()
-        peak *= 1 if sys.platform == "darwin" else 1024  # KiB on Linux, bytes on macOS
-        self._ended(self, Ending(cause_of(code, peak, self._tail), running))
-
-    def _last_words(self) -> None:
-        while True:
-            try:
-                count = self._jobs.recv_into(self._decoder.buffer())
-                if not count:
-                    break
-                for message in self._decoder.advance(count):
-                    self._heard(self, message)
-            except (OSError, WireError):
-                break
-        for pipe in list(self._pipes):
-            while self._read_pipe(pipe):
-                pass
-
-    def _close(self) -> None:
-        self._loop.remove_reader(self._jobs)
-        if self._writing:
-            self._loop.remove_writer(self._jobs)
-        for pipe in list(self._pipes):
-            self._loop.remove_reader(pipe)
-        if self._pidfd >= 0:
-            self._loop.remove_reader(self._pidfd)
-            os.close(self._pidfd)
-        self._pipes.clear()
-        self._unsent.clear()
-        for one in (self._process.stdout, self._process.stderr, self._jobs, self._control):
-            if one is not None:
-                one.close()
-
-
-def cause_of(code: int, peak: int, tail: str) -> str:
-    """Give the sentence about a death: "died by signal SIGSEGV ...".
-
-    Args:
-        code: exit code, negative for a signal. peak: bytes of memory it had at most.
-        tail: the last of its stderr.
-    """
-    if code >= 0:
-        return f"ended with exit code {code} before the task was done: {_exit_hint(tail)}"
-    try:
-        name = signal.Signals(-code).name
-    except ValueError:
-        name = str(-code)
-    said = f"was killed by signal {name}"
-    if -code == signal.SIGKILL:
-        said += (
-            f"; this is often the system's out-of-memory killer (it used up to "
-            f"{peak / 2**20:,.0f} MiB)"
-        )
-    fault = tail[tail.rfind("Fatal Python error") :] if "Fatal Python error" in tail else ""
-    return said + (f"\n{_user_lines(fault)}" if fault else "")
-
-
-def _exit_hint(tail: str) -> str:
-    last = tail.strip().splitlines()[-1:] or ["something called os._exit or ended the interpreter"]
-    return last[0]
-
-
-def _user_lines(fault: str) -> str:
-    """The fault handler's report without this package's own frames."""
-    own = os.path.dirname(os.path.dirname(__file__)) + os.sep
-    hidden = (own, '"<string>"')
-    lines = [line for line in fault.splitlines() if not any(name in line for name in hidden)]
-    return "\n".join(lines).strip()
-
-
-def _python() -> list[str]:
-    # -P: a file in the notebook's folder must not shadow the standard library.
-    return [sys.executable, "-P", *(f"-W{one}" for one in sys.warnoptions)]
-
-
-def _bootstrap(far: tuple[int, int, int]) -> str:
-    path = [folder for folder in sys.path if isinstance(folder, str)]
-    return (
-        f"import sys; sys.path[:] = {path!r}; sys.argv[:] = ['']\n"
-        f"from twingraph_nb.remote import work; work({', '.join(map(str, far))}, {os.getpid()})"
-    )
-
-
-def _shared_file() -> int:
-    """A file of a few bytes in memory; what a killed process wrote into it can still be read."""
-    if hasattr(os, "memfd_create"):
-        number = os.memfd_create("twingraph-mark")
-    else:
-        with tempfile.TemporaryFile() as file:
-            number = os.dup(file.fileno())
-    os.ftruncate(number, TAG.size)
-    return number

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from twingraph_nb.component import Component
 from twingraph_nb.errors import ResultError
+from twingraph_nb.graph.remote_value import RemoteValue
 from twingraph_nb.graph.summary import summaries, summary
 
 __all__ = ["by_port", "texts_of", "whole"]
@@ -35,6 +36,8 @@ def texts_of(component: Component, value: object) -> dict[str, str] | None:
     """Give a short text of each output; None for the single output None."""
     if len(component.outputs) == 1:
         return None if value is None else {component.outputs[0].name: summary(value)}
+    if isinstance(value, RemoteValue):
+        return {port.name: value.about for port in component.outputs}
     return summaries(by_port(component, value))
 
 

@@ -9,6 +9,8 @@ from twingraph_nb.context import Silent, current_report
 from twingraph_nb.events import TaskStateName
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
     from twingraph_nb.graph.task import Task
 
 __all__ = ["Body", "Link", "Scope", "current_scope"]
@@ -27,6 +29,10 @@ class Link(Protocol):
 
     def wait(self, lock: threading.Lock, timeout: float | None, what: str) -> bool:
         """Block this thread until the lock is free; refuses on the scheduler's own thread."""
+        ...
+
+    def fetch(self, task: Task) -> Future[object]:
+        """Bring a finished task's value here that is elsewhere; from any thread."""
         ...
 
     def log_of(self, task: Task) -> str: ...

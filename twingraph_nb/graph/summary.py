@@ -7,6 +7,7 @@ import reprlib
 from collections.abc import Mapping
 from functools import lru_cache
 
+from twingraph_nb.graph.remote_value import RemoteValue
 from twingraph_nb.graph.run import Run
 from twingraph_nb.graph.task import Ref, Task
 
@@ -40,6 +41,8 @@ def summary(value: object) -> str:
         return f"← {value.name if kind is Task else value._shown()}"  # type: ignore[attr-defined]
     if kind is Run:
         return f"← run {value.name}"  # type: ignore[attr-defined]
+    if isinstance(value, RemoteValue):
+        return value.about
     shape = getattr(value, "shape", None)
     if isinstance(shape, tuple):
         dtype = getattr(value, "dtype", None)

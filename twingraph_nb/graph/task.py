@@ -10,6 +10,7 @@ from typing import NoReturn
 from twingraph_nb.component import Component
 from twingraph_nb.errors import LazyValueError, ResultError, TaskTimeout, WiringError, suggestion
 from twingraph_nb.events import TaskForm, TaskStateName
+from twingraph_nb.graph.remote_value import RemoteValue
 from twingraph_nb.graph.scope import Link, current_scope
 from twingraph_nb.graph.waiting import Chunks, Heartbeat
 
@@ -227,7 +228,7 @@ class Task(_Lazy):
         if self._error is not None:
             self.looked = True
             raise self._error
-        return self._value
+        return self._value if not isinstance(self._value, RemoteValue) else self._brought()
 
     def exception(self) -> BaseException | None:
         """Give the error of a finished task, or None."""
@@ -243,6 +244,8 @@ class Task(_Lazy):
         if self._error is not None:
             self.looked = True
             raise self._error
+        if isinstance(self._value, RemoteValue):
+            yield from asyncio.wrap_future(self.link.fetch(self)).__await__()
         return self._value
 
     async def __aiter__(self) -> AsyncIterator[object]:
@@ -296,6 +299,8 @@ class Task(_Lazy):
     def value_of(self, port: str) -> object:
         """The value of one output of a finished task ("" = the whole result)."""
         value = self._value
+        if isinstance(value, RemoteValue):
+            value = self._brought()
         if not port or len(self.ports) == 1:
             return value
         try:
@@ -315,8 +320,12 @@ class Task(_Lazy):
         self._log.append(text)
 
     def peek(self) -> object:
-        """The result of a finished task, without raising."""
+        """The result of a finished task, without raising; a `RemoteValue` if it is elsewhere."""
         return self._value
+
+    def arrived(self, value: object) -> None:
+        """Take the value that was elsewhere until now."""
+        self._value = value
 
     def settle(self, value: object, error: BaseException | None = None) -> None:
         """Set the outcome. Once, on the scheduler's thread; `wake` follows."""
@@ -348,6 +357,15 @@ class Task(_Lazy):
 
     def _shown(self) -> str:
         return self.name
+
+    def _brought(self) -> object:
+        """The value that was elsewhere; waits until it is here."""
+        gate = threading.Lock()
+        gate.acquire()
+        fetched = self.link.fetch(self)
+        fetched.add_done_callback(lambda _: gate.release())
+        self.link.wait(gate, None, self.name)
+        return fetched.result()
 
     def _wait(self, timeout: float | None) -> None:
         gate = threading.Lock()

@@ -7,8 +7,8 @@ from typing import Protocol
 
 from IPython.core.interactiveshell import InteractiveShell
 
-from twingraph_nb.component import BUILT_PLATFORMS
 from twingraph_nb.magics.define import COMPONENT_FLAGS, COMPONENT_OPTIONS, PIPELINE_OPTIONS
+from twingraph_nb.platforms import PLATFORMS
 from twingraph_nb.policy import BACKOFFS
 
 __all__ = ["COMMANDS", "complete_line"]
@@ -17,7 +17,7 @@ COMMANDS = ("status", "runs", "show", "cancel", "components", "platforms", "nest
 """What ``%twingraph`` can do."""
 
 _VALUES = {
-    "--platform": tuple(sorted(BUILT_PLATFORMS)),
+    "--platform": tuple(sorted(PLATFORMS)),
     "--backoff": BACKOFFS,
     "--on-error": ("fail_fast", "continue"),
     "--cache": ("on", "1h", "1d", "7d"),

@@ -165,9 +165,8 @@ def _connect() -> None:
 def _check_options(asked: Line, options: Mapping[str, object], platform: object) -> None:
     """Refuse bad options before anything of the cell runs."""
     where = f"%%component {asked.name}".strip()
-    read_options(options, where=where)
-    if platform is not None:
-        check_platform(str(platform), where=where)
+    chosen = check_platform(str(platform or "local"), where=where)
+    read_options(options, where=where, platform=chosen)
 
 
 def _place(ip: InteractiveShell, magic: str, line: str, text: str) -> _Place:

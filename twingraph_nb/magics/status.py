@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
-from twingraph_nb.component import BUILT_PLATFORMS, PLANNED_PLATFORMS, shelf
+from twingraph_nb.component import shelf
 from twingraph_nb.errors import RunError, TwingraphError, suggestion
 from twingraph_nb.graph.run import Run
 from twingraph_nb.magics import nest
@@ -15,6 +15,7 @@ from twingraph_nb.picture.progress import progress_line, seconds_text
 from twingraph_nb.picture.screen import screen_of
 from twingraph_nb.picture.svg import img_tag, render
 from twingraph_nb.picture.text import text_view
+from twingraph_nb.platforms import PLATFORMS
 from twingraph_nb.session import Session, get_session
 from twingraph_nb.views.card import policy_words
 
@@ -22,17 +23,6 @@ __all__ = ["COMMANDS", "answer"]
 
 _LISTED = 20
 """Runs that a listing shows."""
-_ABOUT = {
-    "local": "in this process: async components on a loop, others in threads",
-    "process": "in worker processes on this machine; a worker that dies fails its task alone",
-    "docker": "in containers",
-    "kubernetes": "as jobs of a cluster",
-    "lambda": "as AWS Lambda functions",
-    "batch": "as AWS Batch jobs",
-    "celery": "on Celery workers",
-    "dask": "on a Dask cluster",
-}
-
 
 def answer(line: str) -> object:
     """Give what a ``%twingraph`` line asks for, ready to be shown.
@@ -63,7 +53,7 @@ def _status(rest: Sequence[str]) -> Shown:
         ("recorded", recorded),
         ("components", len(shelf.components)),
         ("pipelines", len(shelf.pipelines)),
-        ("platforms", ", ".join(sorted(BUILT_PLATFORMS))),
+        ("platforms", ", ".join(sorted(PLATFORMS))),
     ]
     rows += [("running", _one_line(session, run)) for run in running]
     return table(("session", ""), rows)
@@ -139,9 +129,11 @@ def _components(rest: Sequence[str]) -> Shown:
 
 def _platforms(rest: Sequence[str]) -> Shown:
     _nothing_after("platforms", rest)
-    rows = [(name, "ready", _ABOUT.get(name, "")) for name in sorted(BUILT_PLATFORMS)]
-    rows += [(name, "not yet", _ABOUT.get(name, "")) for name in sorted(PLANNED_PLATFORMS)]
-    return table(("platform", "", "runs components"), rows)
+    rows: list[tuple[object, ...]] = []
+    for name, (condition, running) in get_session().platforms().items():
+        about = PLATFORMS[name].about if name in PLATFORMS else "of another package"
+        rows.append((name, condition.state, running or "", condition.detail or about))
+    return table(("platform", "", "running", "runs components"), rows)
 
 
 def _nest(rest: Sequence[str]) -> Shown:

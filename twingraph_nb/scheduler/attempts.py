@@ -13,20 +13,32 @@ from twingraph_nb.context import current_report
 from twingraph_nb.errors import ResultError, TaskCancelled, TaskError, TaskTimeout
 from twingraph_nb.events import TaskCancelled as TaskCancelledEvent
 from twingraph_nb.events import TaskDone, TaskErred, TaskReused, TaskStarted
-from twingraph_nb.executors.base import Executor, HandsOver, Job, Outcome, Stop
+from twingraph_nb.executors.base import (
+    Executor,
+    HandsOver,
+    Job,
+    Outcome,
+    RemoteValue,
+    Stop,
+    TakesRemote,
+)
 from twingraph_nb.graph.outputs import texts_of
 from twingraph_nb.graph.refs import resolve
 from twingraph_nb.graph.summary import summary
 from twingraph_nb.graph.task import Task
+from twingraph_nb.platforms import PLATFORMS
 from twingraph_nb.scheduler.failures import error_info, retry_wanted, user_part
 from twingraph_nb.scheduler.limits import Admission, Claim
-from twingraph_nb.scheduler.live import LiveRun, TaskReport
+from twingraph_nb.scheduler.live import LiveRun, TaskReport, fetched
 from twingraph_nb.scheduler.reuse import Found, Reuse
 
 if TYPE_CHECKING:
     from twingraph_nb.scheduler.drive import Driver
 
 __all__ = ["Attempts"]
+
+_HERE = {platform.name for platform in PLATFORMS.values() if platform.here}
+"""Platforms whose tasks take cores and memory of this machine."""
 
 
 class Attempts:
@@ -86,7 +98,11 @@ class Attempts:
         policy = component.policy
         if policy.cache is None and policy.timeout is None:
             handing = self._handing.get(component.platform)
-            if handing is not None and component.style in handing.handed_styles:
+            if (
+                handing is not None
+                and component.style in handing.handed_styles
+                and not (task.needs and any(map(_is_remote, task.needs)))
+            ):
                 self._hand_over(handing, run, task, attempt, claim)
                 return
         self._spawn(run, task, self._go(run, task, attempt, claim))
@@ -134,14 +150,16 @@ class Attempts:
         report = TaskReport(run, task, attempt)
         current_report.set(report)
         try:
+            platform = task.component.platform
+            executor = self._opened.get(platform) or await self._open(platform)
+            if task.needs:
+                await _bring(task, executor)
             arguments = _arguments(task) if task.needs else task.bound or {}
             if policy.cache is None:
                 self._reuse.name(task, arguments)
             elif (found := await self._reuse.find(task, arguments)) is not None:
                 self._reused(run, task, found)
                 return
-            platform = task.component.platform
-            executor = self._opened.get(platform) or await self._open(platform)
             job = Job(task.hash, task.name, task.component, arguments, attempt)
             if policy.timeout is None:
                 outcome = await executor.run(job, report)
@@ -149,7 +167,7 @@ class Attempts:
                 outcome = await _timed(executor, job, report, policy.timeout)
             error = outcome.error
             if error is None:
-                if self._reuse.wants(task, report.seconds):
+                if self._reuse.wants(task, report.seconds, outcome.value):
                     await self._succeed(run, task, outcome.value, report)
                 else:
                     self._finish(run, task, outcome.value, report)
@@ -168,6 +186,8 @@ class Attempts:
 
     async def _succeed(self, run: LiveRun, task: Task, value: object, report: TaskReport) -> None:
         """Keep the outputs, then finish."""
+        if isinstance(value, RemoteValue):
+            value = await value.fetch()
         kept, why_not = await self._reuse.keep(task, value)
         if why_not:
             report.log("system", f"not kept: {why_not}\n")
@@ -191,7 +211,7 @@ class Attempts:
         error = outcome.error
         if error is None:
             value = outcome.value
-            if self._reuse.wants(task, report.seconds):
+            if self._reuse.wants(task, report.seconds, value):
                 self._spawn(run, task, self._keep(run, task, value, report))
                 return
             try:
@@ -375,6 +395,7 @@ def _lane(component: Component) -> str:
 def _claim(run: LiveRun, task: Task, attempt: int) -> Claim:
     component = task.component
     policy = component.policy
+    here = component.platform in _HERE
     return Claim(
         (run, task, attempt),
         _lane(component),
@@ -382,10 +403,27 @@ def _claim(run: LiveRun, task: Task, attempt: int) -> Claim:
         run.options.max_parallel,
         component.digest,
         policy.max_parallel,
-        policy.cpus,
-        policy.memory,
+        policy.cpus if here else 0.0,
+        policy.memory if here else 0,
         policy.priority,
     )
+
+
+def _is_remote(need: tuple[Task, str, str]) -> bool:
+    return isinstance(need[0].peek(), RemoteValue)
+
+
+async def _bring(task: Task, executor: Executor) -> None:
+    """Bring the values here that the task needs, but for those its platform takes as they are."""
+    for other, port, name in task.needs:
+        value = other.peek()
+        if not name or not isinstance(value, RemoteValue):
+            continue
+        whole = not port or len(other.ports) == 1
+        direct = whole and (task.bound or {}).get(name) is other
+        if direct and isinstance(executor, TakesRemote) and executor.takes(value, task.component):
+            continue
+        await fetched(other)
 
 
 def _arguments(task: Task) -> dict[str, object]:

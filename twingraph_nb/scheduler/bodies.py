@@ -12,10 +12,12 @@ from twingraph_nb.errors import TaskError
 from twingraph_nb.events import BodyDone, BodyErred, MapExpanded, RunTimedOut
 from twingraph_nb.executors.threads import Interrupted, Threads
 from twingraph_nb.graph.refs import needs_of, resolve
+from twingraph_nb.graph.remote_value import RemoteParts, RemoteValue
 from twingraph_nb.graph.scope import Body
 from twingraph_nb.graph.summary import summary
 from twingraph_nb.graph.task import Task
 from twingraph_nb.scheduler.failures import error_info, user_part
+from twingraph_nb.scheduler.live import fetched
 
 if TYPE_CHECKING:
     from twingraph_nb.scheduler.attempts import Attempts
@@ -109,12 +111,13 @@ class Bodies:
             return await function(*args)  # type: ignore[misc]
         return await self._threads.run(lambda: function(*args))
 
-    async def _map(self, run: LiveRun, task: Task) -> list[object]:
+    async def _map(self, run: LiveRun, task: Task) -> object:
         driver, component = self._driver, task.component
         bound = task.bound or {}
         first = component.inputs[0].name
         items = bound["items"]
         if not isinstance(items, list):
+            await _here(items)
             items = _listed(resolve(items), task.name)
         common: dict[str, object] = bound["common"]  # type: ignore[assignment]
         driver.happen(run, MapExpanded(driver.now(), task.number, len(items)))
@@ -149,7 +152,9 @@ class Bodies:
             if len(failed) > 1:
                 error.add_note(f"{len(failed)} of {len(children)} items of {task.name} failed")
             raise error
-        return [child.result() for child in children]
+        found = [child.peek() for child in children]
+        remote = any(isinstance(value, RemoteValue) for value in found)
+        return RemoteParts(found) if remote else found
 
 
 class _Watch:
@@ -178,7 +183,14 @@ async def _value(returned: object) -> object:
     """What a pipeline returned, with the values of tasks put in once they are there."""
     for task, _, _ in needs_of({"value": returned}):
         await _Quiet(task)
+    await _here(returned)
     return resolve(returned)
+
+
+async def _here(value: object) -> None:
+    """Bring the values here of the tasks in it, all finished."""
+    for task, _, _ in needs_of({"value": value}):
+        await fetched(task)
 
 
 class _Quiet:

@@ -151,6 +151,17 @@ class Driver:
             return self.threads.wait(lock, timeout)
         return lock.acquire(timeout=-1 if timeout is None else timeout)
 
+    def running(self) -> dict[str, int]:
+        """Give how many tasks each platform runs now. On the scheduler's thread."""
+        found: dict[str, int] = {}
+        for run in self.runs.values():
+            for number in run.running:
+                task = run.open.get(number)
+                if task is not None and task.form == "call" and task.component is not None:
+                    platform = task.component.platform
+                    found[platform] = found.get(platform, 0) + 1
+        return found
+
     def history(self, run_id: str) -> list[Batch]:
         """Give all events of a run so far. Not from the scheduler's own thread."""
         self.flush()

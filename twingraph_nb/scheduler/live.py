@@ -25,12 +25,15 @@ from twingraph_nb.events import (
     TaskTicketed,
 )
 from twingraph_nb.executors.base import Stop
+from twingraph_nb.graph.remote_value import RemoteValue
 from twingraph_nb.graph.run import Run
 from twingraph_nb.graph.task import Task
 from twingraph_nb.policy import RunOptions
 from twingraph_nb.scheduler.state import RunState
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
     from twingraph_nb.scheduler.drive import Driver
 
 __all__ = ["LiveRun", "TaskReport"]
@@ -133,6 +136,9 @@ class LiveRun:
     def wait(self, lock: threading.Lock, timeout: float | None, what: str) -> bool:
         return self.driver.wait(lock, timeout, what)
 
+    def fetch(self, task: Task) -> Future[object]:
+        return asyncio.run_coroutine_threadsafe(fetched(task), self.driver.loop)
+
     def log_of(self, task: Task) -> str:
         self.driver.flush()
         return task.log
@@ -160,6 +166,15 @@ class LiveRun:
                     await news.wait()
         finally:
             self.driver.sinks.remove(watch)
+
+
+async def fetched(task: Task) -> object:
+    """Give a finished task's value, brought here if it was elsewhere. On the driver's loop."""
+    value = task.peek()
+    if isinstance(value, RemoteValue):
+        value = await value.fetch()
+        task.arrived(value)
+    return value
 
 
 class _Watch:

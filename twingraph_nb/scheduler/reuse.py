@@ -10,6 +10,7 @@ from twingraph_nb.errors import ResultError, StoreError
 from twingraph_nb.events import Batch
 from twingraph_nb.executors.threads import Threads
 from twingraph_nb.graph.outputs import by_port, whole
+from twingraph_nb.graph.remote_value import RemoteValue
 from twingraph_nb.graph.task import Task
 from twingraph_nb.scheduler.digests import LIGHT, Digests
 
@@ -87,11 +88,16 @@ class Reuse:
             return None  # it was damaged, and is forgotten: do the work again
         return Found(whole(task.component, values), kept)  # type: ignore[arg-type]
 
-    def wants(self, task: Task, seconds: float) -> bool:
-        """Tell whether the outputs of a task that took so long are worth keeping."""
+    def wants(self, task: Task, seconds: float, value: object) -> bool:
+        """Tell whether the outputs of a task that took so long are worth keeping.
+
+        A value that is elsewhere is brought here and kept only if the component asks for it.
+        """
         if self._keeper is None:
             return False
-        return seconds > self._keep_after or task.component.policy.cache is not None
+        if task.component.policy.cache is not None:
+            return True
+        return seconds > self._keep_after and not isinstance(value, RemoteValue)
 
     async def keep(self, task: Task, value: object) -> tuple[Mapping[str, str] | None, str]:
         """Keep the outputs; gives the blob of each port, or None and why not."""

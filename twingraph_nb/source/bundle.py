@@ -8,17 +8,20 @@ values of the notebook's own classes can be pickled both ways.
 
 from __future__ import annotations
 
+import ast
 import builtins
 import hashlib
 import os
 import pickle
 import sys
+import textwrap
 import types
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from twingraph_nb.errors import PortabilityError
 from twingraph_nb.rebuild import Part, Payload
+from twingraph_nb.source.local import imported_names, is_local, sources_of
 from twingraph_nb.source.origin import class_part, function_part, whole_text
 from twingraph_nb.source.packer import (
     frozen,
@@ -77,6 +80,10 @@ class Bundle:
         """True if the far side finds this function or class of the notebook by its name."""
         return self._packing is not None and id(thing) in self._packing.index
 
+    def is_part(self, thing: object) -> bool:
+        """True for a function or class that the far side cannot import."""
+        return homeless(thing) if self._packing is None else self._packing.is_part(thing)
+
 
 def bundle(
     function: Callable[..., object],
@@ -86,21 +93,26 @@ def bundle(
     style: str = "sync",
     platform: str = "process",
     extra: Sequence[object] = (),
+    far: bool = False,
+    modules: Sequence[str] = (),
 ) -> Bundle:
     """Give what travels for a component's function.
 
     Args:
         name: the component's. style: "sync", "async", "stream" or "async_stream".
         extra: classes and functions of the notebook that its arguments need.
+        far: the user's own modules beside the notebook are not there, and travel too.
+        modules: those of them that the arguments need.
     Raises:
         PortabilityError: something cannot travel; names it, where it is used, and the cure.
     """
     name = name or function.__name__
-    path = tuple(folder for folder in sys.path if isinstance(folder, str))
-    if importable(function) and not homeless(function) and not extra:
+    path = () if far else tuple(folder for folder in sys.path if isinstance(folder, str))
+    beside = far and is_local(function.__module__ or "")
+    if importable(function) and not homeless(function) and not extra and not beside:
         ref = f"{function.__module__}:{function.__qualname__}"
         return Bundle(Payload(name, style, ref, path), None, _stamp_of(ref))
-    packing = _Packing(function, source)
+    packing = _Packing(function, source, far=far)
     problems = packing.pack(extra)
     if problems:
         raise PortabilityError(name, platform, problems)
@@ -115,6 +127,7 @@ def bundle(
         tuple(sorted(packing.homes)),
         packing.names(),
         packing.texts,
+        packing.sources(modules) if far else {},
     )
     return Bundle(payload, packing, 0.0)
 
@@ -131,8 +144,14 @@ def _stamp_of(ref: str) -> float:
 class _Packing:
     """The parts of one bundle as they are found, and the values that go with them."""
 
-    def __init__(self, function: Callable[..., object], source: Source) -> None:
-        self._root, self._source = function, source
+    def __init__(
+        self, function: Callable[..., object], source: Source, *, far: bool = False
+    ) -> None:
+        self._root, self._source, self._far = function, source, far
+        home = function.__module__ or ""
+        # The function's own module is not taken along as a whole: it may import anything.
+        self._rebuilt = {home} if far and is_local(home) else set[str]()
+        self._imported: set[str] = set()
         self.index: dict[int, int] = {}
         self._things: list[Any] = []
         self.parts: list[Part | None] = []
@@ -169,6 +188,22 @@ class _Packing:
         )
         self.digest = self._digest()
         return problems
+
+    def is_part(self, thing: Any) -> bool:
+        """True for a function or class that is made again from its own source."""
+        return homeless(thing) or getattr(thing, "__module__", None) in self._rebuilt
+
+    def sources(self, more: Sequence[str]) -> Mapping[str, tuple[str, str, bool]]:
+        """Give the user's own modules that must be taken along."""
+        wanted = {*self.modules, *self._imported, *more}
+        for part in self.parts:
+            if part is None:
+                continue
+            if part.imported:
+                wanted.add(part.home)
+            wanted.update(imported_names(_parsed(part.text), part.home.rpartition(".")[0]))
+        found = sources_of(wanted - self._rebuilt)
+        return {name: found[name] for name in sorted(found) if name not in self._rebuilt}
 
     def part_of(self, thing: Any) -> int:
         """Give the number of the part that a function or class becomes."""
@@ -244,7 +279,7 @@ class _Packing:
 
     def _function(self, at: int, function: types.FunctionType) -> Part | str:
         home = function.__globals__.get("__name__", "__main__")
-        imported = has_home(home)
+        imported = has_home(home) and home not in self._rebuilt
         part = function_part(
             function, home, imported, self._source if function is self._root else None
         )
@@ -274,7 +309,7 @@ class _Packing:
         return part
 
     def _class(self, kind: type) -> Part | str:
-        imported = has_home(kind.__module__)
+        imported = has_home(kind.__module__) and kind.__module__ not in self._rebuilt
         part = class_part(kind, imported)
         if part is None:
             return f"the source of the class {kind.__qualname__} is not known; define it in a cell"
@@ -291,7 +326,7 @@ class _Packing:
                 continue
             self._values.setdefault((home, name), value)
             inner = value.function if is_component(value) else value
-            if isinstance(inner, (types.FunctionType, type)) and homeless(inner):
+            if isinstance(inner, (types.FunctionType, type)) and self.is_part(inner):
                 self.part_of(inner)
 
     def _dump(self) -> list[str]:
@@ -311,7 +346,7 @@ class _Packing:
             return self._refused()
 
     def _frozen(self, value: object) -> tuple[list[Buffer], bool]:
-        return frozen(value, self.part_of)
+        return frozen(value, self.part_of, self.is_part, self._imported)
 
     def _refused(self) -> list[str]:
         problems = []
@@ -349,6 +384,13 @@ class _Packing:
         same = code.co_filename == self._source.filename and self._source.cell
         cell = self._source.cell if same else code.co_filename
         return f"{cell}, line {next(lines_of(code, name), code.co_firstlineno)}"
+
+
+def _parsed(text: str) -> ast.AST:
+    try:
+        return ast.parse(textwrap.dedent(text))
+    except SyntaxError:  # part of a line, such as a lambda
+        return ast.Module([], [])
 
 
 def _content(cell: types.CellType) -> Any:

@@ -33,11 +33,18 @@ _STORES = frozenset({"STORE_NAME", "STORE_GLOBAL"})
 _ASIDE = 1 << 14  # bytes; as in wire.py
 
 
-def frozen(value: object, number: Callable[[Any], int]) -> tuple[list[Buffer], bool]:
+def frozen(
+    value: object,
+    number: Callable[[Any], int],
+    is_part: Callable[[Any], bool],
+    homes: set[str],
+) -> tuple[list[Buffer], bool]:
     """Give the frames of a captured value, and whether it needs a class of the notebook.
 
     Args:
         number: of the part that a function or class becomes.
+        is_part: tells which functions and classes become parts.
+        homes: gets the modules that the others are imported from.
     """
     file, aside = io.BytesIO(), list[Buffer]()
 
@@ -51,7 +58,7 @@ def frozen(value: object, number: Callable[[Any], int]) -> tuple[list[Buffer], b
         aside.append(raw)
         return False
 
-    packer = Packer(file, number, keep)
+    packer = Packer(file, number, keep, is_part, homes)
     packer.dump(value)
     return [file.getvalue(), *aside], packer.with_classes
 
@@ -89,29 +96,40 @@ def _is_findable(package: str, path: tuple[str, ...]) -> bool:
 class Packer(pickle.Pickler):
     """Pickles captured values; what has no home on the far side goes as a part of the bundle."""
 
-    def __init__(self, file: io.BytesIO, number: Callable[[Any], int], aside: Aside) -> None:
+    def __init__(
+        self,
+        file: io.BytesIO,
+        number: Callable[[Any], int],
+        aside: Aside,
+        is_part: Callable[[Any], bool],
+        homes: set[str],
+    ) -> None:
         super().__init__(file, 5, buffer_callback=aside)
-        self._number = number
+        self._number, self._is_part, self._homes = number, is_part, homes
         self.with_classes = False
 
     def reducer_override(self, thing: Any) -> Any:
         if isinstance(thing, types.ModuleType):
             if not has_home(thing.__name__):
                 raise pickle.PicklingError(f"the module {thing.__name__} cannot be imported")
+            self._homes.add(thing.__name__)
             return importlib.import_module, (thing.__name__,)
         if is_component(thing):
             thing = thing.function
-            if importable(thing):
+            if importable(thing) and not self._is_part(thing):
+                self._homes.add(thing.__module__)
                 return importable_ref, (f"{thing.__module__}:{thing.__qualname__}",)
         if isinstance(thing, functools._lru_cache_wrapper):
-            if importable(thing):
+            if importable(thing) and not self._is_part(thing.__wrapped__):
+                self._homes.add(thing.__module__)
                 return NotImplemented
             options = thing.cache_parameters()
             return cached, (thing.__wrapped__, options["maxsize"], options["typed"])
         if isinstance(thing, (types.FunctionType, type)):
-            if homeless(thing):
+            if self._is_part(thing):
                 self.with_classes |= isinstance(thing, type)
                 return made_part, (self._number(thing),)
+            self._homes.add(getattr(thing, "__module__", None) or "")
             if isinstance(thing, types.FunctionType) and _bound_to_component(thing):
                 return importable_ref, (f"{thing.__module__}:{thing.__qualname__}",)
         return NotImplemented

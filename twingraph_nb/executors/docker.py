@@ -1,0 +1,156 @@
+"""Platform `docker`: tasks in containers that stay for the next task."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import os
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import docker
+from docker.errors import DockerException
+from requests.exceptions import RequestException
+
+from twingraph_nb.errors import ExecutorError, TwingraphError, Unreachable
+from twingraph_nb.executors.base import Capabilities, Job, Outcome, Report
+from twingraph_nb.executors.docker_images import Images
+from twingraph_nb.executors.docker_setup import Setup, setup_of
+from twingraph_nb.executors.docker_worker import OWNER, DockerWorker, is_orphan
+from twingraph_nb.executors.pool import Pool
+from twingraph_nb.executors.process import pooled
+from twingraph_nb.executors.travel import Travel
+from twingraph_nb.settings import Settings
+
+__all__ = ["DockerExecutor"]
+
+_PATIENCE = 60
+"""Seconds for an answer of the engine."""
+_CURE = "Start Docker, or say where it is: host='unix:///path/to/docker.sock', or DOCKER_HOST"
+
+
+@dataclass
+class _Engine:
+    """One Docker engine: its client, its images, and the pools of containers there."""
+
+    api: Any
+    images: Images
+    pools: dict[str, Pool] = field(default_factory=dict)
+
+
+class DockerExecutor:
+    """Runs tasks in containers; those of equal setup share a few that stay."""
+
+    name: ClassVar[str] = "docker"
+    capabilities: ClassVar[Capabilities] = Capabilities(isolated=True, stops=True)
+
+    def __init__(self, settings: Settings) -> None:
+        self._workers = settings.processes
+        self._engines: dict[str, asyncio.Task[_Engine]] = {}
+        self._travel = Travel(self.name)
+
+    async def open(self) -> None:
+        pass
+
+    async def run(self, job: Job, report: Report) -> Outcome:
+        try:
+            setup = setup_of(job)
+            engine = await self._engine(setup.host)
+            image = await engine.images.ready(setup, _telling(report))
+        except ExecutorError:
+            raise
+        except TwingraphError as exc:
+            return Outcome(error=exc)
+        outcome = await pooled(self._pool(engine, setup, image), self._travel, job, report)
+        if setup.network == "none" and outcome.error is not None:
+            _hint_at_network(outcome.error)
+        return outcome
+
+    async def attach(self, ticket: str, report: Report) -> Outcome:
+        raise NotImplementedError("a task in a container ends with the kernel")
+
+    async def close(self) -> None:
+        made = await asyncio.gather(*self._engines.values(), return_exceptions=True)
+        engines = [one for one in made if isinstance(one, _Engine)]
+        pools = [pool for engine in engines for pool in engine.pools.values()]
+        await asyncio.gather(*[pool.close() for pool in pools])
+        for engine in engines:
+            await asyncio.to_thread(engine.api.close)
+        self._engines.clear()
+        self._travel.clear()
+
+    async def probe(self) -> str:
+        """Give the versions of client and engine; see `Probes`."""
+        version = await asyncio.to_thread(_version)
+        return f"client {docker.__version__}, engine {version}"
+
+    async def _engine(self, host: str) -> _Engine:
+        known = self._engines.get(host)
+        if known is None or (known.done() and known.exception() is not None):
+            known = asyncio.create_task(asyncio.to_thread(_reached, host))
+            self._engines[host] = known
+        return await asyncio.shield(known)
+
+    def _pool(self, engine: _Engine, setup: Setup, image: str) -> Pool:
+        key = f"{image} {setup.key}"
+        pool = engine.pools.get(key)
+        if pool is None:
+            start = functools.partial(DockerWorker, api=engine.api, setup=setup, image=image)
+            pool = Pool(setup.workers or self._workers, start, setup.idle)
+            engine.pools[key] = pool
+        return pool
+
+
+def _reached(host: str) -> _Engine:
+    """Connect to an engine, and remove what kernels that are gone have left there."""
+    api = _api(host)
+    for one in api.containers(all=True, filters={"label": OWNER}):
+        if is_orphan(one["Labels"][OWNER]):
+            try:
+                api.remove_container(one["Id"], force=True, v=True)
+            except DockerException:
+                pass  # another kernel was quicker
+    return _Engine(api, Images(api))
+
+
+def _api(host: str) -> Any:
+    tried = host or os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
+    try:
+        # Many threads may wait for an answer at once: the default pool of 10 would hold them up.
+        if host:
+            made = docker.DockerClient(base_url=host, timeout=_PATIENCE, max_pool_size=64)
+        else:
+            made = docker.from_env(timeout=_PATIENCE, max_pool_size=64)
+        made.api.ping()
+        return made.api
+    except (DockerException, RequestException, OSError) as exc:
+        raise Unreachable("docker", tried, _reason(exc), _CURE) from None
+
+
+def _version() -> str:
+    api = _api("")
+    try:
+        return str(api.version()["Version"])
+    finally:
+        api.close()
+
+
+def _reason(exc: BaseException) -> str:
+    """The innermost cause: the client wraps what happened four times."""
+    text = str(exc)
+    if "Permission denied" in text:
+        return "permission denied; is this user allowed to use Docker?"
+    if "No such file" in text or "Connection refused" in text:
+        return "no engine listens there"
+    return text.rstrip(".")
+
+
+def _telling(report: Report) -> Any:
+    return lambda line: report.log("system", f"{line}\n")
+
+
+def _hint_at_network(error: BaseException) -> None:
+    """Say why a task cannot reach anything, where that may be what happened."""
+    names = {kind.__name__ for kind in type(error).__mro__}
+    if names & {"gaierror", "ConnectionError", "URLError", "ConnectError", "NameResolutionError"}:
+        error.add_note("containers have no network unless the component says so: network='bridge'")

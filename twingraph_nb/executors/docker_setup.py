@@ -1,0 +1,96 @@
+"""What a component says about its containers, as one value: equal setups share containers."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+from twingraph_nb.errors import PortabilityError
+from twingraph_nb.executors.base import Job
+
+__all__ = ["Setup", "default_image", "setup_of"]
+
+_PIDS = 512
+"""Processes and threads of a container; a fork bomb ends there."""
+_IDLE = 300.0
+
+
+def default_image() -> str:
+    """Give the image for components that name none: this Python's own version."""
+    return f"python:{sys.version_info[0]}.{sys.version_info[1]}-slim"
+
+
+@dataclass(frozen=True)
+class Setup:
+    """How containers are made.
+
+    host: of the engine, "" for that of the environment. build: what an image is built from.
+    files: path there to path here. volumes: path or volume to path there, with ":ro".
+    memory: bytes. idle: seconds after which an unused container is ended.
+    """
+
+    image: str
+    host: str = ""
+    build: Any = None
+    pull: str = "missing"
+    files: Mapping[str, str] = field(default_factory=dict)
+    volumes: Mapping[str, str] = field(default_factory=dict)
+    cpus: float = 0.0
+    memory: int = 0
+    pids: int = _PIDS
+    gpus: Any = None
+    network: str = "none"
+    user: str = ""
+    writable: bool = False
+    fresh: bool = False
+    trust: bool = False
+    workers: int = 0
+    idle: float = _IDLE
+    component: str = field(default="", compare=False)
+
+    @property
+    def key(self) -> str:
+        """What two setups have in common that may share containers."""
+        facts = {k: v for k, v in vars(self).items() if k != "component"}
+        return repr(sorted((k, repr(v)) for k, v in facts.items()))
+
+    def device_requests(self) -> list[dict[str, Any]] | None:
+        """Give the request for GPUs as the engine wants it."""
+        if not self.gpus:
+            return None
+        everything = self.gpus in (True, "all", "yes")
+        ids = [] if everything or str(self.gpus).isdigit() else str(self.gpus).split(",")
+        count = -1 if everything else 0 if ids else int(str(self.gpus))
+        return [{"Driver": "", "Count": count, "DeviceIDs": ids, "Capabilities": [["gpu"]]}]
+
+
+def setup_of(job: Job) -> Setup:
+    """Give the setup that a job's component asks for.
+
+    Raises:
+        PortabilityError: a file it wants to take along is not there.
+    """
+    component = job.component
+    options = dict(component.options)
+    files = cast("dict[str, str]", options.get("files") or {})
+    for there, here in files.items():
+        if not os.path.exists(here) or not there.startswith("/"):
+            what = f"files= takes {here!r} along, which is not there"
+            if there[:1] != "/":
+                what = f"files= wants absolute paths in the container, not {there!r}"
+            raise PortabilityError(job.name, "docker", [what])
+    known = Setup.__dataclass_fields__
+    chosen = {k: v for k, v in options.items() if k in known and v is not None}
+    chosen.setdefault("image", "" if options.get("build") else default_image())
+    policy = component.policy
+    return Setup(
+        **{  # type: ignore[arg-type]
+            **chosen,
+            "cpus": policy.cpus,
+            "memory": policy.memory,
+            "component": component.name,
+        }
+    )

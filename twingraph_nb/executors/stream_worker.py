@@ -1,0 +1,165 @@
+"""A worker elsewhere, reached over one duplex stream of bytes: a container, a pod."""
+
+from __future__ import annotations
+
+import asyncio
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+
+from twingraph_nb.errors import ExecutorError
+from twingraph_nb.executors.kit import kit_bytes
+from twingraph_nb.executors.worker import Ending, Ticket, Worker
+from twingraph_nb.remote import GIVE, TAG, TURNED
+from twingraph_nb.wire import Decoder, Message, WireError, frame
+
+__all__ = ["StreamWorker"]
+
+_TAIL = 4000  # characters of stderr kept for the message about a death
+
+
+class StreamWorker(Worker):
+    """What all workers behind a stream have in common; a subclass knows how to reach one.
+
+    A subclass starts the far side in `connect`, sends with `write`, and calls `received`,
+    `heard_error` and `gone` as bytes come and when it is over. All on the loop's thread.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        heard: Callable[[Worker, Message], None],
+        ended: Callable[[Worker, Ending], None],
+    ) -> None:
+        super().__init__(loop, heard, ended)
+        self._decoder = Decoder()
+        self._running = 0
+        self._over = False
+        self._open = False
+        self._tail = ""
+        self._finished = asyncio.Event()
+        self._starting = loop.create_task(self._connected())
+
+    @abstractmethod
+    async def connect(self) -> None:
+        """Start the far side with `kit.bootstrap` and reach its streams.
+
+        Raises:
+            ExecutorError: it cannot be started; no other worker would fare better.
+        """
+
+    @abstractmethod
+    def write(self, data: Sequence[memoryview]) -> int:
+        """Send some of the bytes without waiting; gives how many. Calls `flush` when it can more.
+
+        Raises:
+            OSError: the far side is gone.
+        """
+
+    @abstractmethod
+    async def kill(self, grace: float) -> None:
+        """End the far side with all it started, after `grace` seconds; waits until it is gone."""
+
+    @abstractmethod
+    async def cause(self) -> str:
+        """Say how the far side ended: the rest of a sentence about it."""
+
+    # -- for subclasses ------------------------------------------------------------------------
+
+    def received(self, data: bytes | memoryview) -> None:
+        """Take bytes of the protocol."""
+        try:
+            left = memoryview(data)
+            while len(left):
+                room = self._decoder.buffer()
+                count = min(len(room), len(left))
+                room[:count] = left[:count]
+                left = left[count:]
+                for message in self._decoder.advance(count):
+                    self._hear(message)
+        except WireError as exc:
+            self._tail += f"\nits answer is not to be understood: {exc}"
+            self.gone()
+
+    def heard_error(self, data: bytes) -> None:
+        """Take what the far side wrote to its own standard error: why it cannot go on."""
+        self._tail = (self._tail + data.decode("utf-8", "replace"))[-_TAIL:]
+        self.hear_output("e", data)
+
+    @property
+    def tail(self) -> str:
+        """The last of what it wrote to standard error."""
+        return self._tail
+
+    def gone(self) -> None:
+        """Say that the streams have ended; call it once or more."""
+        if not self._over:
+            self._over = True
+            self._loop.create_task(self._buried())
+
+    # -- Worker --------------------------------------------------------------------------------
+
+    def flush(self) -> None:
+        if not self._open or self._over:
+            return
+        try:
+            while self._unsent:
+                count = self.write([self._unsent[at] for at in range(min(len(self._unsent), 64))])
+                if not count:
+                    return
+                self.sent(count)
+        except OSError:
+            self._unsent.clear()
+            self.gone()
+
+    def take_back(self, tags: Sequence[int]) -> None:
+        self.put(frame([b"".join(map(TAG.pack, tags))], kind=GIVE))
+        self.flush()
+
+    async def end(self, grace: float) -> None:
+        self._starting.cancel()
+        await asyncio.wait([self._starting])
+        await self.kill(grace)
+        self.gone()
+        await self._finished.wait()
+
+    # -- inside --------------------------------------------------------------------------------
+
+    async def _connected(self) -> None:
+        try:
+            await self.connect()
+        except asyncio.CancelledError:
+            raise
+        except ExecutorError as exc:
+            self._over = True
+            await self.kill(0.0)
+            self._report(Ending("could not be started", 0, exc))
+            return
+        self._open = True
+        self._unsent.appendleft(memoryview(kit_bytes()))
+        self.flush()
+
+    def _hear(self, message: Message) -> None:
+        if message.kind == TURNED:
+            self._running = message.tag
+        else:
+            self._heard(self, message)
+
+    def done(self, tag: int) -> Ticket | None:
+        if tag == self._running:
+            self._running = 0
+        return super().done(tag)
+
+    async def _buried(self) -> None:
+        """The far side is at an end: find out how, and tell."""
+        running = self._running
+        try:
+            cause = await self.cause()
+        except ExecutorError as exc:
+            cause = f"is gone ({exc})"
+        await self.kill(0.0)
+        self._report(Ending(cause, running))
+
+    def _report(self, ending: Ending) -> None:
+        self._finished.set()
+        self._unsent.clear()
+        self._ended(self, ending)

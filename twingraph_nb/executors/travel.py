@@ -1,0 +1,328 @@
+"""How a job travels: its component as source, its arguments and result as frames."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pickle
+import types
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from twingraph_nb import values
+from twingraph_nb.component import Component
+from twingraph_nb.errors import PortabilityError, ResultError, TaskError, TwingraphError
+from twingraph_nb.executors.base import Job, Outcome, Report
+from twingraph_nb.executors.worker import BEGAN, Ticket
+from twingraph_nb.failure import restore_failure
+from twingraph_nb.remote import CHUNK, LOG, PROGRESS, RESULT, SECONDS, Codec
+from twingraph_nb.source.bundle import Bundle, bundle
+from twingraph_nb.source.local import local_modules
+from twingraph_nb.wire import Buffer, culprit, freeze
+
+__all__ = ["Hearing", "Travel", "environ_of", "settling", "ticket_of"]
+
+_BUNDLES = 256
+_BULKY_ITEMS = 5_000
+_BULKY_BYTES = 1 << 18  # above, pickling is left to a thread: the loop must not wait for it
+_STREAMS = {b"o": "stdout", b"e": "stderr", b"s": "system"}
+
+
+class Travel:
+    """Packs the jobs of one platform and reads their answers.
+
+    plain: values travel by `values` and what comes back is not unpickled, unless the component
+    says `trust`; else by pickle both ways. far: the user's own modules are not there.
+    """
+
+    def __init__(self, platform: str, *, plain: bool = True, far: bool = True) -> None:
+        self.platform, self.plain, self.far = platform, plain, far
+        self._modules: dict[object, frozenset[str]] = {}
+        self._bundles: OrderedDict[object, Bundle] = OrderedDict()
+        self._extra: dict[object, tuple[object, ...]] = {}
+        self._bulky: set[object] = set()
+
+    def clear(self) -> None:
+        """Forget all components."""
+        self._bundles.clear()
+
+    async def packed(self, job: Job) -> tuple[Bundle, list[Buffer]]:
+        """Give the component, and the frames of the arguments, as they will travel.
+
+        Raises:
+            PortabilityError: something cannot travel; names it and the cure.
+        """
+        component = job.component
+        called = component.spread(job.arguments)
+        if component.function in self._bulky or _is_bulky(job.arguments):
+            frames = await asyncio.to_thread(self._frozen, job, called)
+        else:
+            frames = self._frozen(job, called)
+            if memoryview(frames[0]).nbytes > _BULKY_BYTES:
+                self._bulky.add(component.function)
+        sent = self._bundle(component)
+        stream = frames[0] if type(frames[0]) is bytes else bytes(frames[0])
+        if self._learnt(component, called, stream, sent):
+            sent = self._bundle(component, anew=True)
+        return sent, frames
+
+    async def outcome(
+        self, job: Job, kind: int, frames: Sequence[Any], hearing: Hearing
+    ) -> Outcome:
+        """Give the outcome that the last message of a job tells.
+
+        Args:
+            kind: RESULT or FAILED. frames: without the seconds. hearing: what was said before.
+        """
+        if kind != RESULT:
+            return Outcome(error=self.error_of(job, frames))
+        if job.component.style in ("stream", "async_stream"):
+            if hearing.trouble is not None:
+                return Outcome(error=hearing.trouble)
+            return Outcome(hearing.chunks)
+        try:
+            if memoryview(frames[0]).nbytes > _BULKY_BYTES:
+                return Outcome(await asyncio.to_thread(self.read, job, frames))
+            return Outcome(self.read(job, frames))
+        except Exception as exc:  # what unpickling raises when a class is not here
+            return Outcome(error=unreadable(job, "result", exc))
+
+    def read(self, job: Job, frames: Sequence[Any]) -> object:
+        """Give a value that came back; raises what its codec raises."""
+        codec = Codec(self.plain, self.trusts(job))
+        return values.decode(frames, trust=codec.trust) if self.plain else codec.read(frames)
+
+    def trusts(self, job: Job) -> bool:
+        """True if what comes back may be unpickled."""
+        return not self.plain or bool(job.component.options.get("trust"))
+
+    def error_of(self, job: Job, frames: Sequence[Any]) -> BaseException:
+        """Give the error that a failed job ends with."""
+        trust = self.trusts(job)
+        try:
+            said = values.decode(frames) if self.plain else pickle.loads(frames[0])
+            kind, what, failure = said  # type: ignore[misc]
+            error = restore_failure(failure, trust=trust)
+        except Exception as exc:  # an answer from elsewhere may be anything
+            return unreadable(job, "error", exc)
+        if kind == "user":
+            return error
+        made = _said_of(job, self.platform, str(kind), str(what), failure)
+        made.__cause__ = error
+        return made
+
+    def _learnt(
+        self,
+        component: Component,
+        called: tuple[tuple[object, ...], dict[str, object]],
+        stream: bytes,
+        sent: Bundle,
+    ) -> bool:
+        """See to what the arguments need there; True if that is more than was known before."""
+        function = component.function
+        learnt = False
+        home = function.__module__ or "__main__"
+        if b"__main__" in stream or home.encode() in stream:
+            missing = [t for t in _homeless_in(called, sent.is_part) if not sent.has(t)]
+            if missing:
+                self._extra[function] = (*self._extra.get(function, ()), *missing)
+                learnt = True
+        if self.far:
+            known = self._modules.get(function, frozenset())
+            new = {n for n in local_modules() if n not in known and n.encode() in stream} - {home}
+            if new:
+                self._modules[function] = known | new
+                learnt = True
+        return learnt
+
+    def _frozen(
+        self, job: Job, called: tuple[tuple[object, ...], dict[str, object]]
+    ) -> list[Buffer]:
+        freezing: Callable[[object], list[Buffer]] = _plain_frames if self.plain else freeze
+        try:
+            return freezing(called)
+        except Exception as exc:  # a value's own pickling may raise anything
+            for name, value in job.arguments.items():
+                try:
+                    freezing(value)
+                except Exception as inner:  # the one to blame
+                    who = culprit(value, name, attempt=freezing)
+                    said = f"input {who}, cannot be pickled ({inner}): {_CURE}"
+                    raise PortabilityError(job.name, self.platform, [said]) from exc
+            said = f"its inputs cannot be pickled together ({exc})"
+            raise PortabilityError(job.name, self.platform, [said]) from exc
+
+    def _bundle(self, component: Component, *, anew: bool = False) -> Bundle:
+        """What travels of the component; made again only when something of it has changed."""
+        function = component.function
+        found = self._bundles.get(function)
+        if found is not None and not anew and found.fresh():
+            self._bundles.move_to_end(function)
+            return found
+        made = bundle(
+            function,
+            component.source,
+            name=component.name,
+            style=component.style,
+            platform=self.platform,
+            extra=self._extra.get(function, ()),
+            far=self.far,
+            modules=tuple(self._modules.get(function, ())),
+        )
+        self._bundles[function] = made
+        if len(self._bundles) > _BUNDLES:
+            old, _ = self._bundles.popitem(last=False)
+            self._extra.pop(old, None)
+            self._modules.pop(old, None)
+            self._bulky.discard(old)
+        return made
+
+
+class Hearing:
+    """Passes on what a running job says, and keeps the chunks of a stream."""
+
+    def __init__(self, job: Job, report: Report, travel: Travel) -> None:
+        self._job, self._report, self._travel = job, report, travel
+        self.chunks: list[object] = []
+        self.trouble: ResultError | None = None
+
+    def hear(self, kind: int, frames: Sequence[Any]) -> None:
+        """Take a message that is not the last one. What is malformed is passed over."""
+        if kind == BEGAN:
+            self._report.started(str(frames[0]))
+        elif kind == LOG:
+            body = bytes(frames[0])
+            stream = _STREAMS.get(body[:1], "system")
+            self._report.log(stream, body[1:].decode("utf-8", "replace"))  # type: ignore[arg-type]
+        elif kind == CHUNK:
+            try:
+                chunk = self._travel.read(self._job, frames)
+            except Exception as exc:  # what unpickling raises when a class is not here
+                self.trouble = unreadable(self._job, "chunk", exc)
+                return
+            self.chunks.append(chunk)
+            self._report.chunk(chunk)
+        elif kind == PROGRESS and frames and len(frames[0]) >= SECONDS.size:
+            body = bytes(frames[0])
+            message = body[SECONDS.size :].decode("utf-8", "replace")
+            self._report.progress(SECONDS.unpack_from(body)[0], message)
+
+
+def ticket_of(
+    job: Job,
+    sent: Bundle,
+    frames: Sequence[Any],
+    hearing: Hearing,
+    settle: Callable[[int, Any], None],
+    *,
+    folder: str = "",
+) -> Ticket:
+    """Give the job as a pool takes it.
+
+    Args:
+        folder: the working folder the task finds; "" leaves it.
+    Raises:
+        PortabilityError: a secret it asks for is not there.
+    """
+    meta = (job.hash, job.name, job.attempt, folder, environ_of(job))
+    return Ticket(sent, job.component.function, meta, frames, hearing.hear, settle)
+
+
+def environ_of(job: Job) -> dict[str, str]:
+    """Give the environment variables a task asks for: plain ones, and secrets of the kernel.
+
+    Raises:
+        PortabilityError: a secret is not set here.
+    """
+    options = job.component.options
+    found: dict[str, str] = dict(options.get("env") or {})  # type: ignore[call-overload]
+    for name in options.get("secrets") or ():  # type: ignore[attr-defined]
+        if name not in os.environ:
+            said = f"the secret {name!r} is not set in this kernel's environment: set it first"
+            raise PortabilityError(job.name, job.component.platform, [said])
+        found[name] = os.environ[name]
+    return found
+
+
+def settling(answer: asyncio.Future[tuple[int, Any]]) -> Callable[[int, Any], None]:
+    """Give what a pool calls with a job's last message."""
+
+    def settle(kind: int, said: Any) -> None:
+        if not answer.done():
+            answer.set_result((kind, said))
+
+    return settle
+
+
+def unreadable(job: Job, what: str, exc: Exception) -> ResultError:
+    """Give the error about an answer that cannot be read."""
+    made = ResultError(
+        f"the {what} of {job.name} cannot be read here ({type(exc).__name__}: {exc}): "
+        "its class must be defined in the notebook or in a module, not inside a function"
+    )
+    made.__cause__ = exc
+    return made
+
+
+def _plain_frames(value: object) -> list[Buffer]:
+    return values.encode(value, pickles=True)
+
+
+def _is_bulky(arguments: Mapping[str, object]) -> bool:
+    for value in arguments.values():
+        if isinstance(value, (list, tuple, dict, set, frozenset)) and len(value) > _BULKY_ITEMS:
+            return True
+        if isinstance(value, (str, bytes)) and len(value) > _BULKY_BYTES:
+            return True
+    return False
+
+
+_CURE = "pass what it is made of and make it inside the component, or use platform='local'"
+
+
+class _Finder(pickle.Pickler):
+    """Notes the functions and classes of the notebook that a value's pickle names."""
+
+    found: dict[int, object]
+    is_part: Callable[[object], bool]
+
+    def reducer_override(self, thing: Any) -> Any:
+        if isinstance(thing, (type, types.FunctionType)) and self.is_part(thing):
+            self.found[id(thing)] = thing
+        return NotImplemented
+
+
+class _Nowhere:
+    def write(self, body: bytes) -> int:
+        return len(body)
+
+
+def _homeless_in(value: object, is_part: Callable[[object], bool]) -> list[object]:
+    finder = _Finder(_Nowhere(), 5, buffer_callback=lambda buffer: False)
+    finder.found, finder.is_part = {}, is_part
+    finder.dump(value)
+    return list(finder.found.values())
+
+
+def _said_of(
+    job: Job, platform: str, kind: str, what: str, failure: Mapping[str, Any]
+) -> TwingraphError:
+    """The error for a failure that is not the user's own exception."""
+    if kind == "exit":
+        return TaskError(
+            f"{job.name} called sys.exit({what}): a component must return its result, "
+            "or raise an exception to fail"
+        )
+    if kind == "result":
+        return ResultError(
+            f"{job.name} gave {what}, which cannot be pickled ({failure['message']}): "
+            "return plain data, for example a dict, list, array or DataFrame, or a file's path"
+        )
+    if kind == "load":
+        said = f"{failure['type']} when it was loaded in the worker: {failure['message']}"
+        return PortabilityError(job.name, platform, [said])
+    if kind == "argument":
+        said = f"{failure['type']} when its inputs were read in the worker: {failure['message']}"
+        return PortabilityError(job.name, platform, [said])
+    return TaskError(f"{job.name} raised {failure['type']} {failure['message']}".rstrip())
