@@ -13,10 +13,10 @@ PIP    := $(BIN)/python -m pip install -qq --disable-pip-version-check --constra
 AS_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root,)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lab bench lint format clean packages
+.PHONY: help demo test lab bench lint format clean packages services services-down
 
 help:  ## list these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
 
 demo: $(READY)  ## run the quickstart notebook as a batch job and leave a report to look at
 	@rm -rf out/demo && mkdir -p out/demo
@@ -31,6 +31,12 @@ lab: $(READY)  ## open JupyterLab on the quickstart notebook
 bench: $(TESTED)  ## measure against bare asyncio, threads and papermill
 	@$(BIN)/python -m tests.bench $(ARGS)
 
+services: $(TESTED) packages  ## start what tests run against, and leave it up (ARGS="docker redis")
+	@$(BIN)/python -m tests.services up $(ARGS)
+
+services-down:  ## stop the services of the tests
+	@if [ -x $(BIN)/python ]; then $(BIN)/python -m tests.services down $(ARGS); fi
+
 lint: $(TESTED)  ## ruff check, ruff format --check, mypy --strict
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -40,7 +46,7 @@ format: $(TESTED)  ## let ruff put imports and layout right
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-clean:  ## remove all that make has made, .venv too
+clean: services-down  ## remove all that make has made, .venv too
 	@rm -rf $(VENV) out build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -71,17 +77,18 @@ $(TESTED): $(READY)
 	@$(PIP) --editable '.[lab,test]'
 	@touch $@
 
-# Debian packages of the browser tests; only asked for when one is missing.
+# Debian packages of the tests: a browser, an engine for containers, brokers. Only asked for when
+# one is missing.
 packages:
 	@missing=; \
-	command -v dpkg >/dev/null || { echo "Not a Debian system: the browser tests need $$(xargs < binder/apt.txt)."; exit 0; }; \
+	command -v dpkg >/dev/null || { echo "Not a Debian system: the tests need $$(xargs < binder/apt.txt)."; exit 0; }; \
 	for each in $$(cat binder/apt.txt); do \
 	  dpkg-query -W -f '$${Status}' $$each 2>/dev/null | grep -q 'ok installed' || missing="$$missing $$each"; \
 	done; \
 	if [ -z "$$missing" ]; then exit 0; fi; \
 	if [ "$$(id -u)" = 0 ]; then as_root=; \
 	elif sudo -n true 2>/dev/null; then as_root="sudo"; \
-	else echo "The browser tests need Debian packages: sudo apt-get install$$missing"; exit 0; fi; \
+	else echo "The tests need Debian packages: sudo apt-get install$$missing"; exit 0; fi; \
 	echo "Installing Debian packages:$$missing"; \
 	$$as_root apt-get update -qq && \
 	$$as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $$missing >/dev/null

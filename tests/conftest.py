@@ -1,13 +1,19 @@
-"""What every test gets: its own TWINGRAPH_HOME, and no session left over from the one before."""
+"""What every test gets: its own TWINGRAPH_HOME, and no session left over from the one before.
+
+And the real services that a test may ask for by name. The first to ask starts one, all processes
+of this run share it, and it ends with the run unless it was up before (see tests/services/base.py).
+"""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
+
+from tests.services import base, processes
 
 IN_CI = os.environ.get("CI", "").lower() in ("1", "true", "yes")
 
@@ -22,6 +28,59 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     session = sys.modules.get("twingraph_nb.session")
     if session is not None:
         session.close_session()
+
+
+@pytest.fixture(scope="session")
+def docker_host() -> str:
+    """The address of a Docker engine, "unix://..."."""
+    return base.ensure("docker")["host"]
+
+
+@pytest.fixture(scope="session")
+def python_image(docker_host: str) -> str:
+    """An image of the running Python, without any package."""
+    from tests.services import images
+
+    return images.python_image()
+
+
+@pytest.fixture(scope="session")
+def data_image(docker_host: str) -> str:
+    """An image of the running Python with numpy and pandas."""
+    from tests.services import images
+
+    return images.python_image(site=["numpy", "pandas"])
+
+
+@pytest.fixture(scope="session")
+def redis_url() -> str:
+    """The address of a Redis, "redis://:password@127.0.0.1:port/0"."""
+    return base.ensure("redis")["url"]
+
+
+@pytest.fixture(scope="session")
+def kubernetes() -> Mapping[str, str]:
+    """The address of a cluster: ``kubeconfig``, ``image`` (a Python on its node) and more."""
+    return base.ensure("kubernetes")
+
+
+@pytest.fixture(scope="session")
+def aws() -> Mapping[str, str]:
+    """The address of an emulated AWS whose functions and jobs run in containers."""
+    return base.ensure("aws")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # Workers, and a pytest that a test starts, belong to the session that they find here.
+    os.environ.setdefault(base.SESSION, processes.identity(os.getpid()))
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    # Not at sessionfinish: workers are stopped there, and they may still use what is up.
+    mine = processes.identity(os.getpid())
+    if os.environ.get(base.SESSION) == mine:
+        base.leave_all(mine)
+        del os.environ[base.SESSION]
 
 
 def _skipped(config: pytest.Config) -> list[str]:

@@ -139,8 +139,10 @@ class _Beside(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
         """Know these modules; one that has changed is imported anew, with those that use it."""
         if self not in sys.meta_path:
             sys.meta_path.insert(0, self)
-        old = {n for n, s in sources.items() if self._sources.get(n, s) != s}
-        if old:
+        for name in sources.keys() & _hollow:
+            sys.modules.pop(name, None)
+            _hollow.discard(name)
+        if any(self._sources.get(n, s) != s for n, s in sources.items()):
             for name in self._sources:
                 sys.modules.pop(name, None)
         self._sources.update(sources)
@@ -167,6 +169,8 @@ class _Beside(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
 
 
 _beside = _Beside()
+_hollow: set[str] = set()
+"""Packages that are only there so that the modules in them have one."""
 _loading: list[_Loader] = []
 
 
@@ -180,11 +184,27 @@ def cached(function: Callable[..., Any], maxsize: int | None, typed: bool) -> An
     return functools.lru_cache(maxsize, typed)(function)
 
 
+def _see_to_packages(home: str) -> None:
+    """Pickle imports the package of a module before it looks the module up."""
+    name = home.rpartition(".")[0]
+    while name and name not in sys.modules:
+        try:
+            importlib.import_module(name)
+        except ImportError:
+            package = types.ModuleType(name)
+            package.__path__ = []
+            sys.modules[name] = package
+            _hollow.add(name)
+        name = name.rpartition(".")[0]
+
+
 class _Loader:
     def __init__(self, payload: Payload) -> None:
         self._payload = payload
         self.made: dict[int, Any] = {}
         self._modules = {home: types.ModuleType(home) for home in payload.homes}
+        for home in payload.homes:
+            _see_to_packages(home)
         for module in self._modules.values():
             vars(module)["__builtins__"] = builtins  # C code looks for it
 

@@ -16,7 +16,8 @@ from twingraph_nb.errors import ExecutorError, TwingraphError, Unreachable
 from twingraph_nb.executors.base import Capabilities, Job, Outcome, Report
 from twingraph_nb.executors.docker_images import Images
 from twingraph_nb.executors.docker_setup import Setup, setup_of
-from twingraph_nb.executors.docker_worker import OWNER, DockerWorker, is_orphan
+from twingraph_nb.executors.docker_worker import DockerWorker
+from twingraph_nb.executors.owner import OWNER, is_orphan
 from twingraph_nb.executors.pool import Pool
 from twingraph_nb.executors.process import pooled
 from twingraph_nb.executors.travel import Travel

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import io
 import os
 import signal
 import socket
+import ssl
 import struct
 import tarfile
 import threading
@@ -21,14 +21,12 @@ from requests.exceptions import RequestException
 from twingraph_nb.errors import ExecutorError
 from twingraph_nb.executors.docker_setup import Setup
 from twingraph_nb.executors.kit import bootstrap
+from twingraph_nb.executors.owner import OWNER, owner_label
 from twingraph_nb.executors.stream_worker import StreamWorker
 from twingraph_nb.executors.worker import Ending, Worker
 from twingraph_nb.wire import Message
 
-__all__ = ["OWNER", "DockerWorker", "owner_label"]
-
-OWNER = "twingraph.owner"
-"""The label that tells which kernel a container belongs to."""
+__all__ = ["DockerWorker"]
 
 _HEADER = struct.Struct(">BxxxI")  # stream, length; Docker Engine API, "Stream format"
 _STDERR = 2
@@ -205,11 +203,14 @@ class DockerWorker(StreamWorker):
     def _attach(self) -> socket.socket:
         params = {"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1}
         raw = self._api.attach_socket(self._id, params=params)
-        self._response = raw
         inner = getattr(raw, "_sock", raw)
-        if type(inner) is socket.socket:
-            return socket.socket(fileno=os.dup(inner.fileno()))
-        return _bridged(inner)
+        if not isinstance(inner, socket.socket) or isinstance(inner, ssl.SSLSocket):
+            self._response = raw
+            return _bridged(inner)
+        ours = socket.socket(fileno=os.dup(inner.fileno()))
+        raw.close()
+        inner.close()
+        return ours
 
     def _state(self) -> Mapping[str, Any]:
         found: Mapping[str, Any] = self._api.inspect_container(self._id)["State"]
@@ -278,36 +279,6 @@ def _bridged(far: Any) -> socket.socket:
     for pair in ((far.recv, ours.sendall), (ours.recv, far.sendall)):
         threading.Thread(target=copy, args=pair, name="twingraph-docker", daemon=True).start()
     return near
-
-
-@functools.cache
-def owner_label() -> str:
-    """Give what names this kernel's process: boot, process id and its start time."""
-    return ":".join((_boot(), str(os.getpid()), started_at(os.getpid())))
-
-
-def _boot() -> str:
-    try:
-        with open("/proc/sys/kernel/random/boot_id") as file:
-            return file.read().strip()
-    except OSError:
-        return socket.gethostname()
-
-
-def started_at(pid: int) -> str:
-    """Give when a process of this machine was started, "" if there is none of that number."""
-    try:
-        with open(f"/proc/{pid}/stat") as file:
-            return file.read().rsplit(")", 1)[1].split()[19]
-    except (OSError, IndexError):
-        return ""
-
-
-def is_orphan(label: str) -> bool:
-    """True if the label's kernel was on this machine and is gone."""
-    boot, _, rest = label.partition(":")
-    pid, _, started = rest.partition(":")
-    return boot == _boot() and pid.isdigit() and started_at(int(pid)) != started
 
 
 def _folders(files: Mapping[str, str]) -> list[str]:

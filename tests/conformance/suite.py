@@ -1,0 +1,359 @@
+"""What every platform must do: one suite, run by a class for each platform."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import os
+import pathlib
+import secrets
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import msgspec
+import pytest
+
+from tests.conformance import steps
+from twingraph_nb.component import Component, make_component
+from twingraph_nb.errors import ResultError, TaskCancelled, TaskError, TaskTimeout, WorkerDied
+from twingraph_nb.events import TaskProgressed
+from twingraph_nb.graph.task import Task
+from twingraph_nb.session import close_session, get_session
+
+PATIENCE = 150.0
+"""Seconds after which a platform counts as hung."""
+
+
+@dataclass
+class Place:
+    """A platform as the suite uses it.
+
+    options: that each component gets. left: names what a closed session has left behind.
+    visible: all that others can see of what runs, as text. many: tasks for a crowd.
+    live: what a task says is heard while it runs. again: a killed worker's task is run again.
+    """
+
+    platform: str
+    options: dict[str, Any] = field(default_factory=dict)
+    left: Callable[[], list[str]] = list
+    visible: Callable[[], str] = str
+    many: int = 100
+    live: bool = True
+    again: bool = False
+    trusted: bool = False
+    one: dict[str, Any] = field(default_factory=lambda: {"workers": 1})
+
+
+class Conformance:
+    """The promises. A subclass says `place`; what a platform cannot do it sets to None."""
+
+    place: ClassVar[Place]
+
+    @pytest.fixture(autouse=True, scope="class")
+    @classmethod
+    def one_session(
+        cls, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+    ) -> Iterator[None]:
+        """One session for the whole class, so that workers stay; it leaves nothing behind."""
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("TWINGRAPH_HOME", str(tmp_path_factory.mktemp("home")))
+            patch.setenv("SUITE_SECRET", SECRET)
+            cls.place = cls.make_place(request, patch)
+            yield
+            close_session()
+        assert cls.place.left() == []
+
+    @classmethod
+    def make_place(cls, request: pytest.FixtureRequest, patch: pytest.MonkeyPatch) -> Place:
+        raise NotImplementedError
+
+    def on(self, function: Callable[..., object], **options: Any) -> Component:
+        return make_component(
+            function,
+            platform=self.place.platform,
+            options={**self.place.options, **options},
+            keep=False,
+        )
+
+    def call(self, function: Callable[..., object], *args: object, **options: Any) -> Any:
+        return self.start(function, *args, **options).result(PATIENCE)
+
+    def start(self, function: Callable[..., object], *args: object, **options: Any) -> Task:
+        task = self.on(function, **options)(*args)
+        assert isinstance(task, Task)
+        return task
+
+    # -- values ------------------------------------------------------------------------------
+
+    def test_values_arrive_equal_in_both_directions(self) -> None:
+        back = self.call(steps.same, steps.VALUES)
+        assert list(back) == list(steps.VALUES)
+        for name, value in steps.VALUES.items():
+            assert alike(back[name], value), name
+
+    def test_values_are_there_what_they_are_here(self) -> None:
+        plain = {k: v for k, v in steps.VALUES.items() if k not in ("ints", "sets")}
+        assert self.call(steps.kinds, plain) == steps.kinds(plain)
+
+    def test_large_values_go_both_ways(self) -> None:
+        data = secrets.token_bytes(10_000_000)
+        assert self.call(steps.doubled, data) == data + data
+
+    def test_async_components_run(self) -> None:
+        assert self.call(steps.later, 1) == 2
+
+    def test_outputs_feed_other_tasks(self) -> None:
+        first = self.start(steps.adds, 1, 2)
+        assert self.call(steps.adds, first, self.start(steps.adds, first, 10)) == 16
+
+    # -- errors ------------------------------------------------------------------------------
+
+    def test_the_users_error_comes_back_with_its_cause_and_its_lines(self) -> None:
+        with pytest.raises(ValueError, match="cannot do 5") as caught:
+            self.call(steps.fails, 5)
+        error = caught.value
+        assert isinstance(error.__cause__, KeyError)
+        assert error.__cause__.args == ("missing",)
+        assert "look it up first" in error.__notes__
+        frames = [f"{e.path.name}:{e.name}" for e in caught.traceback]
+        assert "steps.py:fails" in frames
+        assert "raise error from exc" in str(caught.traceback[-1].statement)
+
+    def test_an_error_of_the_users_own_class_is_of_that_class(self) -> None:
+        with pytest.raises(steps.Broken) as caught:
+            self.call(steps.breaks)
+        assert caught.value.code == 42
+        assert caught.value.args == ("broken here", 42)
+
+    def test_sys_exit_is_an_error_that_says_so(self) -> None:
+        with pytest.raises(TaskError, match=r"sys.exit\(3\)"):
+            self.call(steps.leaves, 3)
+
+    def test_a_far_side_that_ends_is_an_error_with_its_exit_code(self) -> None:
+        with pytest.raises(TaskError, match=r"\b3\b"):
+            self.call(steps.ends, 3)
+        assert self.call(steps.square, 3) == 9
+
+    def test_a_result_that_cannot_travel_is_named(self) -> None:
+        with pytest.raises(ResultError, match=r"lock"):
+            self.call(steps.gives_live)
+
+    def test_what_only_pickle_can_read_needs_trust(self) -> None:
+        if self.place.trusted:
+            assert self.call(steps.gives_opaque, 3).x == 3
+            return
+        with pytest.raises(ResultError, match="Opaque"):
+            self.call(steps.gives_opaque, 3)
+        assert self.call(steps.gives_opaque, 3, trust=True).x == 3
+
+    # -- what a task says --------------------------------------------------------------------
+
+    def test_log_lines_come_in_order(self) -> None:
+        task = self.start(steps.talks, 50)
+        assert task.result(PATIENCE) == 50
+        lines = task.logs.splitlines()
+        assert [line for line in lines if line[:3] == "out"] == [f"out {at}" for at in range(50)]
+        assert [line for line in lines if line[:3] == "err"] == [
+            f"err {at}" for at in range(0, 50, 10)
+        ]
+        assert "raw" in lines
+
+    def test_what_a_task_says_is_heard_while_it_runs(self) -> None:
+        task = self.start(steps.lives, 3.0)
+        until(lambda: "begun" in task.logs or task.done)
+        assert not task.done
+        assert task.result(PATIENCE) == "done"
+        assert task.logs.splitlines()[-1] == "over"
+
+    def test_progress_is_told(self) -> None:
+        task = self.start(steps.lives, 0.1)
+        task.result(PATIENCE)
+        told = [e for e in events_of(task) if isinstance(e, TaskProgressed)]
+        assert [(e.fraction, e.message) for e in told] == [(0.25, "a quarter")]
+
+    def test_a_stream_gives_its_chunks_in_order(self) -> None:
+        async def chunks(task: Task) -> list[object]:
+            return [chunk async for chunk in task]
+
+        for function, want in ((steps.counts, [0, 1, 2, 3]), (steps.drips, [0, 2, 4, 6])):
+            task = self.start(function, 4)
+            assert asyncio.run(chunks(task)) == want
+            assert task.result(PATIENCE) == want
+
+    def test_a_chunk_is_there_before_the_stream_ends(self) -> None:
+        async def first(task: Task) -> tuple[object, bool]:
+            async for chunk in task:
+                return chunk, task.done
+            raise AssertionError("no chunk")
+
+        task = self.start(steps.counts, 3, 1.0)
+        assert asyncio.run(first(task)) == (0, False)
+        assert task.result(PATIENCE) == [0, 1, 2]
+
+    def test_a_flood_of_lines_hurts_nobody(self) -> None:
+        task = self.start(steps.floods, 100_000)
+        assert task.result(PATIENCE) == 100_000
+        assert task.logs.startswith("line 0\nline 1\n")
+
+    # -- ending ------------------------------------------------------------------------------
+
+    def test_a_timeout_ends_the_far_side(self) -> None:
+        name = mark()
+        task = self.start(steps.stays, name, timeout=4)
+        with pytest.raises(TaskTimeout):
+            task.result(PATIENCE)
+        until(lambda: not pids_of(name))
+
+    def test_cancelling_a_running_task_ends_the_far_side(self) -> None:
+        name = mark()
+        task = self.start(steps.stays, name)
+        until(lambda: pids_of(name))
+        task.cancel()
+        with pytest.raises(TaskCancelled):
+            task.result(PATIENCE)
+        until(lambda: not pids_of(name))
+        assert self.call(steps.square, 4) == 16
+
+    def test_cancelling_a_queued_task_keeps_it_from_running(self) -> None:
+        one, name, other = self.place.one, mark(), mark()
+        running = self.start(steps.stays, name, **one)
+        until(lambda: pids_of(name))
+        queued = self.start(steps.stays, other, **one)
+        queued.cancel()
+        with pytest.raises(TaskCancelled):
+            queued.result(PATIENCE)
+        assert pids_of(name)
+        running.cancel()
+        with pytest.raises(TaskCancelled):
+            running.result(PATIENCE)
+        until(lambda: not pids_of(name))
+        assert "staying" not in queued.logs
+
+    def test_a_far_side_that_is_killed_fails_its_task_alone(self) -> None:
+        name = mark()
+        seconds = 8.0 if self.place.again else 300.0
+        task = self.start(steps.stays, name, seconds)
+        until(lambda: pids_of(name))
+        kill(name)
+        if self.place.again:
+            assert task.result(PATIENCE) == "stayed"
+        else:
+            with pytest.raises(WorkerDied, match=r"killed|ended|died|gone"):
+                task.result(PATIENCE)
+        assert self.call(steps.square, 5) == 25
+
+    def test_a_task_out_of_memory_says_so(self) -> None:
+        with pytest.raises(WorkerDied, match="memory"):
+            self.call(steps.eats, mark(), 400, memory="128m")
+
+    # -- many --------------------------------------------------------------------------------
+
+    def test_many_tasks_in_flight_all_come_back(self) -> None:
+        count = self.place.many
+        group = self.on(steps.square).map(range(count))
+        assert group.result(PATIENCE) == [x * x for x in range(count)]  # type: ignore[attr-defined]
+
+    def test_a_map_feeds_a_join(self) -> None:
+        group = self.on(steps.square).map([1, 2, 3])
+        assert self.call(steps.total, group) == 14
+
+    # -- what travels ------------------------------------------------------------------------
+
+    def test_helpers_captured_values_and_modules_of_the_users_own_travel(self) -> None:
+        assert self.call(steps.reaches, 2) == 3 + 100 + 14
+
+    def test_a_function_of_a_cell_travels_with_what_it_has_captured(self) -> None:
+        captured = {"limit": 3}
+
+        def above(xs: list[int]) -> list[int]:
+            return [x for x in xs if x > captured["limit"]]
+
+        assert self.call(above, [1, 3, 5]) == [5]
+
+    def test_environment_and_secrets_are_there_and_nowhere_else(self) -> None:
+        options = {"env": {"SUITE_PLAIN": "a b"}, "secrets": ["SUITE_SECRET"]}
+        task = self.start(steps.environment, "SUITE_PLAIN", "SUITE_SECRET", **options)
+        seen = self.place.visible()
+        assert task.result(PATIENCE) == ("a b", digest(SECRET))
+        seen += self.place.visible()
+        history = [batch.events for batch in get_session().history(task.link.id)]
+        assert SECRET not in msgspec.json.encode(history, enc_hook=str).decode()
+        assert SECRET not in seen
+        after = self.call(steps.environment, "SUITE_PLAIN", "SUITE_SECRET")
+        if self.place.platform != "process":  # whose workers have the kernel's own environment
+            assert after == (None, digest("not there"))
+
+    def test_names_with_shell_characters_are_only_names(self) -> None:
+        made = make_component(
+            steps.adds,
+            name="a b;$(touch /tmp/x)'\"&|é",
+            platform=self.place.platform,
+            options=self.place.options,
+            keep=False,
+        )
+        assert made(1, 2).result(PATIENCE) == 3  # type: ignore[attr-defined]
+
+
+SECRET = "sesame-" + secrets.token_hex(8)
+
+
+def digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def alike(one: object, other: object) -> bool:
+    """True for equal values of equal types, nan like nan."""
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, dict):
+        return list(one) == list(other) and all(alike(one[k], other[k]) for k in one)  # type: ignore[call-overload, index]
+    if isinstance(one, (list, tuple)):
+        return len(one) == len(other) and all(map(alike, one, other))  # type: ignore[arg-type]
+    if isinstance(one, float):
+        return repr(one) == repr(other)
+    return one == other
+
+
+def mark() -> str:
+    """A name of at most 15 characters for a process (see `steps.known_as`)."""
+    return f"tg{secrets.token_hex(6)}"
+
+
+def pids_of(name: str) -> list[int]:
+    """The processes of this machine that go by a name, those in containers too."""
+    found = []
+    for entry in pathlib.Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            threads = (entry / "task").glob("*/comm")
+            if any(thread.read_text().strip() == name for thread in threads):
+                state = (entry / "stat").read_text().rsplit(")", 1)[1].split()[0]
+                if state != "Z":
+                    found.append(int(entry.name))
+    return found
+
+
+def kill(name: str) -> None:
+    """Kill -9 the processes that go by a name."""
+    for pid in pids_of(name):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def until(condition: Callable[[], object]) -> None:
+    """Wait for something that a process elsewhere does; there is no event to wait for."""
+    end = time.monotonic() + PATIENCE
+    pause = threading.Event()
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        pause.wait(0.05)
+
+
+def events_of(task: Task) -> list[object]:
+    """All events of a task."""
+    batches = get_session().history(task.link.id)
+    return [e for b in batches for e in b.events if getattr(e, "task", None) == task.number]

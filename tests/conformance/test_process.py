@@ -1,0 +1,15 @@
+"""Platform `process` keeps the promises of all platforms."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.conformance.suite import Conformance, Place
+
+
+class TestProcess(Conformance):
+    test_a_task_out_of_memory_says_so = None  # type: ignore[assignment] # it has no limit of its own
+
+    @classmethod
+    def make_place(cls, request: pytest.FixtureRequest, patch: pytest.MonkeyPatch) -> Place:
+        return Place("process", trusted=True)
