@@ -30,6 +30,16 @@ _PATIENCE = 60
 _CURE = "Start Docker, or say where it is: host='unix:///path/to/docker.sock', or DOCKER_HOST"
 
 
+_NO_NETWORK = {
+    "ConnectError",
+    "ConnectionError",
+    "NameResolutionError",
+    "URLError",
+    "gaierror",
+}
+"""Errors, of several libraries, of those who look for a network in vain."""
+
+
 @dataclass
 class _Engine:
     """One Docker engine: its client, its images, and the pools of containers there."""
@@ -63,8 +73,8 @@ class DockerExecutor:
         except TwingraphError as exc:
             return Outcome(error=exc)
         outcome = await pooled(self._pool(engine, setup, image), self._travel, job, report)
-        if setup.network == "none" and outcome.error is not None:
-            _hint_at_network(outcome.error)
+        if outcome.error is not None:
+            _hint(outcome.error, setup)
         return outcome
 
     async def attach(self, ticket: str, report: Report) -> Outcome:
@@ -150,8 +160,12 @@ def _telling(report: Report) -> Any:
     return lambda line: report.log("system", f"{line}\n")
 
 
-def _hint_at_network(error: BaseException) -> None:
-    """Say why a task cannot reach anything, where that may be what happened."""
+def _hint(error: BaseException, setup: Setup) -> None:
+    """Say what the container lacks, where that may be why the task failed."""
     names = {kind.__name__ for kind in type(error).__mro__}
-    if names & {"gaierror", "ConnectionError", "URLError", "ConnectError", "NameResolutionError"}:
+    if setup.network == "none" and names & _NO_NETWORK:
         error.add_note("containers have no network unless the component says so: network='bridge'")
+    lacks = getattr(error, "name", None)
+    if isinstance(error, ModuleNotFoundError) and isinstance(lacks, str) and not setup.build:
+        package = lacks.partition(".")[0]
+        error.add_note(f"image {setup.image!r} lacks it: take another, or add build=[{package!r}]")

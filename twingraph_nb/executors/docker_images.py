@@ -112,14 +112,16 @@ class Images:
 def _follow(lines: Iterable[Mapping[str, Any]], tell: Tell, failed: str) -> None:
     """Pass on what the engine says, each status of a layer once."""
     told: set[tuple[str, str]] = set()
-    for line in lines:
-        if "error" in line:
-            raise ExecutorError(f"{failed}: {line['error']}")
+    error = ""
+    for line in lines:  # to the end, also after an error: the connection ends with it
+        error = error or str(line.get("error") or "")
         text = str(line.get("stream") or line.get("status") or "").strip()
         key = (str(line.get("id", "")), text)
         if text and key not in told:
             told.add(key)
             tell(f"{key[0]}: {text}" if key[0] else text)
+    if error:
+        raise ExecutorError(f"{failed}: {error}")
 
 
 def _context(build: object, base: str) -> bytes:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
-from docker.errors import APIError, DockerException, ImageNotFound, NotFound
+from docker.errors import DockerException, ImageNotFound, NotFound
 from requests.exceptions import RequestException
 
 from twingraph_nb.errors import ExecutorError
@@ -142,23 +142,17 @@ class DockerWorker(StreamWorker):
 
     def _make(self) -> socket.socket:
         """Create the container, reach its streams, start it."""
-        host = self._host_config(init=True)
-        self._create(host)
+        self._create()
         sock = self._attach()
         try:
             self._api.start(self._id)
-        except APIError as exc:
-            if "docker-init" not in str(exc) and '"init"' not in str(exc):
-                raise
-            sock.close()  # the engine has no init program: our worker is process 1 itself
-            self._remove()
-            self._create(self._host_config(init=False))
-            sock = self._attach()
-            self._api.start(self._id)
+        except BaseException:
+            sock.close()
+            raise
         sock.setblocking(False)
         return sock
 
-    def _create(self, host: Any) -> None:
+    def _create(self) -> None:
         setup = self._setup
         made = self._api.create_container(
             self._image,
@@ -170,7 +164,7 @@ class DockerWorker(StreamWorker):
             environment={"HOME": "/tmp", "PYTHONDONTWRITEBYTECODE": "1"},
             labels={OWNER: owner_label(), "twingraph.component": setup.component},
             volumes=sorted(_folders(setup.files)),
-            host_config=host,
+            host_config=self._host_config(),
         )
         self._id = made["Id"]
         for folder in _folders(setup.files):
@@ -183,7 +177,8 @@ class DockerWorker(StreamWorker):
         own = str(self._api.inspect_image(self._image)["Config"].get("User") or "")
         return own if own.split(":")[0] not in ("", "0", "root") else "65534:65534"
 
-    def _host_config(self, *, init: bool) -> Any:
+    def _host_config(self) -> Any:
+        # No init program: the engine's own may not fit the image, and our worker heeds signals.
         setup = self._setup
         return self._api.create_host_config(
             binds=[f"{here}:{there}" for here, there in setup.volumes.items()],
@@ -197,7 +192,6 @@ class DockerWorker(StreamWorker):
             memswap_limit=setup.memory or None,
             nano_cpus=int(setup.cpus * 1e9) or None,
             device_requests=setup.device_requests(),
-            init=init or None,
         )
 
     def _attach(self) -> socket.socket:

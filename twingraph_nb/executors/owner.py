@@ -1,0 +1,55 @@
+"""Whose a container or pod is: a label that names a kernel's process, and if that is gone."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+import socket
+
+__all__ = ["OWNER", "is_orphan", "owner_label"]
+
+OWNER = "twingraph.owner"
+"""The label that tells which kernel a container or pod belongs to."""
+
+_NOTHING = "0"
+
+
+@functools.cache
+def owner_label() -> str:
+    """Give what names this kernel's process: machine, process id and its start time.
+
+    Letters, digits and dots, at most 63 of them, as Kubernetes wants a label's value.
+    """
+    pid = os.getpid()
+    return f"{_machine()}.{pid}.{_started_at(pid) or _NOTHING}"
+
+
+def is_orphan(label: str) -> bool:
+    """True if the label's kernel was on this machine and is gone."""
+    machine, _, rest = label.partition(".")
+    pid, _, started = rest.partition(".")
+    if machine != _machine() or not pid.isdigit() or started == _NOTHING:
+        return False
+    return _started_at(int(pid)) != started
+
+
+@functools.cache
+def _machine() -> str:
+    """This boot of the machine, and the space of process ids: containers of one machine share
+    the first, and would take each other's kernels for dead without the second."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id") as file:
+            facts = f"{file.read().strip()} {os.stat('/proc/self/ns/pid').st_ino}"
+    except OSError:
+        facts = socket.gethostname()
+    return hashlib.sha256(facts.encode()).hexdigest()[:16]
+
+
+def _started_at(pid: int) -> str:
+    """When a process of this machine was started, "" if there is none of that number."""
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rsplit(")", 1)[1].split()[19]
+    except (OSError, IndexError):
+        return ""
