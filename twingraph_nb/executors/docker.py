@@ -126,6 +126,8 @@ def _reached(host: str) -> _Engine:
 
 def _api(host: str) -> Any:
     tried = host or os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
+    if tried.startswith("unix://") and not os.path.exists(tried.removeprefix("unix://")):
+        raise Unreachable("docker", tried, "no engine listens there", _CURE)
     try:
         # Many threads may wait for an answer at once: the default pool of 10 would hold them up.
         if host:
