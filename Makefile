@@ -13,7 +13,7 @@ PIP    := $(BIN)/python -m pip install -qq --disable-pip-version-check --constra
 AS_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root,)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lab bench lint format clean packages services services-down
+.PHONY: help demo test lab bench lint format clean packages programs services services-down
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -22,7 +22,7 @@ demo: $(READY)  ## run the quickstart notebook as a batch job and leave a report
 	@rm -rf out/demo && mkdir -p out/demo
 	@$(BIN)/twingraph run notebooks/00_quickstart.ipynb -o out/demo
 
-test: $(TESTED) packages  ## set up what the tests need, then run the whole suite
+test: $(TESTED) packages programs  ## set up what the tests need, then run the whole suite
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 lab: $(READY)  ## open JupyterLab on the quickstart notebook
@@ -31,7 +31,7 @@ lab: $(READY)  ## open JupyterLab on the quickstart notebook
 bench: $(TESTED)  ## measure against bare asyncio, threads and papermill
 	@$(BIN)/python -m tests.bench $(ARGS)
 
-services: $(TESTED) packages  ## start what tests run against, and leave it up (ARGS="docker redis")
+services: $(TESTED) packages programs  ## start what tests run against, and leave it up (ARGS="docker redis")
 	@$(BIN)/python -m tests.services up $(ARGS)
 
 services-down:  ## stop the services of the tests
@@ -92,3 +92,7 @@ packages:
 	echo "Installing Debian packages:$$missing"; \
 	$$as_root apt-get update -qq && \
 	$$as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $$missing >/dev/null
+
+# What takes minutes the first time on a machine must not happen while a test is timed.
+programs: $(TESTED) packages
+	@$(BIN)/python -m tests.services.kubernetes_programs

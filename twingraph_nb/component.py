@@ -39,6 +39,8 @@ Style = Literal["sync", "async", "stream", "async_stream"]
 
 ENTRY_POINT = "twingraph_nb.executors"
 """Other packages offer a platform under this entry point group."""
+_EVERY_LANGUAGE = {"local", "docker", "kubernetes"}
+"""Platforms that run components in other languages than Python."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -106,7 +108,7 @@ class Component:
 
     def on(self, platform: str | None = None, **options: object) -> Component:
         """Give this component with another platform or other options."""
-        chosen = check_platform(platform or self.platform, where=self.name)
+        chosen = check_platform(platform or self.platform, where=self.name, language=self.language)
         policy, rest = read_options(
             {**options}, where=self.name, start=self.policy, platform=chosen
         )
@@ -325,12 +327,16 @@ def make_component(
     return shelf.put(made) if keep else made
 
 
-def check_platform(platform: str, *, where: str) -> str:
+def check_platform(platform: str, *, where: str, language: str = "python") -> str:
     """Give the platform's name back.
 
     Raises:
         UnknownPlatform: there is none of that name, here or in another package.
+        DefinitionError: it runs Python only, and the component is in another language.
     """
+    if language != "python" and platform in PLATFORMS and platform not in _EVERY_LANGUAGE:
+        can = ", ".join(sorted(_EVERY_LANGUAGE))
+        raise DefinitionError(f"{where} is {language}, which runs on {can}, not on {platform}")
     if platform not in PLATFORMS and platform not in (others := other_platforms()):
         raise UnknownPlatform(platform, [*PLATFORMS, *others], where=where)
     return platform

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Mapping
 
 from twingraph_nb.component import Component, Pipeline, make_component, make_pipeline, shelf
@@ -17,23 +18,39 @@ def component(
     name: str | None = None,
     platform: str = "local",
     config: Mapping[str, object] | None = None,
+    language: str = "python",
+    signature: str = "",
+    code: str = "",
     **options: object,
 ) -> Callable[[Callable[..., object]], Component]:
     """Make a component of a function: ``@component()``, ``@component(platform="process")``.
+
+    With `language`, make one at once of code in another language: ``component(language="rust",
+    signature="double(x: int) -> y: int", code="fn double(x: i64) -> i64 { 2 * x }")``.
 
     Args:
         name: the function's own name if not given.
         platform: where its tasks run.
         config: options as a dict, in the words of TwinGraph (`cache_ttl`, `retry_policy`, ...).
+        language: `javascript`, `typescript`, `bash`, `c++`, `rust`, one that was added, or the
+            path of a manifest.
+        signature: name, inputs and outputs of `code`, as on a ``%%component`` line.
+        code: has a function of that name; for Bash, the ports are variables.
         options: fields of `Policy`, and what the platform takes.
     Raises:
         DefinitionError: not a function, an unknown option, or a platform that is not there.
     """
+    given = {**(config or {}), **options}
+    if language != "python":
+        foreign = importlib.import_module("twingraph_nb.languages")  # only for who uses them
+        return foreign.foreign_component(  # type: ignore[no-any-return]
+            language, signature, code, name=name, platform=platform, options=given
+        )
+    if signature or code:
+        raise DefinitionError("`signature` and `code` are for other languages: say `language=` too")
 
     def make(f: Callable[..., object]) -> Component:
-        return make_component(
-            f, name=name, platform=platform, options={**(config or {}), **options}
-        )
+        return make_component(f, name=name, platform=platform, options=given)
 
     return make(function) if function is not None else make  # type: ignore[return-value]
 

@@ -144,20 +144,19 @@ def _plain(error: BaseException) -> list[bytes] | None:
     except NotPlain:
         return None
     args, state = error.args, exception_state(error)
-    try:
-        frames = encode((ref, True, args, state))
-    except Exception:  # NotPlain, or what a user's own class raises when it is looked into
+    whole = _travels(args) and _travels(state)
+    if not whole:
         message = _message(error)
-        said = tuple(each if _is_plain(each) else message for each in args)
-        some = {name: item for name, item in state.items() if _is_plain(item)}
-        frames = encode((ref, False, said, some))
-    return [bytes(each) for each in frames]
+        args = tuple(each if _travels(each) else message for each in args)
+        state = {name: item for name, item in state.items() if _travels(item)}
+    return [bytes(each) for each in encode((ref, whole, args, state))]
 
 
-def _is_plain(value: object) -> bool:
+def _travels(value: object) -> bool:
+    """True if the value arrives also where it is not trusted."""
     try:
-        encode(value)
-    except Exception:  # as above
+        decode(encode(value))
+    except Exception:  # NotPlain, ValuesError, or what a user's own class raises when looked into
         return False
     return True
 

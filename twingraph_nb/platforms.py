@@ -50,6 +50,14 @@ def _names(value: object) -> tuple[str, ...]:
     return tuple(part.strip() for part in parts if part.strip())
 
 
+_BETWEEN = re.compile(r",(?![^\[\]]*\])(?!\s*[<>=!~])")
+"""A comma between requirements, not one inside of ``pkg[a,b]>=1,<2``."""
+
+
+def _requirements(value: object) -> tuple[str, ...]:
+    return _names(_BETWEEN.split(value) if isinstance(value, str) else value)
+
+
 def _pairs(value: object) -> dict[str, str]:
     """Text to text: a dict, or ``"A=1,B=2"``."""
     if isinstance(value, str):
@@ -133,7 +141,7 @@ _ALL = (
     Platform(
         "process",
         "in worker processes on this machine; a worker that dies fails its task alone",
-        {**FAR, "python": _text, "deps": _names},
+        {**FAR, "python": _text, "deps": _requirements},
         here=True,
     ),
     Platform(
@@ -179,6 +187,7 @@ _ALL = (
             "warm": _flag,
             "workers": _count,
             "idle": _seconds,
+            "patience": _seconds,
         },
         "kubernetes",
         "kubernetes",
@@ -209,10 +218,10 @@ _ALL = (
             "queue": _text,
             "image": _text,
             "role": _text,
+            "execution_role": _text,
             "job_definition": _text,
             "vcpus": _any,
             "attempts": _count,
-            "workers": _count,
         },
         "aws",
         "boto3",
@@ -220,7 +229,7 @@ _ALL = (
     Platform(
         "celery",
         "on Celery workers",
-        {**FAR, "broker": _text, "backend": _text, "queue": _text, "workers": _count},
+        {**FAR, "broker": _text, "backend": _text, "queue": _text},
         "celery",
         "celery",
     ),

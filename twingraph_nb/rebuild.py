@@ -274,11 +274,9 @@ class _Loader:
             function = self.made[place]
             cells, function.__defaults__, function.__kwdefaults__, attributes = value
             vars(function).update(attributes)
-            for name, cell in zip(
-                function.__code__.co_freevars, function.__closure__ or (), strict=True
-            ):
+            for at, name in enumerate(function.__code__.co_freevars):
                 if name in cells:
-                    cell.cell_contents = cells[name]
+                    function.__closure__[at].cell_contents = cells[name]
 
 
 def _nothing() -> None:
@@ -288,18 +286,27 @@ def _nothing() -> None:
 def _parsed(part: Part) -> tuple[list[ast.stmt], int]:
     """The statements of a part's text, and how far their line numbers are to be moved."""
     if part.text[:1] in " \t":  # keeps the columns, and what is inside long strings
-        holder = ast.parse("if 1:\n" + part.text).body[0]
+        holder = _tree("if 1:\n" + part.text, part, part.line - 2).body[0]
         assert isinstance(holder, ast.If)
         return holder.body, part.line - 2
-    return ast.parse(part.text).body, part.line - 1
+    return _tree(part.text, part, part.line - 1).body, part.line - 1
+
+
+def _tree(text: str, part: Part, move: int) -> ast.Module:
+    """The text parsed; this Python may be older than the one it was written for."""
+    try:
+        return ast.parse(text)
+    except SyntaxError as exc:
+        line, column = (exc.lineno or 1) + move, exc.offset
+        raise SyntaxError(exc.msg, (part.filename, line, column, exc.text)) from None
 
 
 def _function(part: Part, space: dict[str, Any]) -> types.FunctionType:
     body: ast.stmt
     if part.kind == "lambda":
-        body = ast.Return(ast.parse(f"({part.text}\n)", mode="eval").body)
-        ast.copy_location(body, body.value)  # type: ignore[arg-type]
         move = part.line - 1
+        (only,) = _tree(f"({part.text}\n)", part, move).body
+        body = ast.copy_location(ast.Return(only.value), only)  # type: ignore[attr-defined]
     else:
         statements, move = _parsed(part)
         body = statements[-1]

@@ -28,25 +28,29 @@ from twingraph_nb.remote import (
     JOB,
     READY,
     TAG,
+    Codec,
     Runner,
     Stopped,
 )
-from twingraph_nb.wire import Decoder, Message, frame, send
+from twingraph_nb.segments import Arrivals, Segments, has_large
+from twingraph_nb.wire import Message, frame, send
 
 __all__ = ["work"]
 
 _DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG, linux/prctl.h
 
 
-def work(jobs: int, control: int, mark: int, parent: int) -> None:
+def work(jobs: int, control: int, mark: int, parent: int, plain: bool = False) -> None:
     """Work on jobs until the near side closes the socket.
 
     Args:
         jobs, control: sockets. mark: a file of 8 bytes that holds the tag of the running job,
             so that it is known even when this process is killed. parent: the process to die with.
+        plain: values travel by `values`: the near side has another Python or other packages.
     """
     _settle_in(parent)
-    worker = _Worker(socket.socket(fileno=jobs), socket.socket(fileno=control), mark)
+    sockets = socket.socket(fileno=jobs), socket.socket(fileno=control)
+    worker = _Worker(*sockets, mark, Codec(plain, trust=True))
     try:
         worker.loop()
     except (Stopped, BrokenPipeError, ConnectionResetError):
@@ -73,30 +77,38 @@ def _stop(signum: int, step: object) -> None:
 class _Worker:
     """The two sockets, and the job that runs."""
 
-    def __init__(self, jobs: socket.socket, control: socket.socket, mark: int) -> None:
+    def __init__(
+        self, jobs: socket.socket, control: socket.socket, mark: int, codec: Codec
+    ) -> None:
         self._jobs, self._control = jobs, control
         self._mark = mmap.mmap(mark, TAG.size)
         self._sending = threading.Lock()
         self._turn = threading.Lock()  # held to begin a job, and to give jobs back
         self._began = 0
         self._given: set[int] = set()
-        self._runner = Runner(self.say)
+        self._runner = Runner(self.say, codec)
         os.register_at_fork(after_in_child=self._forked)
 
     def loop(self) -> None:
         """Read and run jobs until the socket ends."""
         threading.Thread(target=self._watch, name="twingraph-watch", daemon=True).start()
         self.say(READY, 0, [])
-        decoder = Decoder()
-        while True:
-            count = self._jobs.recv_into(decoder.buffer())
-            if not count:
-                return
-            for message in decoder.advance(count):
-                self._take(message)
+        arrivals = Arrivals(self._jobs)
+        while (messages := arrivals.receive()) is not None:
+            while messages:
+                self._take(messages.pop(0))  # held by nobody else: it may be large
 
     def say(self, kind: int, tag: int, frames: Sequence[Any]) -> None:
         """Send a message; from any thread."""
+        if has_large(frames):
+            try:
+                segments = Segments(frames, kind=kind, tag=tag)
+            except OSError:  # no memory for a copy: it goes piece by piece
+                pass
+            else:
+                with self._sending:
+                    send(self._jobs, [segments.send(self._jobs), *segments.rest])
+                return
         with self._sending:
             send(self._jobs, frame(frames, kind=kind, tag=tag))
 

@@ -138,6 +138,7 @@ class _Worker:
                 while select.select([pipe], [], [], 0)[0]:
                     body = os.read(pipe, _PIPE)
                     if self._running:
+                        self._runner.out.flush()  # what Python wrote before this
                         self.say(LOG, self._running, [stream + body])
 
     def _forked(self) -> None:

@@ -251,7 +251,7 @@ class Session:
         made = self._executors.get(name)
         if made is None:
             made = (
-                LocalExecutor(self._threads)
+                LocalExecutor(self._threads, self.settings.processes)
                 if name == "local"
                 else make_executor(name, self.settings)
             )

@@ -96,29 +96,27 @@ def decode(frames: Sequence[Any], *, trust: bool = False) -> Any:
         raise ValuesError(said) from exc
 
 
-def _is_plain(value: object, depth: int) -> bool:
+def _is_plain(value: Any, depth: int, atoms: frozenset[Any] = _ATOMS) -> bool:
     """True if JSON gives the same value back, and briefly."""
     kind = type(value)
-    items: Any = value
-    if kind is dict:
-        if "$" in items:
-            return False
-        for key in items:
-            if type(key) is not str:
-                return False
-        items = items.values()
-    elif kind is list:
-        if len(items) >= _MANY:
-            kinds = set(map(type, items))
-            if kinds <= _ATOMS:
-                return len(kinds) > 1 or not kinds <= _NUMBERS
-    else:
-        return kind in _ATOMS
+    if kind not in (dict, list):
+        return kind in atoms
     if not depth:
         return False
     depth -= 1
-    for item in items:  # noqa: SIM110 - twice as fast as all() with a generator
-        if type(item) not in _ATOMS and not _is_plain(item, depth):
+    if kind is dict:
+        for key, item in value.items():
+            if type(key) is not str:
+                return False
+            if type(item) not in atoms and not _is_plain(item, depth):
+                return False
+        return "$" not in value
+    if len(value) >= _MANY:
+        kinds = set(map(type, value))
+        if kinds <= atoms:
+            return len(kinds) > 1 or not kinds <= _NUMBERS
+    for item in value:  # noqa: SIM110 - twice as fast as all() with a generator
+        if type(item) not in atoms and not _is_plain(item, depth):
             return False
     return True
 

@@ -5,6 +5,7 @@ Standard library only at import, Python 3.9 or later: part of what travels to th
 
 from __future__ import annotations
 
+import re
 import struct
 import sys
 from collections.abc import Callable
@@ -57,13 +58,21 @@ def _write_pandas(out: Writing, value: Any, pd: Any) -> list[Any] | None:
 
 
 def _zone_of(zone: Any) -> Any:
-    """The standard library's zone in place of the one pandas 1 and 2 take from pytz."""
+    """A zone, or of one of pytz, which is the default of pandas 2, its name."""
     if type(zone).__module__.split(".")[0] != "pytz":
         return zone
     name = getattr(zone, "zone", None)
-    return library("zoneinfo").ZoneInfo(name) if name else library("datetime").timezone(
-        zone.utcoffset(None)
-    )  # fmt: skip
+    return name or library("datetime").timezone(zone.utcoffset(None))
+
+
+def _zoned(zone: Any) -> Any:
+    """What `_zone_of` gave; of a name, pandas makes its own default."""
+    if type(zone) is str and not _ZONE.fullmatch(zone):  # some spellings make it open files
+        raise ValuesError(f"malformed: {zone!r:.50} is no time zone")
+    return zone
+
+
+_ZONE = re.compile(r"[A-Z][A-Za-z0-9_+/-]*")
 
 
 # -- series, indexes, frames --------------------------------------------------------------------
@@ -216,7 +225,7 @@ def _categorical(into: Reading, codes: Any, categories: Any, ordered: Any) -> An
 
 def _zoned_times(into: Reading, moments: Any, zone: Any) -> Any:
     index = library("pandas").DatetimeIndex(_arrayed(moments))
-    return index.tz_localize("UTC").tz_convert(zone).array
+    return index.tz_localize("UTC").tz_convert(_zoned(zone)).array
 
 
 def _periods(into: Reading, ordinals: Any, beat: Any) -> Any:
@@ -250,7 +259,7 @@ def _masked_column(into: Reading, kind: Any, data: Any, mask: Any) -> Any:
 
 def _timestamp(into: Reading, moment: Any, zone: Any) -> Any:
     made = library("pandas").Timestamp(moment)
-    return made if zone is None else made.tz_localize("UTC").tz_convert(zone)
+    return made if zone is None else made.tz_localize("UTC").tz_convert(_zoned(zone))
 
 
 def _constant(into: Reading, name: Any) -> Any:

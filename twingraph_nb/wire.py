@@ -117,15 +117,12 @@ def frame(
         kind: what the two ends agreed on, in [0, 255]. tag: whose message, below 2**32.
         checked: the checksum covers the frames too.
     """
-    table = b"".join([_LENGTH.pack(_size(one)) for one in frames])
+    sizes = [len(one) if type(one) is bytes else memoryview(one).nbytes for one in frames]
+    table = struct.pack(f"<{len(frames)}Q", *sizes)
     flags = _CHECKED if checked else 0
     crc = _checksum(codec, kind, flags, tag, table, frames)
     head = _HEAD.pack(_MAGIC, _VERSION, codec, kind, flags, tag, len(frames), crc)
     return [head + table, *frames]
-
-
-def _size(one: Buffer) -> int:
-    return len(one) if type(one) is bytes else memoryview(one).nbytes
 
 
 def pack(value: object) -> list[Buffer]:
@@ -176,10 +173,10 @@ class _Head(NamedTuple):
     crc: int
 
     @classmethod
-    def read(cls, view: Buffer) -> _Head:
-        if memoryview(view).nbytes < _HEAD.size:
+    def read(cls, view: memoryview, at: int = 0) -> _Head:
+        if len(view) < at + _HEAD.size:
             raise WireError("truncated: the header is not whole")
-        magic, version, codec, kind, flags, tag, count, crc = _HEAD.unpack_from(view)
+        magic, version, codec, kind, flags, tag, count, crc = _HEAD.unpack_from(view, at)
         if magic != _MAGIC:
             raise WireError("this is not a message of twingraph_nb")
         if version != _VERSION or codec not in CODECS:
@@ -269,7 +266,7 @@ class Decoder:
     def _next(self) -> Message | None:
         """The next message of the small buffer, if it is all there."""
         view, start = self._view, self._start
-        head = _Head.read(view[start : start + _HEAD.size])
+        head = _Head.read(view, start)
         table_at = start + _HEAD.size
         body_at = table_at + head.frames * _LENGTH.size
         if body_at > self._end:
@@ -277,8 +274,8 @@ class Decoder:
             return None
         table = bytes(view[table_at:body_at])
         lengths = head.lengths(table, self._limit)
-        frames: list[Any] = []
         if body_at + sum(lengths) <= self._end:
+            frames: list[Any] = []
             for length in lengths:
                 # Arrays live in their frame, and a user may write into them.
                 made = bytearray if length >= _ASIDE else bytes

@@ -15,6 +15,10 @@ BENCHES = {
         "chains", "fans", "helpers", "huge_fan", "sync_fans", "lattices", "naps", "arrays",
         "memory",
     ),
+    "kubernetes": ("pods",),
+    "languages": ("natives", "bulk"),
+    "clusters": ("celery", "dask"),
+    "processes": ("process_fans", "process_arrays"),
     "starts": ("imports", "load_ext", "notebooks", "views"),
 }  # fmt: skip
 

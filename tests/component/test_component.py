@@ -71,6 +71,15 @@ def test_options_of_a_platform_are_read_when_a_component_is_made() -> None:
         component(platform="docker", pids="many")(step)
 
 
+def test_requirements_keep_the_commas_of_their_versions_and_extras() -> None:
+    def step() -> None: ...
+
+    text = component(platform="process", deps="a>=1, <2,b[x, y]!=3,>2 , c")(step)
+    listed = component(platform="process", deps=["a>=1,<2", "c"])(step)
+    assert text.options["deps"] == ("a>=1, <2", "b[x, y]!=3,>2", "c")
+    assert listed.options["deps"] == ("a>=1,<2", "c")
+
+
 def test_options_of_a_platform_stay_when_another_one_is_tried() -> None:
     made = component(platform="docker", image="python:3.9")(step)
     there_and_back = made.on("process").on("docker")

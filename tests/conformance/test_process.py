@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from tests.conformance.suite import Conformance, Place
@@ -13,3 +15,13 @@ class TestProcess(Conformance):
     @classmethod
     def make_place(cls, request: pytest.FixtureRequest, patch: pytest.MonkeyPatch) -> Place:
         return Place("process", trusted=True)
+
+
+class TestForeign(Conformance):
+    """Workers that have no package of the kernel's, as another interpreter or environment."""
+
+    test_a_task_out_of_memory_says_so = None  # type: ignore[assignment]
+
+    @classmethod
+    def make_place(cls, request: pytest.FixtureRequest, patch: pytest.MonkeyPatch) -> Place:
+        return Place("process", options={"python": sys.executable}, trusted=True)

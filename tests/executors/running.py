@@ -1,11 +1,14 @@
-"""What the tests of executors share: a report that remembers, and a pool for one test."""
+"""What the tests of executors share: a report that remembers, pools, and small components."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
+from pathlib import Path
 
 from twingraph_nb.component import make_component
 from twingraph_nb.executors.base import Job, Outcome
@@ -63,3 +66,43 @@ async def value_of(outcome: Outcome) -> object:
     if outcome.error is not None:
         raise outcome.error
     return outcome.value
+
+
+pools: list[ProcessExecutor] = []
+
+
+@contextlib.asynccontextmanager
+async def shared() -> AsyncIterator[ProcessExecutor]:
+    """The pool of all tests of a module in which no worker is harmed; see `one_pool`."""
+    yield pools[-1]
+
+
+async def run(pool: ProcessExecutor, function: object, *args: object, **kw: object) -> object:
+    outcome = await pool.run(job_of(function, *args, **kw), Memory())  # type: ignore[arg-type]
+    return await value_of(outcome)
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+async def until(condition: object) -> None:
+    while not condition():  # type: ignore[operator]
+        await asyncio.sleep(0.01)
+
+
+def same(x: object) -> object:
+    return x
+
+
+def pid_of() -> int:
+    return os.getpid()
+
+
+def hold(seconds: float = 60.0) -> int:
+    print("holding")
+    time.sleep(seconds)
+    return os.getpid()

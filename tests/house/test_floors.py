@@ -13,14 +13,15 @@ from tests.house.package import NAME, ROOT, Module, modules
 FLOORS = (
     ("errors", "context", "wire", "outlet", "values_kinds"),
     ("values_classes", "values_data", "values_tables"),
-    ("values",),
+    ("values", "segments"),
     ("failure",),
     ("events", "settings", "rebuild"),
-    ("remote",),
-    ("remote_process", "remote_stream", "platforms"),
+    ("remote", "remote_turns"),
+    ("remote_process", "remote_stream", "remote_dask", "remote_post", "platforms"),
     ("source",),
     ("policy",),
     ("component",),
+    ("languages",),
     ("decorators",),
     ("graph",),
     ("plan",),
@@ -35,7 +36,9 @@ FLOORS = (
 
 TRAVELS = (
     "context", "wire", "outlet", "values_kinds", "values_classes", "values_data", "values_tables",
-    "values", "failure", "rebuild", "remote", "remote_process", "remote_stream",
+    "values", "segments", "failure", "rebuild", "remote", "remote_turns", "remote_process",
+    "remote_stream",
+    "remote_post",
 )  # fmt: skip
 """They go to the far side as they are: standard library and each other only."""
 

@@ -21,8 +21,8 @@ VERSIONS = ("3.11", "3.12", "3.13", "3.14")
 ROOMS = ("graph", "scheduler", "source", "store", "wire", "executors", "session")
 PINS = ROOT / "binder" / "requirements.txt"
 NEEDS = (
-    "hypothesis", "ipython", "msgspec", "numpy", "pandas", "platformdirs", "psutil", "pytest",
-    "pytest-asyncio", "pytest-timeout",
+    "hypothesis", "ipython", "msgspec", "numpy", "pandas", "platformdirs", "psutil", "pyarrow",
+    "pydantic", "pytest", "pytest-asyncio", "pytest-timeout",
 )  # fmt: skip
 WORKS = "import sys, venv, ensurepip, sqlite3; print('%d.%d' % sys.version_info[:2])"
 

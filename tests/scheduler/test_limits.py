@@ -51,6 +51,27 @@ def test_run_limit_counts_only_its_own_run() -> None:
     assert gate.ask(Claim(3, "threads", "r2", run_limit=1))
 
 
+def test_more_urgent_small_task_goes_before_a_large_one_that_waits() -> None:
+    gate = Admission({}, cpus=4, memory=100)
+    assert gate.ask(claim("running", memory=60))
+    assert not gate.ask(claim("large", memory=90))
+    assert not gate.ask(claim("small", memory=10))
+    assert gate.ask(claim("urgent", memory=10, priority=5))
+
+
+def test_place_given_back_goes_to_one_that_needs_the_same() -> None:
+    gate = Admission({"threads": 1}, cpus=4, memory=100)
+    running = claim("running", cpus=1)
+    assert gate.ask(running)
+    assert not gate.ask(claim("first", cpus=1))
+    assert not gate.ask(claim("second", cpus=1))
+    (first,) = gate.free(running)
+    (second,) = gate.free(first)
+    assert (first.item, second.item, gate.waiting) == ("first", "second", 0)
+    assert gate.free(second) == []
+    assert gate.ask(claim("last", cpus=4))
+
+
 def test_small_task_does_not_overtake_a_large_one_for_memory() -> None:
     gate = Admission({}, cpus=4, memory=100)
     running = claim("running", memory=60)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from tests.services import base
 
@@ -13,7 +14,8 @@ USAGE = f"usage: python -m tests.services up|down|status [{' '.join(base.SERVICE
 def main(words: Sequence[str]) -> int:
     """Do what the words say; gives the exit code."""
     match words:
-        case ["guard", name, user]:
+        case ["guard", folder, name, user]:
+            base.FOLDER = Path(folder)
             base.guard(name, user)
         case ["up" | "down" | "status" as verb, *names] if set(names) <= set(base.SERVICES):
             return _all(verb, names)

@@ -33,7 +33,7 @@ SITE = ("awslambdaric", "boto3", Path(__file__).with_name("lambda_image"))
 
 class Aws(Service):
     """Address: ``endpoint_url``, ``endpoint_inside`` (the same), ``region``, ``key``, ``secret``,
-    ``bucket``, ``role``, ``queue``, ``queue2``, ``image`` (Python with boto3, for Batch and Lambda).
+    ``bucket``, ``role``, ``queue``, ``queue2``, ``image`` (Python with boto3, for Batch too).
     """
 
     name: ClassVar[str] = "aws"

@@ -103,6 +103,7 @@ class Place:
         self.run.mkdir(mode=0o700)
         for log in self.folder.glob("*.log"):
             log.unlink()
+        (self.folder / processes.PIDS).unlink(missing_ok=True)
 
     def log(self, name: str) -> Path:
         return self.folder / f"{name}.log"
@@ -111,6 +112,8 @@ class Place:
         """Start a process that belongs to the service; its output goes to ``<name>.log``."""
         environment = {**os.environ, **(env or {}), processes.MARK: str(self.folder)}
         self.processes[name] = processes.start(command, self.log(name), environment)
+        with open(self.folder / processes.PIDS, "a") as file:
+            print(self.processes[name], file=file)
         return self.processes[name]
 
     def use(self, name: str) -> Mapping[str, str]:
@@ -120,7 +123,7 @@ class Place:
         return address
 
     def wait(self, ready: Callable[[], bool], *, seconds: float, reason: str) -> None:
-        """Return when `ready()`; raise `ServiceFailed` if that takes too long or one of ours ends."""
+        """Return when `ready()`; raise `ServiceFailed` if it takes too long or one of ours ends."""
         end = time.monotonic() + seconds
         while not ready():
             for name, each in self.processes.items():
@@ -147,13 +150,15 @@ class Service(ABC):
     def start(self, place: Place) -> Mapping[str, str]:
         """Start it with `place.spawn`, wait with `place.wait`, give its address (text only)."""
 
-    def quiesce(self, place: Place, address: Mapping[str, str]) -> None:
+    # What many services do not need is empty on purpose.
+
+    def quiesce(self, place: Place, address: Mapping[str, str]) -> None:  # noqa: B027
         """Called before its processes are ended, while it runs: put down what it carries."""
 
-    def clean(self, place: Place) -> None:
+    def clean(self, place: Place) -> None:  # noqa: B027
         """Called when none of its processes is left: undo what is not below the two folders."""
 
-    def forget(self, place: Place) -> None:
+    def forget(self, place: Place) -> None:  # noqa: B027
         """Called when it did not start: remove kept data that may be the cause."""
 
     def check(self) -> None:
@@ -333,6 +338,6 @@ def _write(name: str, known: State) -> None:
 
 def _start_guard(name: str, user: str) -> None:
     """Start the process that leaves for a session which was killed. It ends soon after it."""
-    words = (sys.executable, "-m", "tests.services", "guard", name, user)
+    words = (sys.executable, "-m", "tests.services", "guard", str(FOLDER), name, user)
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     processes.start(words, FOLDER / "guard.log", environment)

@@ -13,6 +13,7 @@ import json
 import os
 import shlex
 import shutil
+import socket
 import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -31,7 +32,7 @@ REPOSITORY = "twingraph-tests/python"
 KEPT = 12  # of them; the oldest beyond are removed when an engine starts
 
 SYS_RESOURCE = 24  # bit of CAP_SYS_RESOURCE in capabilities(7)
-POOLS = tuple(ipaddress.ip_network("10.192.0.0/12").subnets(new_prefix=20))
+POOLS = tuple(ipaddress.IPv4Network("10.192.0.0/12").subnets(new_prefix=20))
 """Where our containers' networks may be: one pool an engine, cut into networks of /24."""
 UP, ANSWER = 60.0, 10.0  # seconds until the engine answers, and for one answer
 IPTABLES = ("iptables", "--wait")
@@ -70,11 +71,14 @@ class Docker(Service):
     name: ClassVar[str] = "docker"
     grace: ClassVar[float] = 10.0
 
-    def __init__(self) -> None:
-        self.needs = {
-            "dockerd": "docker.io", "containerd": "containerd", "runc": "runc", "tini": "tini",
-            "iptables": "iptables", "ip": "iproute2",
-        } if os.geteuid() == 0 else {}  # fmt: skip
+    needs: ClassVar[Mapping[str, str]] = {
+        "dockerd": "docker.io", "containerd": "containerd", "runc": "runc", "tini": "tini",
+        "iptables": "iptables", "ip": "iproute2",
+    }  # fmt: skip
+
+    def check(self) -> None:
+        if os.geteuid() == 0:
+            super().check()
 
     def start(self, place: Place) -> Mapping[str, str]:
         if os.geteuid() != 0:
@@ -82,7 +86,10 @@ class Docker(Service):
         bridge, pool = NAME.format(place.number), _free_pool(place.number)
         network = next(pool.subnets(new_prefix=24))
         gateway = network[1]
-        _run("ip", "link", "add", "name", bridge, "type", "bridge")
+        # A fixed address: else the bridge takes on that of a container, another one when that ends,
+        # and the others talk to nobody until they have noticed.
+        address = "02:42:" + place.number.to_bytes(4, "big").hex(":")
+        _run("ip", "link", "add", "name", bridge, "address", address, "type", "bridge")
         _run("ip", "address", "add", f"{gateway}/{network.prefixlen}", "dev", bridge)
         _run("ip", "link", "set", bridge, "up")
         _let_through(str(pool), bridge)
@@ -144,17 +151,17 @@ def _engine_of_the_machine() -> Mapping[str, str]:
 
 def _start_containerd(place: Place) -> str:
     """Start a containerd; gives its socket once that is there."""
-    socket, settings = place.run / "containerd.sock", place.run / "containerd.toml"
+    listening, settings = place.run / "containerd.sock", place.run / "containerd.toml"
     text = CONTAINERD.format(
         root=json.dumps(str(place.folder / "data" / "containerd")),
         state=json.dumps(str(place.run / "containerd")),
         opt=json.dumps(str(place.run / "opt")),
-        address=json.dumps(str(socket)),
+        address=json.dumps(str(listening)),
     )
     settings.write_text(text)
     place.spawn("containerd", "containerd", "--config", str(settings))
-    place.wait(socket.exists, seconds=UP, reason="containerd has no socket")
-    return str(socket)
+    place.wait(listening.exists, seconds=UP, reason="containerd has no socket")
+    return str(listening)
 
 
 def _runtime(folder: Path) -> Path | None:
@@ -238,6 +245,11 @@ def _client(host: str) -> Iterator[docker.APIClient]:
 
 
 def _answers(host: str) -> bool:
+    # docker-py leaves the socket of a refused connection to the garbage collector.
+    if host.startswith("unix://"):
+        with socket.socket(socket.AF_UNIX) as probe:
+            if probe.connect_ex(host.removeprefix("unix://")) != 0:
+                return False
     try:
         with _client(host) as client:
             return bool(client.ping())

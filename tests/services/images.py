@@ -1,7 +1,8 @@
-"""Images without a registry: the running interpreter, chosen packages and programs, as one layer."""
+"""Images without a registry: one layer of the running interpreter, packages and programs."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.metadata
 import json
@@ -14,12 +15,13 @@ from pathlib import Path
 import docker
 from docker.errors import APIError, ImageNotFound
 
+from tests.services import rootfs
 from tests.services.base import FOLDER, ensure, locked
 from tests.services.docker import REPOSITORY
-from tests.services.rootfs import Rootfs
 
 __all__ = ["python_image"]
 
+MARK = "/etc/passwd"  # in every image
 IMPORT = 300  # seconds
 CHANGES = (
     "ENV PATH=/usr/local/bin:/usr/bin:/bin",
@@ -42,7 +44,7 @@ def python_image(site: Sequence[str | Path] = (), bins: Sequence[str | Path] = (
         LookupError: a package or a program is not installed here.
         ServiceMissing, ServiceFailed: there is no engine.
     """
-    root = Rootfs()
+    root = rootfs.Rootfs()
     root.add_interpreter()
     root.add_programs(bins)
     for package in sorted(_distributions(each for each in site if isinstance(each, str))):
@@ -61,29 +63,39 @@ def python_image(site: Sequence[str | Path] = (), bins: Sequence[str | Path] = (
     return name
 
 
-def _digest(root: Rootfs) -> str:
-    said = json.dumps([CHANGES, sys.version, root.content()])
+def _digest(root: rootfs.Rootfs) -> str:
+    recipe = Path(rootfs.__file__).read_text()
+    said = json.dumps([recipe, CHANGES, sys.version, root.content()])
     return hashlib.sha256(said.encode()).hexdigest()[:16]
 
 
 def _usable(client: docker.APIClient, name: str) -> bool:
-    """Whether the image is there and its layer too: kept data may have lost half of itself."""
+    """Whether the image is there and whole; one that kept data has lost a part of is removed."""
     try:
-        probe = client.create_container(name, ["true"], name=f"probe-{uuid.uuid4().hex}")
+        client.inspect_image(name)
     except ImageNotFound:
         return False
-    except APIError:
-        client.remove_image(name, force=True)
-        return False
+    if _whole(client, name):
+        return True
+    # Else the engine finds that it knows the layer, and keeps the one that is broken.
+    client.remove_image(name, force=True)
+    return False
+
+
+def _whole(client: docker.APIClient, name: str) -> bool:
+    probe = f"probe-{uuid.uuid4().hex}"
     try:
-        return bool(client.get_archive(probe["Id"], "/etc/passwd"))
+        client.create_container(name, ["true"], name=probe)
+        data, _ = client.get_archive(probe, MARK)
+        return bool(b"".join(data))
     except APIError:
         return False
     finally:
-        client.remove_container(probe["Id"], force=True)
+        with contextlib.suppress(APIError):
+            client.remove_container(probe, force=True)
 
 
-def _import(client: docker.APIClient, root: Rootfs, name: str) -> None:
+def _import(client: docker.APIClient, root: rootfs.Rootfs, name: str) -> None:
     repository, _, tag = name.partition(":")
     with tempfile.NamedTemporaryFile(dir=FOLDER, prefix="image-", suffix=".tar") as file:
         root.write(Path(file.name))
@@ -110,7 +122,11 @@ def _distributions(wanted: Iterable[str]) -> set[str]:
                 continue
             seen.add((name, extra))
             found.add(name)
-            for said in importlib.metadata.distribution(name).requires or ():
+            try:
+                required = importlib.metadata.distribution(name).requires or ()
+            except importlib.metadata.PackageNotFoundError as exc:
+                raise LookupError(f"no package {name!r} in this environment") from exc
+            for said in required:
                 below = Requirement(said)
                 if below.marker is None or below.marker.evaluate({"extra": extra}):
                     todo.append(below)

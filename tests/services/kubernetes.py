@@ -1,4 +1,4 @@
-"""A Kubernetes of one node: etcd, API server, controllers, scheduler, kubelet, on the tests' engine.
+"""A Kubernetes of one node: etcd, API, controllers, scheduler, kubelet, on the tests' engine.
 
 The API is on the loopback, by token; pods are containers of the tests' Docker engine. What an
 image must be called and that it is on the node is said in the address: nothing can be pulled.
@@ -46,7 +46,7 @@ BINDING = {
 
 
 class Kubernetes(Service):
-    """Address: ``kubeconfig``, ``viewer_kubeconfig`` (may read, may not create), ``image``, ``node``.
+    """Address: ``kubeconfig``, ``viewer_kubeconfig`` (may read, not create), ``image``, ``node``.
 
     ``image`` is a Python that is on the node: `imagePullPolicy` IfNotPresent or Never.
     """
@@ -118,7 +118,8 @@ class Kubernetes(Service):
             return
         end = time.monotonic() + EMPTY
         while time.monotonic() < end:
-            with _containers() as left:
+            # Those that have ended stay until the kubelet's next round, a minute later.
+            with _containers(running=True) as left:
                 if not left:
                     return
             time.sleep(0.1)
@@ -179,11 +180,11 @@ def _pause_image(host: str, image: str) -> str:
 
 
 @contextlib.contextmanager
-def _containers() -> Iterator[list[Any]]:
-    """The pods' containers on the tests' engine, none if it is down."""
+def _containers(*, running: bool = False) -> Iterator[list[Any]]:
+    """The pods' containers, or only the running ones, on the tests' engine, none if it is down."""
     engine = state("docker")
     if engine is None or not healthy(engine):
         yield []
         return
     with contextlib.closing(docker.DockerClient(engine.address["host"], version="auto")) as client:
-        yield client.containers.list(all=True, filters={"label": POD}, sparse=True)
+        yield client.containers.list(all=not running, filters={"label": POD}, sparse=True)

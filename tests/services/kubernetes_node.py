@@ -70,7 +70,7 @@ class Node:
         _private(self.folder / "kubelet.yaml", json.dumps(self._kubelet_config()))
 
     def _make_keys(self) -> None:
-        """A key for service accounts' tokens, and the certificate by which the kubelet is called."""
+        """A key for service accounts' tokens; the certificate with which the kubelet is called."""
         _openssl("genrsa", "-out", str(self.folder / "sa.key"), "2048")
         _openssl(
             *("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "30"),

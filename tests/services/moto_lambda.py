@@ -40,8 +40,8 @@ class _RequestTooLarge(LambdaClientError):
     code = 413
 
     def __init__(self, size: int) -> None:
-        text = f"Request must be smaller than {LARGEST_EVENT} bytes for the InvokeFunction operation"
-        super().__init__("RequestEntityTooLargeException", f"{text} ({size})")
+        text = f"Request must be smaller than {LARGEST_EVENT} bytes, and has {size}"
+        super().__init__("RequestEntityTooLargeException", text)
 
 
 class _TooManyRequests(LambdaClientError):
@@ -252,7 +252,10 @@ class _Plain(socket.socket):
 def _tar(archive: bytes, folder: str) -> bytes:
     """A zip file's files as a tar, below a folder."""
     packed = io.BytesIO()
-    with zipfile.ZipFile(io.BytesIO(archive)) as files, tarfile.open(fileobj=packed, mode="w") as tar:
+    with (
+        zipfile.ZipFile(io.BytesIO(archive)) as files,
+        tarfile.open(fileobj=packed, mode="w") as tar,
+    ):
         place = tarfile.TarInfo(folder)
         place.type, place.mode = tarfile.DIRTYPE, 0o755
         tar.addfile(place)
@@ -272,16 +275,17 @@ def _fingerprint(function: Any) -> str:
 
 def _accident(kind: bytes, status: bytes, request: str, timeout: float) -> bytes:
     """What the service says of a function that did not answer."""
+    error = f"RequestId: {request} Error:"
     if kind == b"T":
         said = {
             "errorType": "Sandbox.Timedout",
-            "errorMessage": f"RequestId: {request} Error: Task timed out after {timeout:.2f} seconds",
+            "errorMessage": f"{error} Task timed out after {timeout:.2f} seconds",
         }
     else:
         code = int(status)
         how = "signal: killed" if code in (-9, 137) else f"exit status {code}"
         said = {
             "errorType": "Runtime.ExitError",
-            "errorMessage": f"RequestId: {request} Error: Runtime exited with error: {how}",
+            "errorMessage": f"{error} Runtime exited with error: {how}",
         }
     return json.dumps(said).encode()

@@ -16,13 +16,13 @@ def main() -> None:
     os.environ.update(MOTO_PORT=port, AWS_ACCESS_KEY_ID="testing", AWS_SECRET_ACCESS_KEY="testing")
     # moto reads its settings when it is imported.
     from moto import settings
-    from moto.server import DomainDispatcherApplication, create_backend_app
+    from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
     from werkzeug.serving import make_server
 
     from tests.services import moto_batch
     from tests.services.moto_lambda import Sandboxes
 
-    settings.moto_server_host = lambda: f"http://{address}"
+    settings.moto_server_host = lambda: f"http://{address}"  # type: ignore[assignment]
     key, _, value = label.partition("=")
     labels = {key: value}
     Sandboxes(image, f"http://{address}:{port}", labels).install()

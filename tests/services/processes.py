@@ -1,4 +1,4 @@
-"""Processes of services: started apart from us, known by id and start time, ended with all theirs."""
+"""Processes of services: apart from ours, known by id and start time, ended with all of theirs."""
 
 from __future__ import annotations
 
@@ -6,16 +6,20 @@ import os
 import select
 import shutil
 import signal
-import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import psutil
 
-__all__ = ["MARK", "alive", "identity", "marked", "program", "start", "sweep", "wait_for_end"]
+__all__ = [
+    "MARK", "PIDS", "alive", "identity", "marked", "program", "start", "sweep", "wait_for_end",
+]  # fmt: skip
 
 MARK = "TWINGRAPH_TESTS_SERVICE"
 """In the environment of everything a service starts: the folder of its state."""
+
+PIDS = "processes"
+"""In the folder of a service: the identity of each process it has started, one a line."""
 
 ADMIN = ":/usr/sbin:/sbin"  # where programs of root are
 DETACHED = 0o600  # mode of log files: they may hold addresses with passwords
@@ -66,16 +70,19 @@ def start(command: Iterable[str], log: Path, environment: Mapping[str, str]) -> 
 
 def marked(folder: Path) -> list[psutil.Process]:
     """All that the service with this folder has started, and what those have started."""
+    noted = folder / PIDS
+    ours = set(noted.read_text().split()) if noted.exists() else set()
     found: dict[int, psutil.Process] = {}
     for each in psutil.process_iter():
         try:
-            if each.environ().get(MARK) == str(folder):
+            # Both: a program may write over its environment, a starter die before it takes a note.
+            if each.environ().get(MARK) == str(folder) or identity(each.pid) in ours:
                 # A container has an environment of its own, but its parent is one of ours.
                 found |= {one.pid: one for one in (each, *each.children(recursive=True))}
         except (psutil.NoSuchProcess, psutil.AccessDenied):
             continue
     found.pop(os.getpid(), None)
-    return list(found.values())
+    return [each for each in found.values() if identity(each.pid)]
 
 
 def sweep(folder: Path, *, grace: float = 0.0) -> None:
@@ -102,14 +109,6 @@ def wait_for_end(name: str) -> None:
             select.select([handle], [], [], 1.0)
     finally:
         os.close(handle)
-
-
-def wait_until_dead(name: str, seconds: float) -> bool:
-    """Whether the process has ended within this time."""
-    end = time.monotonic() + seconds
-    while alive(name) and time.monotonic() < end:
-        time.sleep(0.02)
-    return not alive(name)
 
 
 def _signal(process: psutil.Process, number: int) -> None:

@@ -30,6 +30,8 @@ class Redis(Service):
             file.write(
                 f'bind {HOST}\nport {port}\nrequirepass {password}\nsave ""\n'
                 f"appendonly no\ndaemonize no\ndir {place.run}\n"
+                # Else it writes over its environment, by which it is known as ours.
+                "set-proc-title no\n"
             )
         place.spawn("redis-server", "redis-server", str(settings))
         place.wait(lambda: _answers(port, password), seconds=UP, reason="no answer to PING")

@@ -35,9 +35,9 @@ UNWANTED = {
 }  # fmt: skip
 ALWAYS = ("libgcc_s.so.1", "libstdc++.so.6", "libnss_files.so.2", "libnss_dns.so.2")
 """Not linked to the interpreter: it opens the first to end threads; compiled code needs both."""
-FOLDERS = ("/root", "/home", "/proc", "/sys", "/dev", "/run", "/data", "/usr/sbin", "/usr/lib64")
+FOLDERS = ("/home", "/proc", "/sys", "/dev", "/run", "/data", "/usr/sbin", "/usr/lib64")
 TEXTS = {
-    "/etc/passwd": "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n",
+    "/etc/passwd": "root:x:0:0:root:/home:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n",
     "/etc/group": "root:x:0:\nnogroup:x:65534:\n",
     "/etc/nsswitch.conf": "passwd: files\ngroup: files\nhosts: files dns\n",
 }
@@ -49,7 +49,7 @@ PYC_HEADER = 16  # bytes: magic, flags, mtime, size of the source
 
 @dataclass
 class Rootfs:
-    """A list of what is to be in the image: place there -> file here. Nothing is read before `write`."""
+    """What is to be in the image: place there -> file here. Nothing is read before `write`."""
 
     files: dict[PurePosixPath, Path] = field(default_factory=dict)
     links: dict[PurePosixPath, str] = field(default_factory=dict)
@@ -109,11 +109,11 @@ class Rootfs:
                 made.link(PurePosixPath("/", name), f"usr/{name}")
             made.folder(PurePosixPath("/tmp"), 0o1777)
             made.folder(PurePosixPath("/var/tmp"), 0o1777)
-            for place in FOLDERS:
-                made.folder(PurePosixPath(place))
+            for folder in FOLDERS:
+                made.folder(PurePosixPath(folder))
             made.folder(SITE)
-            for place, text in TEXTS.items():
-                made.text(PurePosixPath(place), text)
+            for path_there, text in TEXTS.items():
+                made.text(PurePosixPath(path_there), text)
             for place, target in self.links.items():
                 made.link(place, target)
             for place, source in sorted(self.files.items()):

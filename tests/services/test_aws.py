@@ -61,7 +61,8 @@ def function(aws: Mapping[str, str], client: Client) -> Iterator[str]:
 
 
 def answer_of(client: Client, name: str, **event: object) -> Any:
-    return json.load(client("lambda").invoke(FunctionName=name, Payload=json.dumps(event))["Payload"])
+    said = client("lambda").invoke(FunctionName=name, Payload=json.dumps(event))
+    return json.load(said["Payload"])
 
 
 def submit(client: Client, aws: Mapping[str, str], program: str, **more: Any) -> str:
@@ -71,7 +72,11 @@ def submit(client: Client, aws: Mapping[str, str], program: str, **more: Any) ->
     definition = client("batch").register_job_definition(
         jobDefinitionName=f"d-{uuid.uuid4().hex[:8]}",
         type="container",
-        containerProperties={"image": aws["image"], "command": words, "resourceRequirements": needs},
+        containerProperties={
+            "image": aws["image"],
+            "command": words,
+            "resourceRequirements": needs,
+        },
     )["jobDefinitionArn"]
     job = {"jobName": "test", "jobQueue": aws["queue"], "jobDefinition": definition}
     return str(client("batch").submit_job(**job, **more)["jobId"])
@@ -91,11 +96,9 @@ def printed(client: Client, job: dict[str, Any]) -> list[str]:
     return [each["message"] for each in client("logs").get_log_events(**place)["events"]]
 
 
-def test_function_stays_loaded_and_gives_the_tail_of_its_log(
-    client: Client, function: str
-) -> None:
+def test_function_stays_loaded_and_gives_the_tail_of_its_log(client: Client, function: str) -> None:
     first = answer_of(client, function, text="x" * 1_000_000)
-    again = client("lambda").invoke(FunctionName=function, LogType="Tail")
+    again = client("lambda").invoke(FunctionName=function, LogType="Tail", Payload=b"{}")
     assert first == {"calls": 1, "size": 1_000_000}
     assert json.load(again["Payload"]) == {"calls": 2, "size": 0}
     assert "called 2\n" in base64.b64decode(again["LogResult"]).decode()

@@ -11,6 +11,7 @@ import pytest
 from kubernetes import client, config, stream, watch
 
 SPACE = "default"
+MAKER = uuid.uuid4().hex  # other processes run tests of this file too
 ECHO = """
 import struct, sys
 while head := sys.stdin.buffer.read(4):
@@ -25,15 +26,18 @@ def api(kubernetes: Mapping[str, str]) -> Iterator[client.ApiClient]:
     """A client with all rights; the jobs and pods that a test made are deleted after it."""
     with config.new_client_from_config(kubernetes["kubeconfig"]) as found:
         yield found
-        options = {"label_selector": "made-by=test_kubernetes", "propagation_policy": "Background"}
-        client.BatchV1Api(found).delete_collection_namespaced_job(SPACE, **options)
-        options = {"label_selector": "made-by=test_kubernetes", "grace_period_seconds": 0}
-        client.CoreV1Api(found).delete_collection_namespaced_pod(SPACE, **options)
+        ours = {"label_selector": f"made-by={MAKER}"}
+        client.BatchV1Api(found).delete_collection_namespaced_job(
+            SPACE, propagation_policy="Background", **ours
+        )
+        client.CoreV1Api(found).delete_collection_namespaced_pod(
+            SPACE, grace_period_seconds=0, **ours
+        )
 
 
 def job_of(image: str, program: str, **container: Any) -> dict[str, Any]:
     """A Job of one container that runs a Python program once."""
-    about = {"name": f"t-{uuid.uuid4().hex[:8]}", "labels": {"made-by": "test_kubernetes"}}
+    about = {"name": f"t-{uuid.uuid4().hex[:8]}", "labels": {"made-by": MAKER}}
     main = {"name": "main", "image": image, "command": ["python3", "-u", "-c", program]}
     pod = {"restartPolicy": "Never", "containers": [{**main, **container}]}
     template = {"metadata": {"labels": about["labels"]}, "spec": pod}
@@ -110,12 +114,13 @@ def test_pending_pod_says_why(api: client.ApiClient, kubernetes: Mapping[str, st
     pod = pod_when(api, large, lambda pod: pod.status.conditions)
     condition = pod.status.conditions[0]
     assert (condition.reason, "Insufficient cpu" in condition.message) == ("Unschedulable", True)
-    assert waits(pod_when(api, missing, lambda pod: waits(pod).startswith("Err"))) == "ErrImageNeverPull"
+    pod = pod_when(api, missing, lambda pod: waits(pod).startswith("Err"))
+    assert waits(pod) == "ErrImageNeverPull"
 
 
 def test_viewer_may_look_but_not_start(kubernetes: Mapping[str, str]) -> None:
     with config.new_client_from_config(kubernetes["viewer_kubeconfig"]) as viewer:
         client.CoreV1Api(viewer).list_namespaced_pod(SPACE)
-        with pytest.raises(client.ApiException, match="viewer.*cannot create.*jobs") as refused:
+        with pytest.raises(client.ApiException, match=r"viewer.*cannot create.*jobs") as refused:
             client.BatchV1Api(viewer).create_namespaced_job(SPACE, job_of(kubernetes["image"], ""))
     assert refused.value.status == 403

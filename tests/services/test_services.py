@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
+import socket
 import subprocess
 import sys
+import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,6 +18,7 @@ import docker
 import pytest
 
 from tests.services import base, processes
+from tests.services.__main__ import main
 from tests.services.redis import ask
 
 START = """
@@ -25,25 +29,28 @@ base.ensure(sys.argv[2])
 print(json.dumps(base.state(sys.argv[2]).processes))
 """
 NESTED = """
-import pathlib
+import json, pathlib
 from tests.services import base
 base.FOLDER = pathlib.Path({folder!r})
 
 def test_asks(redis_url):
-    pathlib.Path({said!r}).write_text(redis_url)
+    said = [redis_url, *base.state("redis").processes.values()]
+    pathlib.Path({said!r}).write_text(json.dumps(said))
     {then}
 """
+DIE = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
 
 
 @pytest.fixture
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Services of this test alone, as those of another checkout."""
-    monkeypatch.setattr(base, "FOLDER", tmp_path)
-    yield tmp_path
+    folder = tmp_path / "services"
+    monkeypatch.setattr(base, "FOLDER", folder)
+    yield folder
     for name in reversed(base.SERVICES):
-        if (tmp_path / name).exists():
+        if (folder / name).exists():
             base.stop(name)
-            assert processes.marked(tmp_path / name) == []
+            assert processes.marked(folder / name) == []
 
 
 def ran(host: str, image: str, *command: str, **options: object) -> str:
@@ -63,19 +70,18 @@ def alone(*words: str) -> str:
     return done.stdout
 
 
-def nested(folder: Path, then: str, alive: Callable[[], None]) -> str:
-    """The address that a pytest session of its own used; `alive` is called while it is up."""
-    said, body = folder / "said", folder / "test_nested.py"
-    body.write_text(NESTED.format(folder=str(folder / "services"), said=str(said), then=then))
+def nested(folder: Path, then: str = "") -> tuple[str, str]:
+    """The address and the process of the Redis that a pytest session of its own has used."""
+    said, body = folder.parent / "said", folder.parent / "test_nested.py"
+    body.write_text(NESTED.format(folder=str(folder), said=str(said), then=then))
     environment = {key: value for key, value in os.environ.items() if key != base.SESSION}
     command = [
-        sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--confcutdir={base.ROOT}",
-        "-p", "tests.conftest", f"--rootdir={base.ROOT}", "-c", str(base.ROOT / "pyproject.toml"),
-        str(body),
+        sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "tests.conftest",
+        f"--rootdir={base.ROOT}", "-c", str(base.ROOT / "pyproject.toml"), str(body),
     ]  # fmt: skip
     subprocess.run(command, cwd=base.ROOT, env=environment, check=False, capture_output=True)
-    alive()
-    return said.read_text()
+    url, process = json.loads(said.read_text())
+    return url, process
 
 
 def test_engine_runs_python_as_nobody_on_a_read_only_root(
@@ -135,27 +141,46 @@ def test_unknown_program_and_package_are_named() -> None:
         images.python_image(site=["nothing-like-it"])
 
 
-def test_containers_reach_this_machine_and_each_other(docker_host: str, python_image: str) -> None:
-    client = docker.DockerClient(base_url=docker_host)
-    network = client.networks.create("tests-services")
-    # Listens before it says so.
+def test_containers_of_a_network_know_each_other_by_name(
+    docker_host: str, python_image: str
+) -> None:
     code = """if 1:
         import socket
         with socket.create_server(("", 8000)) as server:
             print("listens", flush=True)
             server.accept()[0].sendall(b"hello")"""
-    server = client.containers.run(
-        python_image, ["python", "-c", code], network=network.name, name="told", detach=True
-    )
+    asks = "import socket; print(socket.create_connection(('told', 8000), 10).recv(9).decode())"
+    client = docker.DockerClient(base_url=docker_host)
+    network = client.networks.create(f"tests-{uuid.uuid4().hex}")
+    server = client.containers.create(python_image, ["python", "-c", code])
     try:
-        assert next(server.logs(stream=True)) == b"listens\n"
-        asks = "import socket; print(socket.create_connection(('told', 8000), 10).recv(9).decode())"
+        network.connect(server, aliases=["told"])
+        server.start()
+        lines = server.logs(stream=True, follow=True)
+        assert next(lines) == b"listens\n"
         said = ran(docker_host, python_image, "python", "-c", asks, network=network.name)
         assert said == "hello\n"
+        assert list(lines) == []  # to the end, else its connection stays open
     finally:
         server.remove(force=True)
         network.remove()
         client.close()
+
+
+def test_container_reaches_this_machine(docker_host: str, python_image: str) -> None:
+    gateway = base.ensure("docker")["gateway"]
+    with socket.create_server((gateway, 0)) as here, ThreadPoolExecutor(1) as pool:
+        port = here.getsockname()[1]
+        code = f"import socket; socket.create_connection(('machine', {port}), 10).sendall(b'hello')"
+        done = pool.submit(
+            ran, docker_host, python_image, "python", "-c", code,
+            extra_hosts={"machine": "host-gateway"},
+        )  # fmt: skip
+        here.settimeout(20)
+        wire, _ = here.accept()
+        with wire:
+            assert wire.recv(9) == b"hello"
+        assert done.result() == ""
 
 
 def test_redis_answers_only_with_its_password(redis_url: str) -> None:
@@ -203,18 +228,38 @@ def test_killed_engine_is_replaced_and_what_it_ran_is_gone(elsewhere: Path) -> N
     assert ran(again["host"], images.python_image(), "echo", "here") == "here\n"
 
 
-def test_data_that_is_half_written_is_replaced(elsewhere: Path) -> None:
+def layers_gone(data: Path) -> None:
+    for layer in data.glob("overlay2/*/diff/etc"):
+        shutil.rmtree(layer)
+
+
+def no_start(data: Path) -> None:
+    shutil.rmtree(data / "image")
+    (data / "image").write_text("not a folder")
+
+
+@pytest.mark.parametrize("damage", [layers_gone, no_start])
+def test_kept_data_that_is_damaged_is_replaced(
+    elsewhere: Path, damage: Callable[[Path], None]
+) -> None:
     from tests.services import images
 
     base.ensure("docker")
     image = images.python_image()
     base.stop("docker")
-    layers = next(iter((elsewhere / "docker" / "data" / "image").glob("*/layerdb")))
-    kept = elsewhere / "docker" / "data"
-    subprocess.run(["rm", "-rf", *(kept / layers.parts[-2]).glob("*")], check=True)
+    damage(elsewhere / "docker" / "data")
     host = base.ensure("docker")["host"]
     assert images.python_image() == image
-    assert ran(host, image, "echo", "whole") == "whole\n"
+    assert "nobody" in ran(host, image, "cat", "/etc/passwd")
+
+
+def test_images_are_kept_when_the_engine_stops(elsewhere: Path) -> None:
+    from tests.services import images
+
+    base.ensure("docker")
+    image = images.python_image()
+    base.stop("docker")
+    assert "nobody" in ran(base.ensure("docker")["host"], image, "cat", "/etc/passwd")
 
 
 def test_stopped_engine_leaves_no_trace(elsewhere: Path) -> None:
@@ -235,32 +280,50 @@ def test_stopped_engine_leaves_no_trace(elsewhere: Path) -> None:
     assert bridge.name.encode() not in rules
 
 
-def test_session_stops_what_it_started(tmp_path: Path) -> None:
-    url = nested(tmp_path, "", lambda: None)
+def test_session_stops_what_it_started(elsewhere: Path) -> None:
+    url, process = nested(elsewhere)
     assert url.startswith("redis://")
-    assert processes.marked(tmp_path / "services" / "redis") == []
+    assert not processes.alive(process)
+    assert base.state("redis") is None
 
 
 def test_session_leaves_what_was_up_before(elsewhere: Path) -> None:
-    (elsewhere / "services").mkdir()
-    base.FOLDER = elsewhere / "services"
-    try:
-        before = base.ensure("redis")
-        assert nested(elsewhere, "", lambda: None) == before["url"]
-        assert base.ensure("redis") == before
-    finally:
-        base.stop("redis")
-        base.FOLDER = elsewhere
+    before = base.ensure("redis")
+    url, process = nested(elsewhere)
+    assert url == before["url"]
+    assert processes.alive(process)
+    assert base.ensure("redis") == before
 
 
-def test_service_of_a_killed_session_ends(tmp_path: Path) -> None:
-    folder = tmp_path / "services" / "redis"
-    nested(tmp_path, "import os, signal; os.kill(os.getpid(), signal.SIGKILL)", lambda: None)
-    known = json.loads((folder / "state.json").read_text()) if folder.exists() else None
-    if known is not None:
-        for each in known["processes"].values():
-            processes.wait_for_end(each)
-    assert processes.marked(folder) == []
+def test_service_of_a_killed_session_ends(elsewhere: Path) -> None:
+    _, process = nested(elsewhere, DIE)
+    processes.wait_for_end(process)
+    with base.locked("redis"):  # the guard holds it until all is gone
+        assert base.state("redis") is None
+
+
+def test_process_that_writes_over_its_environment_is_ended_too(tmp_path: Path) -> None:
+    place = base.Place("docker", tmp_path / "of-nobody")
+    place.prepare()
+    name = place.spawn("renamed", "env", "-i", "sleep", "1000")
+    assert [each.pid for each in processes.marked(place.folder)] == [int(name.split(":")[0])]
+    processes.sweep(place.folder)
+    assert not processes.alive(name)
+    place.run.rmdir()
+
+
+def test_person_starts_and_stops_by_hand(
+    elsewhere: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["up", "redis"]) == 0
+    assert capsys.readouterr().out.startswith("redis: up; users: ")
+    known = base.state("redis")
+    assert known is not None
+    assert main(["down", "redis"]) == 0
+    assert not any(map(processes.alive, known.processes.values()))
+    assert main(["status", "redis"]) == 0
+    assert capsys.readouterr().out == "redis: stopped\n"
+    assert main(["up", "nothing-like-it"]) == 2
 
 
 def test_what_is_not_installed_is_named_with_its_package(
@@ -268,5 +331,5 @@ def test_what_is_not_installed_is_named_with_its_package(
 ) -> None:
     monkeypatch.setenv("PATH", str(elsewhere))
     monkeypatch.setattr(processes, "ADMIN", "")
-    with pytest.raises(base.ServiceMissing, match="needs redis-server.*apt-get install redis"):
+    with pytest.raises(base.ServiceMissing, match=r"needs redis-server.*apt-get install redis"):
         base.ensure("redis")

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import linecache
+import os
+import pickle
 import traceback
+from pathlib import Path
 
 import pytest
 
 from twingraph_nb.failure import pack_failure, restore_failure
+from twingraph_nb.values import ValuesError, decode, encode
 
 
 class Odd(ValueError):
@@ -35,8 +40,10 @@ def test_cause_notes_and_lines_come_back() -> None:
     assert "direct cause" in text
 
 
-def test_one_that_cannot_be_unpickled_gets_a_stand_in() -> None:
-    back = restore_failure(pack_failure(raised(Odd(1, 2))))
+def test_one_whose_class_is_not_here_gets_a_stand_in() -> None:
+    data = pack_failure(raised(Odd(1, 2)))
+    data.update(pickled=None, plain=None)
+    back = restore_failure(data)
     assert type(back).__name__ == "Odd"
     assert isinstance(back, ValueError)
     assert str(back) == "1 and 2"
@@ -85,3 +92,102 @@ def test_ipython_shows_the_lines_of_a_restored_error() -> None:
     shown = VerboseTB(theme_name="nocolor").text(type(error), error, error.__traceback__)
     assert "raise error from cause" in shown
     assert "direct cause" in shown
+
+
+# -- from a place that is not trusted -------------------------------------------------------------
+
+
+class Held(Exception):
+    def __init__(self, what: object, code: int) -> None:
+        super().__init__(what)
+        self.what, self.code = what, code
+
+    def __str__(self) -> str:
+        return f"held {type(self.what).__name__} with {self.code}"
+
+
+def crossed(error: BaseException) -> BaseException:
+    """The error after a way on which nothing is pickled."""
+    data = decode(encode(pack_failure(error, pickles=False)))
+    return restore_failure(data, trust=False)
+
+
+def test_without_pickle_the_class_its_attributes_cause_and_lines_come_back() -> None:
+    error = raised(Held("x", 3), raised(OSError(2, "gone", "the file")))
+    error.add_note("look here")
+    back = crossed(error)
+    assert isinstance(back, Held)
+    assert (type(back), back.args, back.code, str(back)) == (Held, ("x",), 3, "held str with 3")
+    assert isinstance(back.__cause__, FileNotFoundError)
+    assert back.__cause__.filename == "the file"
+    assert back.__notes__ == ["look here"]
+    assert "raise error from cause" in "".join(traceback.format_exception(back))
+
+
+def test_a_class_whose_init_wants_other_arguments_comes_back_as_itself() -> None:
+    for back in (crossed(raised(Odd(1, 2))), restore_failure(pack_failure(raised(Odd(1, 2))))):
+        assert type(back) is Odd
+        assert str(back) == "1 and 2"
+
+
+def test_what_cannot_travel_of_an_error_leaves_its_class_and_words() -> None:
+    back = crossed(raised(Held(open, 3)))
+    assert isinstance(back, Held)
+    back = crossed(raised(Held(object(), 3)))
+    assert isinstance(back, Held)
+    assert back.code == 3
+    assert str(back) == "held object with 3"
+
+
+def test_groups_come_back_and_unknown_ones_get_a_stand_in() -> None:
+    back = crossed(raised(ExceptionGroup("two", [ValueError(1), Held("x", 2)])))
+    assert isinstance(back, ExceptionGroup)
+    assert [type(each) for each in back.exceptions] == [ValueError, Held]
+
+    class Local(ExceptionGroup[Exception]): ...
+
+    assert "two" in str(crossed(raised(Local("two", [ValueError(1)]))))
+
+
+def test_without_trust_no_pickle_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    data = pack_failure(raised(ValueError("x")))
+    data["pickled"] = pickle.dumps(Trap())
+    assert type(restore_failure(data, trust=False)) is ValueError
+    assert not Path("sprung").exists()
+    restore_failure(data)
+    assert Path("sprung").exists()
+
+
+class Trap:
+    def __reduce__(self) -> tuple[object, ...]:
+        return (Path.touch, (Path("sprung"),))
+
+
+def test_without_pickle_the_data_has_none() -> None:
+    assert pack_failure(raised(ValueError("x")), pickles=False)["pickled"] is None
+
+
+def test_a_file_that_is_none_is_not_opened_for_its_lines(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    data = pack_failure(raised(ValueError("x")), pickles=False)
+    for name in ("/dev/zero", str(pipe), str(tmp_path)):
+        data["frames"] = [(name, 3, "f", "some text")]
+        text = "".join(traceback.format_exception(restore_failure(data, trust=False)))
+        assert f'File "<{name}>", line 3, in f' in text
+
+
+def test_a_line_number_takes_no_memory() -> None:
+    data = pack_failure(raised(ValueError("x")), pickles=False)
+    data["frames"] = [(f"far-{n}", 190_000 + n, "f", "text") for n in range(150)]
+    before = sum(len(kept[2]) for kept in linecache.cache.values() if len(kept) == 4)
+    restore_failure(data, trust=False)
+    after = sum(len(kept[2]) for kept in linecache.cache.values() if len(kept) == 4)
+    assert after - before <= 200_000
+
+
+@pytest.mark.parametrize("data", [{}, {"type": 1}, 5, None, [], {"frames": "x"}])
+def test_malformed_data_is_one_kind_of_error(data: object) -> None:
+    with pytest.raises(ValuesError, match="malformed"):
+        restore_failure(data, trust=False)  # type: ignore[arg-type]

@@ -126,7 +126,9 @@ class TakesRemote(Protocol):
 class Stop(Protocol):
     """Ends a job that was handed over."""
 
-    def cancel(self, why: str = "") -> object: ...
+    def cancel(self, why: str = "") -> object:
+        """End it. A future that this gives is done when the job really has ended."""
+        ...
 
 
 @runtime_checkable

@@ -27,6 +27,7 @@ MODULES = (
     "rebuild",
     "remote",
     "remote_stream",
+    "remote_post",
 )
 """The modules that travel. Standard library and each other only; Python 3.9 or later."""
 
@@ -74,11 +75,11 @@ serve({options})
 
 
 @functools.cache
-def kit_sources() -> Mapping[str, str]:
-    """Give the source of each module that travels, by its full name."""
+def kit_sources(more: tuple[str, ...] = ()) -> Mapping[str, str]:
+    """Give the source of each module that travels, and of `more`, by its full name."""
     here = files("twingraph_nb")
     found = {"twingraph_nb": _ROOT.format(version=__version__)}
-    for name in MODULES:
+    for name in (*MODULES, *more):
         found[f"twingraph_nb.{name}"] = here.joinpath(f"{name}.py").read_text("utf-8")
     return found
 

@@ -3,33 +3,44 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 from collections.abc import Callable
 from contextvars import copy_context
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from twingraph_nb.context import current_report
 from twingraph_nb.errors import TaskError
 from twingraph_nb.executors.base import Capabilities, Job, Outcome, Report, Stop
 from twingraph_nb.executors.threads import Threads
 
+if TYPE_CHECKING:
+    from twingraph_nb.executors.native import NativeExecutor
+
 __all__ = ["LocalExecutor"]
 
 
 class LocalExecutor:
-    """Runs tasks in the kernel's own process, values by reference."""
+    """Runs tasks in the kernel's own process, values by reference.
+
+    What is written in another language runs in a process of its own, see `NativeExecutor`.
+    """
 
     name: ClassVar[str] = "local"
     capabilities: ClassVar[Capabilities] = Capabilities()
     handed_styles: ClassVar[frozenset[str]] = frozenset({"sync", "stream"})
 
-    def __init__(self, threads: Threads) -> None:
+    def __init__(self, threads: Threads, processes: int = 2) -> None:
         self._threads = threads
+        self._processes = processes
+        self._natives: NativeExecutor | None = None
         self._base = copy_context()
 
     async def open(self) -> None:
         pass
 
     async def run(self, job: Job, report: Report) -> Outcome:
+        if job.component.language != "python":
+            return await self._in_their_language().run(job, report)
         style = job.component.style
         try:
             if style == "async":
@@ -49,6 +60,8 @@ class LocalExecutor:
             return Outcome(error=_told(job.name, exc))
 
     def hand_over(self, job: Job, report: Report, done: Callable[[Outcome], None]) -> Stop:
+        if job.component.language != "python":
+            return self._in_their_language().hand_over(job, report, done)
         return self._threads.submit(
             _ThreadCall(job, report),
             lambda work: done(
@@ -65,7 +78,16 @@ class LocalExecutor:
         raise NotImplementedError("a task in the kernel ends with the kernel")
 
     async def close(self) -> None:
+        if self._natives is not None:
+            await self._natives.close()
         self._threads.close()
+
+    def _in_their_language(self) -> NativeExecutor:
+        """What runs components in other languages; most sessions have none and do not load it."""
+        if self._natives is None:
+            native = importlib.import_module("twingraph_nb.executors.native")
+            self._natives = native.NativeExecutor(self._processes)
+        return self._natives
 
 
 class _ThreadCall:

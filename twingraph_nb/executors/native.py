@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from typing import ClassVar, Literal, cast
 
 from twingraph_nb.component import Component
@@ -14,11 +14,13 @@ from twingraph_nb.errors import ExecutorError, ResultError, TwingraphError, Work
 from twingraph_nb.executors.base import Capabilities, Job, Outcome, Report
 from twingraph_nb.executors.native_worker import NativeWorker, Place
 from twingraph_nb.languages import Built, ForeignError, Said, Speaker, cache_folder, language_of
+from twingraph_nb.languages.foreign import spoken_by
 
 __all__ = ["NativeExecutor"]
 
 _IDLE = 60.0  # seconds after which a worker without work ends
 _BULKY = 1 << 18  # bytes (or items) that are written and read in a thread, not on the loop
+_SLOW = 0.2  # seconds of building after which tasks say what they wait for
 Done = Callable[[Outcome], None]
 
 
@@ -31,7 +33,7 @@ class NativeExecutor:
 
     def __init__(self, processes: int = 2, idle: float = _IDLE) -> None:
         self._processes, self._idle = processes, idle
-        self._crews: dict[str, _Crew] = {}
+        self._crews: dict[tuple[str, str], _Crew] = {}
 
     @property
     def pids(self) -> tuple[int, ...]:
@@ -59,9 +61,11 @@ class NativeExecutor:
     def hand_over(self, job: Job, report: Report, done: Done) -> _Call:
         """Run the job as soon as a worker is free; see `HandsOver`."""
         component = job.component
-        crew = self._crews.get(component.digest)
+        key = (component.digest, component.source.filename)  # errors show the cell's own lines
+        crew = self._crews.get(key)
         if crew is None:
-            crew = self._crews[component.digest] = _Crew(component, self._processes, self._idle)
+            self._crews = {k: one for k, one in self._crews.items() if not one.resting}
+            crew = self._crews[key] = _Crew(component, self._processes, self._idle)
         call = _Call(crew, job, report, done)
         crew.submit(call)
         return call
@@ -106,6 +110,7 @@ class _Crew:
 
     def __init__(self, component: Component, size: int, idle: float) -> None:
         self._component, self._size, self._idle = component, size, idle
+        self._spoken = spoken_by(component)
         self._loop = asyncio.get_running_loop()
         self._built: Built | None = None
         self._building: asyncio.Task[None] | None = None
@@ -120,6 +125,11 @@ class _Crew:
     @property
     def workers(self) -> tuple[NativeWorker, ...]:
         return tuple(self._speakers)
+
+    @property
+    def resting(self) -> bool:
+        """True when there is nothing to lose with it."""
+        return not (self._speakers or self._queue or self._building or self._tasks)
 
     def submit(self, call: _Call) -> None:
         self._queue.append(call)
@@ -141,11 +151,10 @@ class _Crew:
     async def _build(self) -> None:
         """Build the component, then start what waits; the next call tries again if it fails."""
         component = self._component
+        telling = self._loop.call_later(_SLOW, self._tell, f"compiling {self._spoken}")
         try:
             language = language_of(component.language)
             self._form = language.form
-            if language.typed and self._queue:
-                self._queue[0].report.progress(0.0, f"compiling {component.language}")
             self._built = await asyncio.to_thread(language.build, component, cache=cache_folder())
         except Exception as exc:  # of a compiler, a disk, a language of another package
             waiting, self._queue = self._queue, deque()
@@ -153,7 +162,14 @@ class _Crew:
                 call.end(Outcome(error=_own(exc, component)))
         finally:
             self._building = None
+            if telling.when() < self._loop.time():
+                self._tell("")
+            telling.cancel()
         self._pump()
+
+    def _tell(self, message: str) -> None:
+        for call in self._queue:
+            call.report.progress(0.0, message)
 
     # -- sending -----------------------------------------------------------------------------
 
@@ -205,7 +221,7 @@ class _Crew:
         except TwingraphError as exc:
             self._finish(worker, call, Outcome(error=exc))
         else:
-            call.report.started(f"{self._component.language} {worker.pid}")
+            call.report.started(f"{self._spoken} {worker.pid}")
             worker.call(message)
 
     async def _send_bulky(self, worker: NativeWorker, call: _Call) -> None:
@@ -216,7 +232,7 @@ class _Crew:
             self._finish(worker, call, Outcome(error=exc))
             return
         if call.worker is worker:
-            call.report.started(f"{self._component.language} {worker.pid}")
+            call.report.started(f"{self._spoken} {worker.pid}")
             worker.call(message)
 
     # -- hearing -----------------------------------------------------------------------------
@@ -281,7 +297,7 @@ class _Crew:
         self._free.pop(worker, None)
         call = self._busy.pop(worker, None)
         if call is not None:
-            kind = f"{self._component.language} worker"
+            kind = f"{self._spoken} worker"
             call.end(Outcome(error=WorkerDied(call.job.name, cause, kind)))
         self._pump()
 
@@ -296,17 +312,19 @@ class _Crew:
         if self._sweeping:
             self._loop.call_later(self._idle, self._sweep)
 
-    def _later(self, work: object) -> None:
-        task = self._loop.create_task(work)  # type: ignore[arg-type]
+    def _later(self, work: Coroutine[object, object, None]) -> None:
+        task = self._loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
 
 def _here() -> Place:
+    # A copy of os.environ decodes each variable, which would be a fifth of a small call's time.
+    environ = dict(getattr(os.environ, "_data", None) or os.environb)
     try:
-        return os.getcwd(), dict(os.environ)
+        return os.getcwd(), environ
     except OSError:  # the folder was removed meanwhile
-        return "", dict(os.environ)
+        return "", environ
 
 
 def _own(exc: Exception, component: Component) -> Exception:

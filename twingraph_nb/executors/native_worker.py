@@ -6,12 +6,11 @@ import asyncio
 import codecs
 import contextlib
 import os
-import resource
 import shutil
 import signal
 import socket
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Literal, cast
 
@@ -19,7 +18,7 @@ from twingraph_nb.languages import CHANNEL, Built, Garbled, Said, Speaker
 
 __all__ = ["NativeWorker", "Place"]
 
-Place = tuple[str, Mapping[str, str]]
+Place = tuple[str, dict[bytes, bytes]]
 """The folder and environment that a worker was started in."""
 _CHUNK = 1 << 18
 _TAIL = 4096  # characters of stderr that are kept for a sentence about a death
@@ -46,7 +45,8 @@ class NativeWorker:
         self._over = False
         ours, theirs = socket.socketpair()
         with theirs:
-            environ = {**place[1], **built.environ, CHANNEL: str(theirs.fileno())}
+            own = {**built.environ, CHANNEL: str(theirs.fileno())}
+            environ = {**place[1], **{k.encode(): v.encode() for k, v in own.items()}}
             try:
                 self._process = subprocess.Popen(
                     [*_leash(), *built.started_in(built.folder)],
@@ -143,13 +143,16 @@ class NativeWorker:
             else:  # it cannot answer any more
                 self._loop.call_later(_GRACE, lambda: None if self._over else self.kill())
             return
+        self._hear(data)
+
+    def _hear(self, data: bytes) -> None:
         try:
             for said in self._speaker.feed(data):
                 if said.kind in ("result", "failed"):
                     self.drain()
                 self.heard(said)
         except Garbled as exc:
-            self._garbled = f"sent what is no message of the protocol: {exc}"
+            self._garbled = self._garbled or f"sent what is no message of the protocol: {exc}"
             self._loop.remove_reader(self._channel)
             self.kill()
 
@@ -199,11 +202,9 @@ class NativeWorker:
 
     def _read_rest(self) -> None:
         """Take an answer that came just before the end."""
-        with contextlib.suppress(OSError, Garbled):
-            while data := self._channel.recv(_CHUNK):
-                for said in self._speaker.feed(data):
-                    self.drain()
-                    self.heard(said)
+        with contextlib.suppress(OSError):
+            while not self._garbled and (data := self._channel.recv(_CHUNK)):
+                self._hear(data)
 
 
 def _watch(pid: int) -> int:
@@ -235,9 +236,5 @@ def _cause(code: int, last_words: str) -> str:
         if -code == signal.SIGSEGV:
             said += " (it used memory that is not its own, or its stack was full)"
         elif -code == signal.SIGKILL:
-            peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
-            said += (
-                "; this is often the system's out-of-memory killer "
-                f"(the largest process so far had {peak:,.0f} MiB)"
-            )
+            said += "; this is often the system's out-of-memory killer"
     return said + (f": {last_words}" if last_words else "")

@@ -22,7 +22,7 @@ from twingraph_nb.remote import (
     SECONDS,
     TAG,
 )
-from twingraph_nb.wire import Message, frame
+from twingraph_nb.wire import Message
 
 __all__ = ["Pool"]
 
@@ -138,13 +138,18 @@ class Pool:
 
     def _free(self, ticket: Ticket) -> Worker | None:
         """A worker for the job: an idle one, a new one, or one whose jobs are all short."""
+        bundle, idle = ticket.bundle, None
         for worker in self._workers:
-            if not worker.tickets and worker.outdated(ticket.bundle):
+            if worker.tickets:
+                continue
+            if bundle.ref and worker.outdated(bundle):
                 self._end(worker, 0.0)
-        idle = [w for w in self._workers if not (w.tickets or w.ending)]
-        if idle:
-            knows = [w for w in idle if ticket.bundle.key in w.known]
-            return (knows or idle)[0]
+            elif not worker.ending:
+                if bundle.key in worker.known:
+                    return worker
+                idle = idle or worker
+        if idle is not None:
+            return idle
         if len(self._workers) < self._size:
             worker = self._start(self._loop, self._heard, self._ended)
             self._workers.append(worker)
@@ -153,15 +158,16 @@ class Pool:
         if pace > _SHORT:
             return None
         most = min(_AHEAD, 1 + int(_AHEAD_SECONDS / max(pace, 1e-6)))
-        ready = [
-            w
-            for w in self._workers
-            if w.ready
-            and not (w.ending or w.alone or w.single)
-            and not w.outdated(ticket.bundle)
-            and len(w.tickets) < most
-        ]
-        return min(ready, key=lambda w: len(w.tickets), default=None)
+        best = None
+        for worker in self._workers:
+            if (
+                len(worker.tickets) < most
+                and worker.ready
+                and not (worker.ending or worker.alone or worker.single)
+                and not (bundle.ref and worker.outdated(bundle))
+            ):
+                best, most = worker, len(worker.tickets)
+        return best
 
     def _give(self, worker: Worker, ticket: Ticket) -> None:
         self._tags += 1
@@ -169,10 +175,11 @@ class Pool:
         if not worker.tickets:
             worker.alone = self._pace.get(ticket.pace, 1.0) > _SHORT
         worker.tickets.append(ticket)
-        self._begin_first(worker)
+        if len(worker.tickets) == 1:
+            self._begin_first(worker)
         number = worker.teach(ticket.bundle)
         head = pickle.dumps((number, *ticket.meta), 5)
-        worker.put(frame([head, *ticket.frames], kind=JOB, tag=ticket.tag))
+        worker.send([head, *ticket.frames], kind=JOB, tag=ticket.tag)
 
     @staticmethod
     def _begin_first(worker: Worker) -> None:

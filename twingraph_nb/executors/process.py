@@ -1,17 +1,23 @@
-"""Platform `process`: tasks in worker processes of this machine, values by pickle."""
+"""Platform `process`: tasks in worker processes of this machine.
+
+Workers of the kernel's own Python exchange values by pickle; for other interpreters and
+environments see `places.py`.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import os
-from typing import Any, ClassVar
+from collections.abc import Callable, Coroutine
+from typing import ClassVar
 
 from twingraph_nb.errors import ExecutorError, TwingraphError
-from twingraph_nb.executors.base import Capabilities, Job, Outcome, Report
+from twingraph_nb.executors.base import Capabilities, Job, Outcome, Report, Stop
+from twingraph_nb.executors.places import Place, Places, blamed, wanted_of
 from twingraph_nb.executors.pool import Pool
+from twingraph_nb.executors.pooled import Handed, pooled
 from twingraph_nb.executors.process_worker import ProcessWorker
-from twingraph_nb.executors.travel import Hearing, Travel, settling, ticket_of
-from twingraph_nb.executors.worker import Ticket
+from twingraph_nb.executors.travel import Hearing, Travel
 from twingraph_nb.settings import Settings
 
 __all__ = ["ProcessExecutor", "pooled"]
@@ -22,61 +28,84 @@ class ProcessExecutor:
 
     name: ClassVar[str] = "process"
     capabilities: ClassVar[Capabilities] = Capabilities(isolated=True, stops=True)
+    handed_styles: ClassVar[frozenset[str]] = frozenset({"sync", "async", "stream", "async_stream"})
 
     def __init__(self, settings: Settings) -> None:
         self._processes = settings.processes
-        self._pool: Pool | None = None
-        self._travel = Travel(self.name, plain=False, far=False)
+        self._own: Place | None = None
+        self._places = Places(settings)
 
     @property
     def pids(self) -> tuple[int, ...]:
         """The worker processes there are now."""
-        workers = self._pool.workers if self._pool else ()
+        places = (*((self._own,) if self._own else ()), *self._places.made)
+        workers = (worker for place in places for worker in place.pool.workers)
         return tuple(w.pid for w in workers if isinstance(w, ProcessWorker))
 
     async def open(self) -> None:
-        self._pool = Pool(self._processes, ProcessWorker)
+        pool = Pool(self._processes, ProcessWorker)
+        self._own = Place(pool, Travel(self.name, plain=False, far=False))
 
     async def run(self, job: Job, report: Report) -> Outcome:
-        assert self._pool is not None, "open() comes first"
-        return await pooled(self._pool, self._travel, job, report, folder=_folder())
+        assert self._own is not None, "open() comes first"
+        wanted, place = wanted_of(job.component), self._own
+        if wanted is not None:
+            try:
+                place = await self._places.get(wanted, job, report)
+            except ExecutorError:
+                raise
+            except TwingraphError as exc:
+                return Outcome(error=exc)
+        outcome = await pooled(place.pool, place.travel, job, report, folder=_folder())
+        if outcome.error is not None and place.python:
+            return Outcome(error=blamed(job, outcome.error, place))
+        return outcome
+
+    def hand_over(self, job: Job, report: Report, done: Callable[[Outcome], None]) -> Stop:
+        assert self._own is not None, "open() comes first"
+        if wanted_of(job.component) is None:
+            place = self._own
+            hearing = Hearing(job, report, place.travel)
+            handed = Handed(place.pool, place.travel, job, hearing, done)
+            if handed.begin(_folder()):
+                return handed
+        return _Running(self.run(job, report), done)
 
     async def attach(self, ticket: str, report: Report) -> Outcome:
         raise NotImplementedError("a task in a worker process ends with the kernel")
 
     async def close(self) -> None:
-        if self._pool is not None:
-            await self._pool.close()
-            self._pool = None
-        self._travel.clear()
+        await self._places.close()
+        if self._own is not None:
+            await self._own.pool.close()
+            self._own.travel.clear()
+            self._own = None
 
 
-async def pooled(
-    pool: Pool, travel: Travel, job: Job, report: Report, *, folder: str = ""
-) -> Outcome:
-    """Run a job in a pool, to its outcome; cancelling this frees what it holds.
+class _Running:
+    """A job that a coroutine waits for after all; stands for it when it is to be stopped."""
 
-    Raises:
-        ExecutorError: no worker could be started.
-    """
-    hearing = Hearing(job, report, travel)
-    answer: asyncio.Future[tuple[int, Any]] = asyncio.get_running_loop().create_future()
-    try:
-        sent, frames = await travel.packed(job)
-        ticket: Ticket = ticket_of(job, sent, frames, hearing, settling(answer), folder=folder)
-    except TwingraphError as exc:
-        return Outcome(error=exc)
-    pool.submit(ticket)
-    try:
-        kind, said = await answer
-    except asyncio.CancelledError:
-        await pool.cancel(ticket)
-        raise
-    if isinstance(said, ExecutorError):
-        raise said
-    if isinstance(said, BaseException):
-        return Outcome(error=said)
-    return await travel.outcome(job, kind, said, hearing)
+    def __init__(
+        self, work: Coroutine[object, object, Outcome], done: Callable[[Outcome], None]
+    ) -> None:
+        self._done = done
+        self._task = asyncio.ensure_future(work)
+        self._task.add_done_callback(self._ended)
+
+    def cancel(self, why: str = "") -> asyncio.Future[Outcome]:
+        self._done = _nobody
+        self._task.cancel()
+        return self._task
+
+    def _ended(self, task: asyncio.Task[Outcome]) -> None:
+        if task.cancelled():
+            return
+        error = task.exception()
+        self._done(task.result() if error is None else Outcome(error=error))
+
+
+def _nobody(outcome: Outcome) -> None:
+    """Hears of a job that was cancelled."""
 
 
 def _folder() -> str:

@@ -6,42 +6,59 @@ import asyncio
 import mmap
 import os
 import pickle
+import select
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
+from collections import deque
 from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
+from twingraph_nb.executors.process_large import Large
 from twingraph_nb.executors.worker import Ending, Worker
 from twingraph_nb.remote import ENVIRON, TAG
-from twingraph_nb.wire import Decoder, Message, WireError, frame
+from twingraph_nb.segments import Arrivals, has_large
+from twingraph_nb.wire import Buffer, Message, WireError, frame
 
-__all__ = ["ProcessWorker", "cause_of"]
+__all__ = ["Foreign", "ProcessWorker", "cause_of"]
 
 _READS = 16  # per turn of the loop, so that one that prints a flood does not starve the others
 _VECTOR = 512
+_SMALL = 1 << 12  # bytes of a message that are sent as one with those beside it
 _PIPE = 1 << 16
 _TAIL = 4000  # characters of stderr kept for the message about a death
 _POLL = 0.005  # seconds
 _HANG_UP = 0.2  # seconds a process may live on without its socket
 
 
+class Foreign(NamedTuple):
+    """Another interpreter than the kernel's. kit: the folder with what it needs of this package."""
+
+    python: str
+    kit: str
+
+
 class ProcessWorker(Worker):
-    """A process with two sockets, and its outputs as pipes."""
+    """A process with two sockets, and its outputs as pipes. foreign: None = as the kernel is."""
 
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
         heard: Callable[[Worker, Message], None],
         ended: Callable[[Worker, Ending], None],
+        foreign: Foreign | None = None,
     ) -> None:
         super().__init__(loop, heard, ended)
+        self._foreign = foreign
         self._over = False
-        self._decoder = Decoder()
-        self._environ = dict(os.environ)
+        self._environ = _variables()
         self._writing = False
-        self._tail = ""
+        self._later: deque[Large] = deque()
+        self._small: list[bytes] = []
+        self._quiet = False
+        self._tail = self._why = ""
         self._start()
         self.label = f"process {self.pid}"
 
@@ -52,7 +69,8 @@ class ProcessWorker(Worker):
         try:
             far = (jobs.fileno(), control.fileno(), mark)
             self._process = subprocess.Popen(
-                [*_python(), "-c", _bootstrap(far)],
+                [*_python(self._foreign), "-c", _bootstrap(far, self._foreign)],
+                env=_environ(self._foreign),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
@@ -70,13 +88,16 @@ class ProcessWorker(Worker):
             os.close(mark)
         self.pid = self._process.pid
         self._jobs.setblocking(False)
+        self._arrivals = Arrivals(self._jobs)
         self._loop.add_reader(self._jobs, self._read)
         self._pipes: dict[int, str] = {}
+        self._outputs = select.poll()
         for stream, pipe in (("o", self._process.stdout), ("e", self._process.stderr)):
             assert pipe is not None
             os.set_blocking(pipe.fileno(), False)
             self._pipes[pipe.fileno()] = stream
             self._loop.add_reader(pipe.fileno(), self._read_pipe, pipe.fileno())
+            self._outputs.register(pipe.fileno(), select.POLLIN)
         # The socket may be held open by a process that the user's code forked: watch the
         # process itself as well, where the system can.
         self._pidfd = os.pidfd_open(self.pid) if hasattr(os, "pidfd_open") else -1
@@ -86,15 +107,37 @@ class ProcessWorker(Worker):
     # -- talking -------------------------------------------------------------------------------
 
     def prepare(self) -> None:
-        environ = dict(os.environ)  # a cell may have changed it since the worker was started
+        environ = _variables()  # a cell may have changed it since the worker was started
         if environ != self._environ:
             self._environ = environ
-            self.put(frame([pickle.dumps(environ, 5)], kind=ENVIRON))
+            self.put(frame([pickle.dumps(dict(os.environ), 5)], kind=ENVIRON))
+
+    def send(self, frames: Sequence[Buffer], *, kind: int, tag: int = 0) -> None:
+        if has_large(frames):
+            # What is put from now on waits for it: messages keep their order.
+            self._later.append(Large(frames, kind, tag, self._loop, self.flush))
+        else:
+            super().send(frames, kind=kind, tag=tag)
+
+    def put(self, buffers: Sequence[Buffer]) -> None:
+        if self._later:
+            self._later[-1].behind.append(buffers)
+        elif _are_small(buffers):
+            self._small.extend(buffers)  # type: ignore[arg-type]
+        else:
+            self._join_small()
+            super().put(buffers)
+
+    def _join_small(self) -> None:
+        if self._small:
+            self._unsent.append(memoryview(b"".join(self._small)))
+            self._small.clear()
 
     def flush(self) -> None:
         unsent = self._unsent
+        self._join_small()
         try:
-            while unsent:
+            while unsent or self._next_large():
                 some = [unsent[at] for at in range(min(len(unsent), _VECTOR))]
                 self.sent(self._jobs.sendmsg(some))
         except BlockingIOError:
@@ -108,6 +151,16 @@ class ProcessWorker(Worker):
             self._writing = False
             self._loop.remove_writer(self._jobs)
 
+    def _next_large(self) -> bool:
+        """Hand over the next large message, and queue the rest of it and what is behind it."""
+        if not self._later or not self._later[0].ready:
+            return False
+        large = self._later[0]
+        for buffers in (large.hand_over(self._jobs), *large.behind):
+            super().put(buffers)
+        self._later.popleft()
+        return True
+
     def take_back(self, tags: Sequence[int]) -> None:
         try:
             self._control.send(b"".join(map(TAG.pack, tags)), socket.MSG_DONTWAIT)
@@ -115,24 +168,31 @@ class ProcessWorker(Worker):
             pass  # it is dying, or so busy that it has not read what was asked before
 
     def drain(self) -> None:
+        if self._quiet:
+            return
         for pipe in list(self._pipes):
             self._read_pipe(pipe)
 
     def _read(self) -> None:
         try:
             for _ in range(_READS):
-                buffer = self._decoder.buffer()
-                count = self._jobs.recv_into(buffer)
-                if not count:
+                messages = self._arrivals.receive()
+                if messages is None:
                     self._hung_up()
                     return
-                for message in self._decoder.advance(count):
+                # What these jobs wrote was written before their messages were: it is there now.
+                self._quiet = not self._outputs.poll(0)
+                for message in messages:
                     self._heard(self, message)
-                if count < len(buffer):
+                self._quiet = False
+                if not self._arrivals.full:
                     return
         except BlockingIOError:
             pass
-        except (OSError, WireError):
+        except WireError as exc:
+            self._why = f"was ended, since its answer could not be read: {exc}"
+            self._hung_up()
+        except OSError:
             self._hung_up()
 
     def _read_pipe(self, pipe: int) -> bool:
@@ -143,6 +203,7 @@ class ProcessWorker(Worker):
             return False
         if not body:
             self._loop.remove_reader(pipe)
+            self._outputs.unregister(pipe)
             self._pipes.pop(pipe)
             return False
         stream = self._pipes[pipe]
@@ -207,15 +268,15 @@ class ProcessWorker(Worker):
         (running,) = TAG.unpack_from(self._mark, 0)
         self._close()
         peak *= 1 if sys.platform == "darwin" else 1024  # KiB on Linux, bytes on macOS
-        self._ended(self, Ending(cause_of(code, peak, self._tail), running))
+        self._ended(self, Ending(self._why or cause_of(code, peak, self._tail), running))
 
     def _last_words(self) -> None:
         while True:
             try:
-                count = self._jobs.recv_into(self._decoder.buffer())
-                if not count:
+                messages = self._arrivals.receive()
+                if messages is None:
                     break
-                for message in self._decoder.advance(count):
+                for message in messages:
                     self._heard(self, message)
             except (OSError, WireError):
                 break
@@ -234,9 +295,27 @@ class ProcessWorker(Worker):
             os.close(self._pidfd)
         self._pipes.clear()
         self._unsent.clear()
+        self._small.clear()
+        self._arrivals.close()
+        while self._later:
+            self._later.popleft().drop()
         for one in (self._process.stdout, self._process.stderr, self._jobs, self._control):
             if one is not None:
                 one.close()
+
+
+def _are_small(buffers: Sequence[Buffer]) -> bool:
+    size = 0
+    for one in buffers:
+        if type(one) is not bytes:
+            return False
+        size += len(one)
+    return size < _SMALL
+
+
+def _variables() -> dict[Any, Any]:
+    # To copy `os.environ` decodes each name and value; the dict behind it is enough to compare.
+    return dict(getattr(os.environ, "_data", os.environ))
 
 
 def cause_of(code: int, peak: int, tail: str) -> str:
@@ -275,12 +354,28 @@ def _user_lines(fault: str) -> str:
     return "\n".join(lines).strip()
 
 
-def _python() -> list[str]:
+def _python(foreign: Foreign | None) -> list[str]:
+    if foreign is not None:
+        return [foreign.python]
     # -P: a file in the notebook's folder must not shadow the standard library.
     return [sys.executable, "-P", *(f"-W{one}" for one in sys.warnoptions)]
 
 
-def _bootstrap(far: tuple[int, int, int]) -> str:
+def _environ(foreign: Foreign | None) -> dict[str, str] | None:
+    if foreign is None:
+        return None
+    # They name places with packages for the kernel's own interpreter.
+    return {k: v for k, v in os.environ.items() if k not in ("PYTHONHOME", "PYTHONPATH")}
+
+
+def _bootstrap(far: tuple[int, int, int], foreign: Foreign | None) -> str:
+    if foreign is not None:
+        return (
+            f"import sys; sys.path[:] = [{foreign.kit!r}, *filter(None, sys.path)]\n"
+            "sys.argv[:] = ['']\n"
+            "from twingraph_nb.remote_process import work\n"
+            f"work({', '.join(map(str, far))}, {os.getpid()}, plain=True)"
+        )
     path = [folder for folder in sys.path if isinstance(folder, str)]
     return (
         f"import sys; sys.path[:] = {path!r}; sys.argv[:] = ['']\n"

@@ -129,9 +129,11 @@ class StreamWorker(Worker):
             await self.connect()
         except asyncio.CancelledError:
             raise
-        except ExecutorError as exc:
+        except Exception as exc:  # a client library may raise anything, and jobs wait for this
             self._over = True
             await self.kill(0.0)
+            if not isinstance(exc, ExecutorError):
+                exc = ExecutorError(f"a {self.kind} could not be started: {exc!r}")
             self._report(Ending("could not be started", 0, exc))
             return
         self._open = True

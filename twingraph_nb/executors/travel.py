@@ -16,10 +16,10 @@ from twingraph_nb.errors import PortabilityError, ResultError, TaskError, Twingr
 from twingraph_nb.executors.base import Job, Outcome, Report
 from twingraph_nb.executors.worker import BEGAN, Ticket
 from twingraph_nb.failure import restore_failure
-from twingraph_nb.remote import CHUNK, LOG, PROGRESS, RESULT, SECONDS, Codec
+from twingraph_nb.remote import CHUNK, LOG, PROGRESS, RESULT, SECONDS
 from twingraph_nb.source.bundle import Bundle, bundle
 from twingraph_nb.source.local import local_modules
-from twingraph_nb.wire import Buffer, culprit, freeze
+from twingraph_nb.wire import Buffer, culprit, freeze, thaw
 
 __all__ = ["Hearing", "Travel", "environ_of", "settling", "ticket_of"]
 
@@ -34,14 +34,26 @@ class Travel:
 
     plain: values travel by `values` and what comes back is not unpickled, unless the component
     says `trust`; else by pickle both ways. far: the user's own modules are not there.
+    trust: what comes back is trusted in any case. path: folders of modules that are there too;
+    None = all of this process.
     """
 
-    def __init__(self, platform: str, *, plain: bool = True, far: bool = True) -> None:
+    def __init__(
+        self,
+        platform: str,
+        *,
+        plain: bool = True,
+        far: bool = True,
+        trust: bool = False,
+        path: Sequence[str] | None = None,
+    ) -> None:
         self.platform, self.plain, self.far = platform, plain, far
+        self._trust, self._path = trust, path
         self._modules: dict[object, frozenset[str]] = {}
         self._bundles: OrderedDict[object, Bundle] = OrderedDict()
         self._extra: dict[object, tuple[object, ...]] = {}
         self._bulky: set[object] = set()
+        self._checked: set[object] = set()
 
     def clear(self) -> None:
         """Forget all components."""
@@ -53,18 +65,37 @@ class Travel:
         Raises:
             PortabilityError: something cannot travel; names it and the cure.
         """
+        found = self.packed_now(job)
+        if found is not None:
+            return found
+        called = job.component.spread(job.arguments)
+        return self._with_bundle(job, called, await asyncio.to_thread(self._frozen, job, called))
+
+    def packed_now(self, job: Job) -> tuple[Bundle, list[Buffer]] | None:
+        """Give the same at once, or None if packing takes so long that a loop must not wait.
+
+        Raises:
+            PortabilityError: something cannot travel; names it and the cure.
+        """
         component = job.component
-        called = component.spread(job.arguments)
         if component.function in self._bulky or _is_bulky(job.arguments):
-            frames = await asyncio.to_thread(self._frozen, job, called)
-        else:
-            frames = self._frozen(job, called)
-            if memoryview(frames[0]).nbytes > _BULKY_BYTES:
-                self._bulky.add(component.function)
-        sent = self._bundle(component)
+            return None
+        called = component.spread(job.arguments)
+        frames = self._frozen(job, called)
+        if memoryview(frames[0]).nbytes > _BULKY_BYTES:
+            self._bulky.add(component.function)
+        return self._with_bundle(job, called, frames)
+
+    def _with_bundle(
+        self,
+        job: Job,
+        called: tuple[tuple[object, ...], dict[str, object]],
+        frames: list[Buffer],
+    ) -> tuple[Bundle, list[Buffer]]:
+        sent = self._bundle(job.component)
         stream = frames[0] if type(frames[0]) is bytes else bytes(frames[0])
-        if self._learnt(component, called, stream, sent):
-            sent = self._bundle(component, anew=True)
+        if self._learnt(job.component, called, stream, sent):
+            sent = self._bundle(job.component, anew=True)
         return sent, frames
 
     async def outcome(
@@ -75,34 +106,45 @@ class Travel:
         Args:
             kind: RESULT or FAILED. frames: without the seconds. hearing: what was said before.
         """
+        found = self.outcome_now(job, kind, frames, hearing)
+        if found is not None:
+            return found
+        return await asyncio.to_thread(self._outcome_read, job, frames)
+
+    def outcome_now(
+        self, job: Job, kind: int, frames: Sequence[Any], hearing: Hearing
+    ) -> Outcome | None:
+        """Give the same at once, or None if reading takes so long that a loop must not wait."""
         if kind != RESULT:
             return Outcome(error=self.error_of(job, frames))
         if job.component.style in ("stream", "async_stream"):
             if hearing.trouble is not None:
                 return Outcome(error=hearing.trouble)
             return Outcome(hearing.chunks)
+        if frames and memoryview(frames[0]).nbytes > _BULKY_BYTES:
+            return None
+        return self._outcome_read(job, frames)
+
+    def _outcome_read(self, job: Job, frames: Sequence[Any]) -> Outcome:
         try:
-            if memoryview(frames[0]).nbytes > _BULKY_BYTES:
-                return Outcome(await asyncio.to_thread(self.read, job, frames))
             return Outcome(self.read(job, frames))
         except Exception as exc:  # what unpickling raises when a class is not here
             return Outcome(error=unreadable(job, "result", exc))
 
     def read(self, job: Job, frames: Sequence[Any]) -> object:
         """Give a value that came back; raises what its codec raises."""
-        codec = Codec(self.plain, self.trusts(job))
-        return values.decode(frames, trust=codec.trust) if self.plain else codec.read(frames)
+        return values.decode(frames, trust=self.trusts(job)) if self.plain else thaw(frames)
 
     def trusts(self, job: Job) -> bool:
         """True if what comes back may be unpickled."""
-        return not self.plain or bool(job.component.options.get("trust"))
+        return not self.plain or self._trust or bool(job.component.options.get("trust"))
 
     def error_of(self, job: Job, frames: Sequence[Any]) -> BaseException:
         """Give the error that a failed job ends with."""
         trust = self.trusts(job)
         try:
             said = values.decode(frames) if self.plain else pickle.loads(frames[0])
-            kind, what, failure = said  # type: ignore[misc]
+            kind, what, failure = said
             error = restore_failure(failure, trust=trust)
         except Exception as exc:  # an answer from elsewhere may be anything
             return unreadable(job, "error", exc)
@@ -157,9 +199,15 @@ class Travel:
         """What travels of the component; made again only when something of it has changed."""
         function = component.function
         found = self._bundles.get(function)
-        if found is not None and not anew and found.fresh():
-            self._bundles.move_to_end(function)
-            return found
+        if found is not None and not anew:
+            if function in self._checked:
+                return found
+            if found.fresh():
+                if not self._checked:  # once in a turn of the loop, however many jobs it packs
+                    asyncio.get_running_loop().call_soon(self._checked.clear)
+                self._checked.add(function)
+                self._bundles.move_to_end(function)
+                return found
         made = bundle(
             function,
             component.source,
@@ -169,10 +217,12 @@ class Travel:
             extra=self._extra.get(function, ()),
             far=self.far,
             modules=tuple(self._modules.get(function, ())),
+            path=self._path,
         )
         self._bundles[function] = made
         if len(self._bundles) > _BUNDLES:
             old, _ = self._bundles.popitem(last=False)
+            self._checked.discard(old)
             self._extra.pop(old, None)
             self._modules.pop(old, None)
             self._bulky.discard(old)

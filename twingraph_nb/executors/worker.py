@@ -134,18 +134,22 @@ class Worker(ABC):
         self.known[bundle.key] = self._numbers
         if bundle.ref:
             self._refs[bundle.ref] = bundle.stamp
-        self.put(frame(bundle.frames, kind=BUNDLE, tag=self._numbers))
+        self.send(bundle.frames, kind=BUNDLE, tag=self._numbers)
         if len(self.known) > _KNOWN:
             _, old = self.known.popitem(last=False)
-            self.put(frame([], kind=FORGET, tag=old))
+            self.send([], kind=FORGET, tag=old)
         return self._numbers
 
     def outdated(self, bundle: Bundle) -> bool:
         """True if it has imported an older version of the component's module."""
         return self._refs.get(bundle.ref, bundle.stamp) != bundle.stamp
 
-    def put(self, buffers: Sequence[Buffer]) -> None:
+    def send(self, frames: Sequence[Buffer], *, kind: int, tag: int = 0) -> None:
         """Queue a message; `flush` sends it."""
+        self.put(frame(frames, kind=kind, tag=tag))
+
+    def put(self, buffers: Sequence[Buffer]) -> None:
+        """Queue the buffers of a message."""
         if len(buffers) < _FEW and all(len(one) < _SMALL for one in buffers):
             self._unsent.append(memoryview(b"".join(buffers)))
         else:
@@ -166,9 +170,14 @@ class Worker(ABC):
     def done(self, tag: int) -> Ticket | None:
         """Take the job of that tag off; all it wrote has been heard before."""
         self.drain()
-        ticket = self.find(tag)
-        if ticket is not None:
-            self.tickets.remove(ticket)
+        tickets = self.tickets
+        if tickets and tickets[0].tag == tag:
+            ticket: Ticket | None = tickets.popleft()
+        else:
+            ticket = self.find(tag)
+            if ticket is not None:
+                tickets.remove(ticket)
+        if ticket is not None and not tickets:
             self.idle_since = self._loop.time()
         return ticket
 

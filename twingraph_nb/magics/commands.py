@@ -132,7 +132,9 @@ class TwingraphMagics(Magics):
     def _show(self, defined: Made) -> object:
         """Show the card, and start it if the line says so."""
         made = defined.made
-        warnings = [found.message for found in check(made.function, made.source)]
+        warnings: list[str] = []
+        if getattr(made, "language", "python") == "python":  # others reach nothing of the notebook
+            warnings = [found.message for found in check(made.function, made.source)]
         display(_card(made, warnings, inferred=defined.inferred))  # type: ignore[no-untyped-call]
         return start(made, self._shell.user_ns) if defined.run else None
 

@@ -18,6 +18,7 @@ COMMANDS = ("status", "runs", "show", "cancel", "components", "platforms", "nest
 
 _VALUES = {
     "--platform": tuple(sorted(PLATFORMS)),
+    "--lang": ("python", "javascript", "typescript", "bash", "c++", "rust"),
     "--backoff": BACKOFFS,
     "--on-error": ("fail_fast", "continue"),
     "--cache": ("on", "1h", "1d", "7d"),

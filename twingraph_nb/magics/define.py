@@ -39,7 +39,7 @@ __all__ = [
     "start",
 ]
 
-COMPONENT_OPTIONS = ("platform", "name", *KNOWN)
+COMPONENT_OPTIONS = ("platform", "name", "lang", *KNOWN)
 COMPONENT_FLAGS = ("run",)
 PIPELINE_OPTIONS = tuple(RunOptions.__dataclass_fields__)
 
@@ -73,7 +73,23 @@ def define_component(ip: InteractiveShell, line: str, text: str) -> Made:
     asked = read_line(line, magic="%%component", known=COMPONENT_OPTIONS, flags=COMPONENT_FLAGS)
     options = dict(asked.options or {})
     platform, name = options.pop("platform", None), options.pop("name", None)
+    lang = str(options.pop("lang", "python"))
     _check_options(asked, options, platform)
+    if lang != "python":
+        from twingraph_nb.magics.foreign import made_of_code  # only for who uses them
+
+        made = made_of_code(
+            ip,
+            asked,
+            text,
+            line=line,
+            language=lang,
+            name=str(name) if name else None,
+            platform=str(platform or "local"),
+            options=options,
+        )
+        ip.user_ns[made.name] = made
+        return Made(made, False, "run" in asked.flags)
     place = _place(ip, "%%component", line, text)
     chosen = chosen_definition(place.cell, asked)
     wanted = str(name) if name else None

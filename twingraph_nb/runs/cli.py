@@ -14,6 +14,7 @@ from pathlib import Path
 from twingraph_nb import __version__
 from twingraph_nb.errors import RunError, TwingraphError, suggestion
 from twingraph_nb.policy import seconds_of
+from twingraph_nb.runs import workers
 from twingraph_nb.settings import Settings
 from twingraph_nb.store import Store
 
@@ -65,6 +66,8 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
         batch.add_arguments(run)
         run.set_defaults(act=batch.main)
     _add_reading(commands, place)
+    worker = commands.add_parser("worker", help="run tasks that kernels send", parents=[place])
+    workers.add_arguments(worker)
     gc = commands.add_parser("gc", help="remove old runs and unused values", parents=[place])
     gc.add_argument(
         "--older-than",

@@ -19,7 +19,6 @@ from twingraph_nb.executors.base import (
     Job,
     Outcome,
     RemoteValue,
-    Stop,
     TakesRemote,
 )
 from twingraph_nb.graph.outputs import texts_of
@@ -28,6 +27,7 @@ from twingraph_nb.graph.summary import summary
 from twingraph_nb.graph.task import Task
 from twingraph_nb.platforms import PLATFORMS
 from twingraph_nb.scheduler.failures import error_info, retry_wanted, user_part
+from twingraph_nb.scheduler.handed import Handed
 from twingraph_nb.scheduler.limits import Admission, Claim
 from twingraph_nb.scheduler.live import LiveRun, TaskReport, fetched
 from twingraph_nb.scheduler.reuse import Found, Reuse
@@ -117,7 +117,7 @@ class Attempts:
     ) -> None:
         """Run an attempt without a coroutine of its own."""
         report = TaskReport(run, task, attempt)
-        handed = _Handed(self, run, task, report, claim)
+        handed = Handed(self, run, task, report, claim)
         try:
             arguments = _arguments(task) if task.needs else task.bound or {}
             self._reuse.name(task, arguments)
@@ -325,42 +325,6 @@ class Attempts:
         )
         if last:
             task.wake()
-
-
-class _Handed:
-    """An attempt that an executor runs without a coroutine; stands where its task would."""
-
-    __slots__ = ("_attempts", "_claim", "_over", "_report", "_run", "_task", "stop")
-
-    def __init__(
-        self,
-        attempts: Attempts,
-        run: LiveRun,
-        task: Task,
-        report: TaskReport,
-        claim: Claim | None,
-    ) -> None:
-        self._attempts, self._run, self._task = attempts, run, task
-        self._report, self._claim = report, claim
-        self._over = False
-        self.stop: Stop | None = None
-
-    def done(self, outcome: Outcome) -> None:
-        self._over = True
-        self._attempts.handed_back(self._run, self._task, outcome, self._report)
-        if self._claim is not None:
-            self._attempts.release(self._claim)
-
-    def cancel(self, why: str = "") -> None:
-        if self._over:
-            return
-        self._over = True
-        if self.stop is not None:
-            self.stop.cancel(why)
-        self._run.driver.write_log(self._report)
-        self._attempts.cancelled(self._run, self._task, why)
-        if self._claim is not None:
-            self._attempts.release(self._claim)
 
 
 async def _timed(executor: Executor, job: Job, report: TaskReport, seconds: float) -> Outcome:

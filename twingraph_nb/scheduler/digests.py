@@ -64,6 +64,9 @@ class Digests:
         fixed = memo.get("fixed")
         if fixed is not None:
             return fixed  # type: ignore[return-value]
+        if component.language != "python":
+            memo["fixed"] = made = _foreign(component)
+            return made
         function = component.function
         found = cast("Reach | None", memo.get("reach"))
         if found is None or not _unchanged(function, found):
@@ -78,6 +81,12 @@ class Digests:
             if not (found.missing or found.functions or found.components or found.data):
                 memo["fixed"] = known
         return known
+
+
+def _foreign(component: Component) -> bytes:
+    """The digest of code in another language, which reaches nothing of the notebook."""
+    facts = (component.language, component.source.digest)
+    return hashlib.sha256(repr(facts).encode()).hexdigest().encode()
 
 
 def _unchanged(function: Callable[..., object], known: Reach) -> bool:

@@ -66,12 +66,21 @@ class Admission:
             self._take(claim)
             return True
         self._count += 1
-        heap = self._waiting.setdefault(claim.bucket, [])
-        heapq.heappush(heap, (-claim.priority, self._count, claim))
+        entry, heap = (-claim.priority, self._count, claim), self._waiting.get(claim.bucket)
+        if heap is None:
+            self._waiting[claim.bucket] = [entry]
+        else:
+            heapq.heappush(heap, entry)
+            if not (claim.cpus or claim.memory):  # all of its bucket are held up by one limit
+                return False
         return claim in self._admit()
 
     def free(self, claim: Claim) -> list[Claim]:
         """Give a place back; returns the claims that may start now."""
+        if len(self._waiting) == 1:
+            bucket = claim.bucket
+            if bucket in self._waiting:  # one that needs just the same takes its place
+                return [self._popped(bucket)]
         self._count_down(f"lane {claim.lane}")
         if claim.run_limit:
             self._count_down(f"run {claim.run}")
@@ -90,20 +99,24 @@ class Admission:
 
     def _next(self) -> Claim | None:
         held_up = False
-        for _, _, claim in sorted(
-            (heap[0] for heap in self._waiting.values()), key=lambda e: e[:2]
-        ):
+        first = [heap[0] for heap in self._waiting.values()]
+        if len(first) > 1:
+            first.sort(key=lambda entry: entry[:2])
+        for _, _, claim in first:
             scarce = bool(claim.cpus or claim.memory)
             if scarce and held_up:
                 continue
             if self._fits(claim):
-                bucket = claim.bucket
-                heapq.heappop(self._waiting[bucket])
-                if not self._waiting[bucket]:
-                    del self._waiting[bucket]
-                return claim
+                return self._popped(claim.bucket)
             held_up = held_up or (scarce and not self._fits_machine(claim))
         return None
+
+    def _popped(self, bucket: _Bucket) -> Claim:
+        heap = self._waiting[bucket]
+        claim = heapq.heappop(heap)[2]
+        if not heap:
+            del self._waiting[bucket]
+        return claim
 
     def _fits_machine(self, claim: Claim) -> bool:
         return claim.cpus <= self._free_cpus + 1e-9 and claim.memory <= self._free_memory

@@ -95,6 +95,7 @@ def bundle(
     extra: Sequence[object] = (),
     far: bool = False,
     modules: Sequence[str] = (),
+    path: Sequence[str] | None = None,
 ) -> Bundle:
     """Give what travels for a component's function.
 
@@ -103,15 +104,17 @@ def bundle(
         extra: classes and functions of the notebook that its arguments need.
         far: the user's own modules beside the notebook are not there, and travel too.
         modules: those of them that the arguments need.
+        path: folders where the far side looks for modules too; None = all of this process.
     Raises:
         PortabilityError: something cannot travel; names it, where it is used, and the cure.
     """
     name = name or function.__name__
-    path = () if far else tuple(folder for folder in sys.path if isinstance(folder, str))
+    folders = (() if far else sys.path) if path is None else path
+    here = tuple(folder for folder in folders if isinstance(folder, str))
     beside = far and is_local(function.__module__ or "")
     if importable(function) and not homeless(function) and not extra and not beside:
         ref = f"{function.__module__}:{function.__qualname__}"
-        return Bundle(Payload(name, style, ref, path), None, _stamp_of(ref))
+        return Bundle(Payload(name, style, ref, here), None, _stamp_of(ref))
     packing = _Packing(function, source, far=far)
     problems = packing.pack(extra)
     if problems:
@@ -120,7 +123,7 @@ def bundle(
         name,
         style,
         "",
-        path,
+        here,
         0,
         tuple(part for part in packing.parts if part is not None),
         packing.modules,

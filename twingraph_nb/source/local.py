@@ -6,14 +6,17 @@ import ast
 import functools
 import importlib.util
 import os
+import re
 import site
 import sys
 import sysconfig
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-__all__ = ["imported_names", "is_local", "local_modules", "sources_of"]
+__all__ = ["imported_names", "is_local", "local_modules", "own_folders", "sources_of"]
 
+_PACKAGES = re.compile(r"(site|dist)-packages|python\d+\.zip$")
+"""Folders of installed packages, also those of other interpreters."""
 Sources = dict[str, tuple[str, str, bool]]
 
 
@@ -29,6 +32,12 @@ def is_local(module: str) -> bool:
 def local_modules() -> tuple[str, ...]:
     """Give the names of the user's own modules that are loaded."""
     return _local_modules(len(sys.modules))
+
+
+def own_folders() -> tuple[str, ...]:
+    """Give the folders that are searched for modules and hold no installed packages."""
+    found = (folder for folder in sys.path if isinstance(folder, str))
+    return tuple(folder for folder in found if not _PACKAGES.search(folder) and _is_free(folder))
 
 
 def sources_of(names: Iterable[str]) -> Sources:
@@ -66,6 +75,10 @@ def _installed() -> tuple[str, ...]:
     places = [paths[kind] for kind in kinds if kind in paths]
     places += [*site.getsitepackages(), site.getusersitepackages(), os.path.dirname(os.__file__)]
     return tuple(sorted({os.path.realpath(place) + os.sep for place in places}))
+
+
+def _is_free(folder: str) -> bool:
+    return not os.path.join(os.path.realpath(folder or "."), "").startswith(_installed())
 
 
 @functools.lru_cache(maxsize=4096)

@@ -1,8 +1,8 @@
-"""A Lambda sandbox's inside: Amazon's runtime client on one side, frames on stdin/stdout on the other.
+"""A Lambda sandbox's inside: Amazon's runtime client on one side, frames on stdio on the other.
 
-Started as `python emulator.py HANDLER`. It serves the runtime API that the runtime client
-(`awslambdaric`) asks for its work, one event at a time, for as long as stdin stays open: like the
-real thing, the handler's module is loaded once and stays loaded.
+Started as `python -m lambda_image.emulator HANDLER`. It serves the runtime API that the runtime
+client (`awslambdaric`) asks for its work, one event at a time, for as long as stdin stays open:
+like the real thing, the handler's module is loaded once and stays loaded.
 
 In:  frames of 4 bytes length + JSON {"id", "timeout" (seconds), "arn", "event" (text)}.
 Out: frames of 1 byte kind + 4 bytes length + payload: S = the function has its event, L = what it

@@ -1,0 +1,526 @@
+"""Platform `batch`: real containers behind an emulated AWS Batch, S3 and CloudWatch."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, cast
+
+import docker
+import pytest
+import pytest_asyncio
+from botocore.exceptions import ClientError
+
+from tests.executors.aws_running import Told, client, job, objects, opened, until, value
+from tests.services import base
+from tests.services.aws import environment
+from twingraph_nb.context import ctx
+from twingraph_nb.errors import (
+    ExecutorError,
+    PortabilityError,
+    TaskTimeout,
+    Unreachable,
+    WorkerDied,
+)
+from twingraph_nb.executors.aws_batch import BatchExecutor
+from twingraph_nb.executors.aws_jobs import fate, job_name, setup_of, unheard
+from twingraph_nb.executors.base import Job
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+BUCKET = "twingraph-batch"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def service(aws: Mapping[str, str]) -> Iterator[None]:
+    """The emulator as AWS, and a bucket that is empty at the end."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, text in environment(aws).items():
+            patch.setenv(name, text)
+        patch.delenv("AWS_PROFILE", raising=False)
+        client(aws, "s3").create_bucket(Bucket=BUCKET)
+        yield
+        assert objects(aws, BUCKET) == []
+
+
+@pytest.fixture(scope="module")
+def options(aws: Mapping[str, str]) -> dict[str, object]:
+    return {"role": aws["role"], "queue": aws["queue"], "image": aws["image"], "bucket": BUCKET}
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def batch(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[BatchExecutor]:
+    async with opened(BatchExecutor, tmp_path_factory.mktemp("home")) as made:
+        yield made
+
+
+def id_of(told: Told) -> str:
+    return str(json.loads(told.tickets[0])["mark"]["id"])
+
+
+@contextlib.contextmanager
+def containers() -> Iterator[Callable[[str], list[Any]]]:
+    """Gives what finds the containers of a job."""
+    engine = docker.DockerClient(base.ensure("docker")["host"])
+    with contextlib.closing(engine):
+        yield lambda id: engine.containers.list(
+            all=True, sparse=True, filters={"name": id.replace(":", "-")}
+        )
+
+
+# -- what comes back ----------------------------------------------------------------------------
+
+
+async def test_values_arrive_equal_in_both_directions(
+    batch: BatchExecutor, options: dict[str, object]
+) -> None:
+    def step(x: object) -> object:
+        return {"back": x, "pair": (1, None), "when": [{1, 2}]}
+
+    given = {
+        "a": [1, 2.5, "ä\n'\"🙂", None, True],
+        "t": (datetime(2026, 1, 2, tzinfo=UTC),),
+    }
+    found = await value(batch, job("batch", step, (given,), **options))
+    assert found == {"back": given, "pair": (1, None), "when": [{1, 2}]}
+
+
+async def test_arrays_and_frames_travel_to_an_image_that_has_the_libraries(
+    batch: BatchExecutor, options: dict[str, object], data_image: str
+) -> None:
+    import numpy as np
+    import pandas as pd
+
+    def step(a: Any, f: Any) -> Any:
+        return a * 2, f.assign(y=f.x + 1)
+
+    array, frame = np.arange(6.0).reshape(2, 3), pd.DataFrame({"x": [1, 2]})
+    asked = job("batch", step, (array, frame), **{**options, "image": data_image})
+    doubled, more = cast(Any, await value(batch, asked))
+    assert (doubled == array * 2).all()
+    assert more.y.tolist() == [2, 3]
+
+
+async def test_five_megabytes_travel_both_ways(
+    batch: BatchExecutor, options: dict[str, object]
+) -> None:
+    def step(x: bytes) -> bytes:
+        return x[::-1]
+
+    body = os.urandom(5_000_000)
+    assert await value(batch, job("batch", step, (body,), **options)) == body[::-1]
+
+
+async def test_the_users_error_comes_with_its_cause_and_lines(
+    batch: BatchExecutor, options: dict[str, object]
+) -> None:
+    def step() -> None:
+        try:
+            {}["key"]
+        except KeyError as exc:
+            raise ValueError("bad") from exc  # this line
+
+    with pytest.raises(ValueError, match="bad") as caught:
+        await value(batch, job("batch", step, **options))
+    assert isinstance(caught.value.__cause__, KeyError)
+    assert any("this line" in str(entry.statement) for entry in caught.traceback)
+
+
+async def test_logs_and_progress_are_heard_while_the_job_runs(
+    batch: BatchExecutor, options: dict[str, object], aws: Mapping[str, str]
+) -> None:
+    def step(bucket: str, key: str) -> str:
+        import boto3
+
+        print("to stdout")
+        print("to stderr", file=sys.stderr)
+        os.system("echo from a program")
+        ctx.progress(0.5, "half")
+        boto3.client("s3").get_waiter("object_exists").wait(
+            Bucket=bucket, Key=key, WaiterConfig={"Delay": 1, "MaxAttempts": 60}
+        )
+        return "over"
+
+    told = Told()
+    env = {**environment(aws), "AWS_CONFIG_FILE": "/dev/null"}
+    asked = job("batch", step, (aws["bucket"], "go-on"), env=env, **options)
+    running = asyncio.create_task(batch.run(asked, told))
+    await until(lambda: told.progressed)
+    assert not running.done()
+    assert told.progressed == [(0.5, "half")]
+    assert told.text() == "to stdout\nfrom a program\n"
+    assert told.text("stderr") == "to stderr\n"
+    client(aws, "s3").put_object(Bucket=aws["bucket"], Key="go-on", Body=b"")
+    assert (await running).value == "over"
+    client(aws, "s3").delete_object(Bucket=aws["bucket"], Key="go-on")
+
+
+async def test_a_stream_gives_its_chunks(batch: BatchExecutor, options: dict[str, object]) -> None:
+    def step() -> Iterator[int]:
+        yield from range(3)
+
+    told = Told()
+    assert await value(batch, job("batch", step, **options), told) == [0, 1, 2]
+    assert told.chunks == [0, 1, 2]
+
+
+async def test_equal_components_of_one_turn_are_one_array(
+    batch: BatchExecutor, options: dict[str, object]
+) -> None:
+    def step(x: int) -> int:
+        if x == 3:
+            raise ValueError("three")
+        return x * x
+
+    tolds = [Told() for _ in range(5)]
+    asked = [batch.run(job("batch", step, (x,), **options), tolds[x]) for x in range(5)]
+    found = await asyncio.gather(*asked)
+    assert [one.value for one in found] == [0, 1, 4, None, 16]
+    assert str(found[3].error) == "three"
+    ids = [id_of(told) for told in tolds]
+    assert len({id.partition(":")[0] for id in ids}) == 1
+    assert sorted(id.partition(":")[2] for id in ids) == list("01234")
+
+
+# -- what is visible ------------------------------------------------------------------------------
+
+
+async def test_secrets_reach_the_task_and_no_description(
+    batch: BatchExecutor,
+    options: dict[str, object],
+    aws: Mapping[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def step() -> tuple[str, str]:
+        print("up")
+        return os.environ["PLAIN"], os.environ["TOKEN"]
+
+    monkeypatch.setenv("TOKEN", "hunter-2")
+    told = Told()
+    asked = job("batch", step, env={"PLAIN": "visible-1"}, secrets="TOKEN", **options)
+    assert await value(batch, asked, told) == ("visible-1", "hunter-2")
+    api = client(aws, "batch")
+    described = api.describe_jobs(jobs=[id_of(told)])["jobs"]
+    definitions = api.describe_job_definitions()["jobDefinitions"]
+    assert described
+    for text in ("hunter-2", "visible-1"):
+        assert text not in json.dumps([described, definitions, told.logs], default=str)
+
+
+async def test_nothing_is_unpickled_unless_the_component_is_trusted(
+    batch: BatchExecutor, options: dict[str, object]
+) -> None:
+    class Odd:
+        def __reduce__(self) -> object:
+            return (str, ("made",))
+
+    def odd() -> object:
+        return Odd()
+
+    with pytest.raises(Exception, match="Odd"):
+        await value(batch, job("batch", odd, **options))
+    assert await value(batch, job("batch", odd, trust=True, **options)) == "made"
+
+
+# -- how jobs end -------------------------------------------------------------------------------
+
+
+async def test_a_cancelled_job_is_gone_before_the_task_is(
+    batch: BatchExecutor, options: dict[str, object], aws: Mapping[str, str]
+) -> None:
+    def step() -> None:
+        print("sleeping", flush=True)
+        time.sleep(600)
+
+    told = Told()
+    running = asyncio.create_task(batch.run(job("batch", step, **options), told))
+    await until(told.text)
+    id = id_of(told)
+    with containers() as found_of:
+        assert found_of(id)
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+        found = client(aws, "batch").describe_jobs(jobs=[id])["jobs"][0]
+        assert found["status"] == "FAILED"
+        assert found_of(id) == []
+
+
+async def test_cancelling_one_of_an_array_leaves_the_others(
+    batch: BatchExecutor, options: dict[str, object]
+) -> None:
+    def step(x: int) -> int:
+        print("up", flush=True)
+        if x:
+            time.sleep(600)
+        return x
+
+    tolds = [Told(), Told()]
+    asked = [
+        asyncio.create_task(batch.run(job("batch", step, (x,), **options), tolds[x]))
+        for x in range(2)
+    ]
+    await until(tolds[1].text)
+    asked[1].cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asked[1]
+    assert (await asked[0]).value == 0
+
+
+async def test_a_job_that_is_cancelled_in_its_turn_is_never_submitted(
+    batch: BatchExecutor, options: dict[str, object], aws: Mapping[str, str]
+) -> None:
+    def never() -> None: ...
+
+    asked = job("batch", never, **options)
+    running = asyncio.create_task(batch.run(asked, Told()))
+    await until(lambda: batch._arrays._open)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    await until(lambda: not batch._arrays._open)
+    listed = client(aws, "batch").list_jobs(
+        jobQueue=aws["queue"], filters=[{"name": "JOB_NAME", "values": [job_name(asked)]}]
+    )
+    assert [one["jobName"] for one in listed["jobSummaryList"] if "never" in one["jobName"]] == []
+
+
+async def test_an_exit_code_becomes_a_sentence_and_the_last_lines_are_kept(
+    batch: BatchExecutor, options: dict[str, object]
+) -> None:
+    def step() -> None:
+        print("before", flush=True)
+        os._exit(3)
+
+    told = Told()
+    with pytest.raises(WorkerDied, match="Batch job that ran step ended with exit code 3"):
+        await value(batch, job("batch", step, **options), told)
+    assert told.text() == "before\n"
+
+
+async def test_a_killed_job_says_so(batch: BatchExecutor, options: dict[str, object]) -> None:
+    def step() -> None:
+        print("up", flush=True)
+        time.sleep(600)
+
+    told = Told()
+    running = asyncio.create_task(value(batch, job("batch", step, **options), told))
+    await until(told.text)
+    with containers() as found_of:
+        (container,) = found_of(id_of(told))
+        container.kill()
+    with pytest.raises(WorkerDied, match="the Batch job that ran step was killed by signal 9"):
+        await running
+
+
+async def test_too_much_memory_becomes_a_sentence(
+    batch: BatchExecutor, options: dict[str, object]
+) -> None:
+    def step() -> int:
+        return len(bytearray(2 << 30))
+
+    with pytest.raises(
+        WorkerDied, match=r"ran out of memory \(it has 512 MiB\): ask for more, mem"
+    ):
+        await value(batch, job("batch", step, memory="200m", **options))
+
+
+async def test_an_answer_that_is_garbage_ends_the_job(
+    batch: BatchExecutor, options: dict[str, object], aws: Mapping[str, str]
+) -> None:
+    def step() -> None:
+        time.sleep(600)
+
+    told = Told()
+    running = asyncio.create_task(batch.run(job("batch", step, **options), told))
+    await until(lambda: told.workers)
+    known = json.loads(told.tickets[0])
+    key = f"{known['root']}jobs/{known['mark']['group']}/0/000-x"
+    client(aws, "s3").put_object(Bucket=BUCKET, Key=key, Body=b"tg garbage")
+    with pytest.raises(ExecutorError, match="the answer of step cannot be read"):
+        await running
+    with containers() as found_of:
+        assert found_of(id_of(told)) == []
+
+
+KERNEL = """
+import asyncio, sys, time
+from pathlib import Path
+from tests.executors.aws_running import Told, job, opened
+from twingraph_nb.executors.aws_batch import BatchExecutor
+
+def step(x):
+    print("working", flush=True)
+    time.sleep(1)
+    return x + 1
+
+class Telling(Told):
+    def ticket(self, ticket):
+        print(ticket, flush=True)
+
+async def main(options):
+    async with opened(BatchExecutor, Path(sys.argv[1])) as batch:
+        await batch.run(job("batch", step, (1,), **options), Telling())
+
+asyncio.run(main(eval(sys.argv[2])))
+"""
+
+
+async def test_a_ticket_finds_the_answer_after_the_kernel_was_killed(
+    batch: BatchExecutor, options: dict[str, object], aws: Mapping[str, str], tmp_path: Path
+) -> None:
+    script = tmp_path / "kernel.py"
+    script.write_text(KERNEL)
+    kernel = await asyncio.create_subprocess_exec(
+        *(sys.executable, script, tmp_path, repr(options)),
+        env={**os.environ, "PYTHONPATH": str(base.ROOT)},
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert kernel.stdout is not None
+    ticket = (await kernel.stdout.readline()).decode()
+    kernel.kill()
+    await kernel.wait()
+    told = Told()
+    assert (await batch.attach(ticket, told)).value == 2
+    assert told.text() == "working\n"
+    root = json.loads(ticket)["root"]
+    await until(lambda: not [k for k in objects(aws, BUCKET) if k.startswith(f"{root}jobs/")])
+    left = [key for key in objects(aws, BUCKET) if key.startswith(root)]
+    assert sorted(key.removeprefix(root).partition("/")[0] for key in left) == ["component", "kit"]
+    for key in left:
+        client(aws, "s3").delete_object(Bucket=BUCKET, Key=key)
+
+
+# -- what is wrong with the request -------------------------------------------------------------
+
+
+async def refused(batch: BatchExecutor, **options: object) -> str:
+    def step() -> None: ...
+
+    with pytest.raises((ExecutorError, PortabilityError)) as caught:
+        await value(batch, job("batch", step, **options))
+    return str(caught.value)
+
+
+async def test_missing_things_are_named_with_their_cure(
+    batch: BatchExecutor, options: dict[str, object]
+) -> None:
+    assert "bucket= is missing" in await refused(batch, queue="first")
+    assert "queue= is missing" in await refused(batch, bucket=BUCKET)
+    said = await refused(batch, **{**options, "queue": "nowhere"})
+    assert "there is no job queue 'nowhere'" in said
+    assert "queue=" in said
+    said = await refused(batch, **{**options, "bucket": "twingraph-nowhere"})
+    assert "cannot use the bucket 'twingraph-nowhere': there is no bucket of that name" in said
+    said = await refused(batch, **{**options, "bucket": "s3://x"})
+    assert "not a bucket's name" in said or "Invalid bucket name" in said
+
+
+async def test_a_disabled_queue_is_named(
+    batch: BatchExecutor, options: dict[str, object], aws: Mapping[str, str]
+) -> None:
+    api = client(aws, "batch")
+    place = api.describe_job_queues(jobQueues=[aws["queue"]])["jobQueues"][0]
+    with contextlib.suppress(ClientError):
+        api.create_job_queue(
+            jobQueueName="off",
+            state="DISABLED",
+            priority=1,
+            computeEnvironmentOrder=place["computeEnvironmentOrder"],
+        )
+    said = await refused(batch, **{**options, "queue": "off"})
+    assert "the job queue 'off' takes no jobs (state DISABLED" in said
+
+
+async def test_nobody_at_the_address(batch: BatchExecutor, options: dict[str, object]) -> None:
+    url = f"http://127.0.0.1:{base.free_port()}"
+    with pytest.raises(Unreachable) as caught:
+        await value(batch, job("batch", lambda_step, endpoint_url=url, **options))
+    assert url in str(caught.value)
+    assert "endpoint_url=" in str(caught.value)
+
+
+def lambda_step() -> None: ...
+
+
+# -- what emulators leave out -------------------------------------------------------------------
+
+
+def asked_for(**options: object) -> Job:
+    return job("batch", lambda_step, queue="q", bucket="b", **options)
+
+
+def detail(**said: object) -> dict[str, object]:
+    container = {k: said.pop(k) for k in ("reason", "exitCode", "image") if k in said}
+    return {"status": "FAILED", "container": container, **said}
+
+
+@pytest.mark.parametrize(
+    ("said", "kind", "text"),
+    [
+        ({"statusReason": "Host EC2 (instance i-0) terminated."}, ExecutorError, "machine"),
+        ({"reason": "CannotPullContainerError: no", "image": "x"}, ExecutorError, "image 'x'"),
+        ({"reason": "OutOfMemoryError: Container killed", "exitCode": 137}, WorkerDied, "memory="),
+        ({"exitCode": 139}, WorkerDied, "killed by signal 11"),
+        ({"exitCode": 127}, WorkerDied, "its image has no python3"),
+        ({"statusReason": "Job attempt duration exceeded timeout"}, TaskTimeout, "within"),
+        ({"statusReason": "Terminated by an admin"}, WorkerDied, "Terminated by an admin"),
+        ({"status": "SUCCEEDED"}, ExecutorError, "without an answer"),
+    ],
+)
+async def test_each_end_has_its_sentence(
+    said: dict[str, object], kind: type[Exception], text: str
+) -> None:
+    error = fate(asked_for(), detail(**said))
+    assert type(error) is kind
+    assert text in str(error)
+
+
+async def test_the_definition_says_what_the_component_asks_for() -> None:
+    asked = asked_for(cpus=1.5, memory="3g", attempts=3, role="r", image="i", timeout=5)
+    setup = setup_of(asked)
+    wanted = setup.definition(fargate=False)
+    container = wanted["containerProperties"]
+    assert container["resourceRequirements"] == [
+        {"type": "VCPU", "value": "2"},
+        {"type": "MEMORY", "value": "3072"},
+    ]
+    assert wanted["retryStrategy"]["attempts"] == 3
+    assert [one["action"] for one in wanted["retryStrategy"]["evaluateOnExit"]] == ["RETRY", "EXIT"]
+    assert setup.timeout == 65
+    other = setup_of(asked_for(memory="4g", role="r", image="i")).definition(fargate=False)
+    assert other["jobDefinitionName"] != wanted["jobDefinitionName"]
+
+
+@pytest.mark.parametrize(
+    ("vcpus", "memory", "given"),
+    [(0, 0, (0.25, 512)), (0.25, "3g", (0.5, 3072)), (3, "9g", (4, 9216)), (9, "1g", (16, 32768))],
+)
+async def test_fargate_gets_a_size_that_it_has(
+    vcpus: float, memory: object, given: tuple[float, int]
+) -> None:
+    options = {"memory": memory} if memory else {}
+    wanted = setup_of(asked_for(vcpus=vcpus, role="r", **options)).definition(fargate=True)
+    needs = [n["value"] for n in wanted["containerProperties"]["resourceRequirements"]]
+    assert (float(needs[0]), int(needs[1])) == given
+
+
+async def test_more_than_fargate_has_is_refused() -> None:
+    with pytest.raises(PortabilityError, match="use a queue on EC2"):
+        setup_of(asked_for(memory="200g", role="r")).definition(fargate=True)
+
+
+async def test_names_are_such_as_batch_takes() -> None:
+    asked = asked_for()
+    asked.name = "sum of; rm -rf $(x)/ä"
+    assert job_name(asked) == f"sum-of-rm--rf-x-{asked.hash}-1"
+
+
+async def test_lines_that_were_heard_are_not_told_twice() -> None:
+    assert unheard(["a", "b", "b", "c"], "a\nb\n") == "b\nc\n"

@@ -1,0 +1,540 @@
+"""Platform `celery`: real workers behind a real Redis; nothing is lost, nothing is left."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import numpy as np
+import pytest
+import pytest_asyncio
+import redis
+
+from tests.executors.clusters import (
+    alive,
+    edited,
+    ended,
+    holding,
+    job_on,
+    process_of,
+    started,
+    until,
+    value,
+)
+from tests.executors.running import Memory
+from tests.services.base import free_port
+from twingraph_nb import __version__
+from twingraph_nb.context import ctx
+from twingraph_nb.errors import ExecutorError, Unreachable, WorkerDied
+from twingraph_nb.executors import celery_broker, celery_protocol
+from twingraph_nb.executors.base import Job
+from twingraph_nb.executors.celery import CeleryExecutor
+from twingraph_nb.executors.celery_protocol import Refused, Seal
+from twingraph_nb.settings import Settings
+
+SECRET = "a secret of the tests, long enough"
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+def worker(url: str, *more: str, secret: str = SECRET) -> subprocess.Popen[bytes]:
+    command = ("-m", "twingraph_nb.runs.cli", "worker", "celery", "--broker", url)
+    return started(*command, "--lease", "1s", "--concurrency", "2", *more, TWINGRAPH_SECRET=secret)
+
+
+def workers_of(url: str) -> list[object]:
+    with redis.Redis.from_url(url) as there:
+        return [json.loads(one) for one in there.zrange(celery_protocol.WORKERS, 0, -1)]
+
+
+def keys_of(url: str) -> set[str]:
+    """What is in Redis beside what Celery keeps about a queue, and the living workers."""
+    with redis.Redis.from_url(url) as there:
+        found = {key.decode() for key in there.scan_iter()}
+    return {
+        key for key in found if not key.startswith("_kombu.") and key != celery_protocol.WORKERS
+    }
+
+
+@pytest.fixture(scope="module")
+def url(redis_url: str) -> Iterator[str]:
+    place = urlsplit(redis_url)._replace(path="/7").geturl()
+    with redis.Redis.from_url(place) as there:
+        there.flushdb()
+        yield place
+        there.flushdb()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module", autouse=True)
+async def one_worker(url: str) -> AsyncIterator[None]:
+    """The worker of all tests in which none is harmed: to start one takes seconds."""
+    process = worker(url)
+    await until(lambda: workers_of(url))
+    yield
+    ended(process)
+    assert workers_of(url) == []
+
+
+@pytest.fixture(autouse=True)
+def secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TWINGRAPH_SECRET", SECRET)
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def far(url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[CeleryExecutor]:
+    monkeypatch.setenv("TWINGRAPH_CELERY_BROKER", url)
+    made = CeleryExecutor(Settings.load())
+    await made.open()
+    yield made
+    await made.close()
+    await until(lambda: keys_of(url) == set())  # nothing is left, whatever the test did
+
+
+async def server(port: int, folder: Path) -> subprocess.Popen[bytes]:
+    """A Redis of the test alone."""
+    command = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", ""]
+    made = subprocess.Popen([*command, "--dir", str(folder)], stdout=subprocess.DEVNULL)
+
+    def answers() -> bool:
+        try:
+            with redis.Redis(port=port) as there:
+                return bool(there.ping())
+        except redis.ConnectionError:
+            return False
+
+    await until(answers)
+    return made
+
+
+def on(function: Callable[..., object], *args: object, **options: object) -> Job:
+    return job_on("celery", function, *args, **options)
+
+
+def same(x: object) -> object:
+    return x
+
+
+# -- values, words, errors -----------------------------------------------------------------------
+
+
+async def test_values_go_there_and_back_with_their_types(far: CeleryExecutor) -> None:
+    for one in (None, {"a": [1, {2}]}, b"\0", 2**100, "\N{SNAKE}'\"\n", ValueError("v")):
+        back = await value(far, on(same, one))
+        assert (type(back), repr(back)) == (type(one), repr(one))
+    array = np.arange(10.0)
+    assert np.array_equal(await value(far, on(same, array)), array)  # type: ignore[arg-type]
+
+
+async def test_twenty_megabytes_go_there_and_back(far: CeleryExecutor) -> None:
+    large = os.urandom(20_000_000)
+    assert await value(far, on(same, large)) == large
+
+
+async def test_an_error_comes_back_with_its_cause_and_its_own_lines(far: CeleryExecutor) -> None:
+    def broken() -> None:
+        try:
+            {}["no"]
+        except KeyError as exc:
+            raise RuntimeError("it broke") from exc
+
+    outcome = await far.run(on(broken), Memory())
+    assert isinstance(outcome.error, RuntimeError)
+    assert isinstance(outcome.error.__cause__, KeyError)
+    step = outcome.error.__traceback__
+    assert step is not None
+    assert step.tb_frame.f_code.co_name == "broken"
+    assert step.tb_frame.f_code.co_filename == __file__
+
+
+async def test_what_is_printed_comes_live_and_in_order(far: CeleryExecutor, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+
+    def talks(gate: str) -> None:
+        import os
+        import subprocess
+        import sys
+        import time
+
+        print("one")
+        while not os.path.exists(gate):
+            time.sleep(0.01)
+        subprocess.run(["echo", "two"], check=True)
+        print("three")
+        print("four", file=sys.stderr)
+
+    report = Memory()
+    task = asyncio.create_task(far.run(on(talks, str(gate)), report))
+    await until(lambda: report.text() == "one\n")
+    assert not task.done()
+    gate.touch()
+    await task
+    # What a program writes itself comes by another way than what Python prints.
+    assert sorted(report.text().split()) == ["one", "three", "two"]
+    assert report.text("stderr") == "four\n"
+
+
+async def test_progress_and_chunks_come_while_it_runs(far: CeleryExecutor, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+
+    def streams(gate: str):  # type: ignore[no-untyped-def]
+        import os
+        import time
+
+        ctx.progress(0.5, "half")
+        yield 1
+        while not os.path.exists(gate):
+            time.sleep(0.01)
+        yield 2
+
+    report = Memory()
+    task = asyncio.create_task(value(far, on(streams, str(gate)), report))
+    await until(lambda: report.chunks == [1])
+    assert report.progressed == [(0.5, "half")]
+    gate.touch()
+    assert await task == [1, 2]
+
+
+async def test_a_task_finds_its_variables_and_secrets_which_redis_never_shows(
+    far: CeleryExecutor, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TOKEN_OF_MINE", "hush-hush-hush")
+
+    def asks() -> tuple[str, str]:
+        import os
+
+        return os.environ["PLAIN"], os.environ["TOKEN_OF_MINE"]
+
+    place = urlsplit(url)
+    command = ["redis-cli", "-p", str(place.port), "--no-auth-warning", "monitor"]
+    environ = {**os.environ, "REDISCLI_AUTH": place.password or ""}
+    with subprocess.Popen(command, env=environ, stdout=subprocess.PIPE) as monitor:
+        assert monitor.stdout is not None
+        assert monitor.stdout.readline() == b"OK\n"
+        job = on(asks, env={"PLAIN": "plain-to-see"}, secrets=["TOKEN_OF_MINE"])
+        assert await value(far, job) == ("plain-to-see", "hush-hush-hush")
+        monitor.terminate()
+        seen = monitor.stdout.read()
+    assert b"twingraph_nb.run" in seen
+    for word in (b"hush-hush", b"plain-to-see", b"TOKEN_OF_MINE", b"asks"):
+        assert word not in seen
+
+
+async def test_a_hundred_at_once_and_then_a_thousand_small_ones(far: CeleryExecutor) -> None:
+    def slow(x: int) -> int:
+        import time
+
+        time.sleep(0.005)
+        return x
+
+    jobs = [on(slow, 0).component] * 100
+    found = await asyncio.gather(
+        *[value(far, Job("h", "slow", c, {"x": x})) for x, c in enumerate(jobs)]
+    )
+    assert found == list(range(100))
+    small = on(same, 0).component
+    found = await asyncio.gather(
+        *[value(far, Job("h", "same", small, {"x": x})) for x in range(1000)]
+    )
+    assert found == list(range(1000))
+
+
+async def test_short_jobs_do_not_wait_behind_one_that_turns_out_long(
+    far: CeleryExecutor, tmp_path: Path
+) -> None:
+    def maybe(x: int, gate: str) -> int:
+        import os
+        import time
+
+        while x == 0 and gate and not os.path.exists(gate):
+            time.sleep(0.01)
+        return x
+
+    component = on(maybe, 0, "").component
+
+    def one(x: int, gate: str) -> Job:
+        return Job("h", "maybe", component, {"x": x, "gate": gate})
+
+    await asyncio.gather(*[value(far, one(x, "")) for x in range(200)])
+    gate = tmp_path / "gate"
+    long = asyncio.create_task(value(far, one(0, str(gate))))
+    rest = await asyncio.gather(*[value(far, one(x, str(gate))) for x in range(1, 100)])
+    assert rest == list(range(1, 100))
+    assert not long.done()
+    gate.touch()
+    assert await long == 0
+
+
+# -- cancelled and killed ------------------------------------------------------------------------
+
+
+async def test_cancelling_a_running_task_kills_it_with_what_it_started(
+    far: CeleryExecutor,
+) -> None:
+    def parent() -> None:
+        import subprocess
+
+        child = subprocess.Popen(["sleep", "60"])
+        print(f"pid={child.pid}", flush=True)
+        child.wait()
+
+    first, second, other = Memory(), Memory(), Memory()
+    tasks = [
+        asyncio.create_task(far.run(on(holding), first)),
+        asyncio.create_task(far.run(on(holding, 0.5), other)),
+    ]
+    pid = await process_of(first)
+    tasks[0].cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await tasks[0]
+    assert not alive(pid)
+    assert (await tasks[1]).error is None  # no other was harmed
+    again = asyncio.create_task(far.run(on(parent), second))
+    pid = await process_of(second)
+    again.cancel()
+    await asyncio.wait([again])
+    await until(lambda: not alive(pid))
+
+
+async def test_cancelling_a_queued_task_takes_it_off_the_queue(
+    far: CeleryExecutor, url: str
+) -> None:
+    report = Memory()
+    task = asyncio.create_task(far.run(on(same, 1, queue="nobodys"), report))
+    with redis.Redis.from_url(url) as there:
+        await until(lambda: any(there.llen(key) for key in there.scan_iter("nobodys*")))
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert not any(there.llen(key) for key in there.scan_iter("nobodys*"))
+    assert report.workers == []
+
+
+async def test_a_task_that_nobody_takes_says_so_in_its_log(far: CeleryExecutor) -> None:
+    report = Memory()
+    task = asyncio.create_task(far.run(on(same, 1, queue="nobodys"), report))
+    await until(lambda: report.logs)
+    assert "no worker takes from queue 'nobodys'" in report.text("system")
+    assert "twingraph worker celery --broker redis://:***@" in report.text("system")
+    task.cancel()
+    await asyncio.wait([task])
+
+
+async def test_a_worker_killed_in_the_middle_loses_nothing(far: CeleryExecutor, url: str) -> None:
+    process = worker(url, "--queue", "mortal")
+    report = Memory()
+    task = asyncio.create_task(value(far, on(holding, 3.0, queue="mortal"), report))
+    pid = await process_of(report)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    await until(lambda: not alive(pid))  # the task did not outlive its worker
+    heir = worker(url, "--queue", "mortal")
+    assert await task != pid
+    assert "its worker was lost; it runs again" in report.text("system")
+    ended(heir)
+
+
+async def test_a_task_that_kills_its_process_is_not_run_for_ever(far: CeleryExecutor) -> None:
+    def deadly() -> None:
+        import os
+        import signal
+
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    outcome = await far.run(on(deadly), Memory())
+    assert isinstance(outcome.error, WorkerDied)
+    assert "was lost 3 times while it ran" in str(outcome.error)
+    assert await value(far, on(same, 1)) == 1
+
+
+async def test_priorities_and_queues_decide_who_goes_first(far: CeleryExecutor, url: str) -> None:
+    order: list[int] = []
+
+    async def run(priority: int) -> None:
+        await value(far, on(same, priority, queue="ordered", priority=priority))
+        order.append(priority)
+
+    tasks = [asyncio.create_task(run(priority)) for priority in (-1, 0, 3)]
+    with redis.Redis.from_url(url) as there:
+        await until(
+            lambda: sum(there.llen(key) for key in there.scan_iter("ordered*")) == len(tasks)
+        )
+    process = worker(url, "--queue", "ordered", "--concurrency", "1")
+    await asyncio.gather(*tasks)
+    assert order == [3, 0, -1]
+    ended(process)
+
+
+# -- trust and versions --------------------------------------------------------------------------
+
+
+async def test_a_kernel_with_another_secret_is_refused(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TWINGRAPH_SECRET", "another secret, also long enough")
+    far = CeleryExecutor(Settings.load())
+    try:
+        with pytest.raises(ExecutorError, match="refused it: the signature does not fit"):
+            await far.run(on(same, 1, broker=url), Memory())
+    finally:
+        await far.close()
+
+
+async def test_another_version_is_refused_on_both_sides_of_the_signature(
+    far: CeleryExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = celery_protocol.ABOUT._replace(package="9.9", python="3.99")
+    monkeypatch.setattr(celery_broker, "ABOUT", other)
+    with pytest.raises(ExecutorError) as caught:
+        await far.run(on(same, 1), Memory())
+    assert f"it has twingraph_nb {__version__} on Python 3." in str(caught.value)
+    assert "this kernel 9.9 on Python 3.99" in str(caught.value)
+
+
+async def test_a_message_of_a_run_that_is_over_is_not_run_again(
+    far: CeleryExecutor, url: str, tmp_path: Path
+) -> None:
+    trace = tmp_path / "trace"
+
+    def leaves(trace: str) -> None:
+        with open(trace, "a") as file:
+            file.write("ran\n")
+
+    with redis.Redis.from_url(url) as there:
+        seen = set()
+        task = asyncio.create_task(value(far, on(leaves, str(trace), queue="copied")))
+        await until(lambda: list(there.scan_iter("copied*")))
+        (key,) = there.scan_iter("copied*")
+        (message,) = there.lrange(key, 0, -1)
+        process = worker(url, "--queue", "copied")
+        await task
+        there.lpush(key, message)
+        await until(lambda: there.llen(key) == 0 and not there.exists("twingraph:unacked"))
+        seen.add(trace.read_text())
+    assert seen == {"ran\n"}
+    ended(process)
+
+
+async def test_a_message_says_what_it_is_for_and_when_it_was_made() -> None:
+    seal = Seal(SECRET.encode(), "orders")
+    token = seal.close([(1, 2, [b"body"])])
+    assert [(m.kind, m.tag, m.frames) for m in seal.open(token, 60)] == [(1, 2, [b"body"])]
+    changed = token[:-9] + (b"A" if token[-9:-8] != b"A" else b"B") + token[-8:]
+    for other, what in (
+        (Seal(SECRET.encode(), "answers x"), token),
+        (Seal(b"another secret...", "orders"), token),
+        (seal, changed),
+        (seal, b"no token at all"),
+    ):
+        with pytest.raises(Refused, match="signature"):
+            other.open(what)
+    with pytest.raises(Refused, match="older than"):
+        seal.open(token, -61)
+
+
+async def test_without_a_secret_nothing_is_sent_and_no_worker_starts(
+    url: str, monkeypatch: pytest.MonkeyPatch, home: Path
+) -> None:
+    monkeypatch.delenv("TWINGRAPH_SECRET")
+    far = CeleryExecutor(Settings.load())
+    with pytest.raises(ExecutorError, match="needs a secret that kernel and workers share"):
+        await far.run(on(same, 1, broker=url), Memory())
+    process = worker(url, secret="")
+    assert await asyncio.to_thread(process.wait) == 1
+    home.mkdir(parents=True)
+    file = home / "secret"
+    file.write_text(SECRET)
+    file.chmod(0o644)
+    with pytest.raises(ExecutorError, match="others may read the secret in"):
+        await far.run(on(same, 1, broker=url), Memory())
+    file.chmod(0o600)
+    assert await value(far, on(same, 1, broker=url)) == 1
+    await far.close()
+
+
+async def test_a_module_that_was_changed_is_imported_anew(
+    far: CeleryExecutor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await edited(far, "celery", tmp_path, monkeypatch)
+
+
+# -- the broker, and what a dead kernel left -----------------------------------------------------
+
+
+async def test_no_broker_names_the_address_without_its_password() -> None:
+    port = free_port()
+    far = CeleryExecutor(Settings.load())
+    with pytest.raises(Unreachable) as caught:
+        await far.run(on(same, 1, broker=f"redis://:hush@127.0.0.1:{port}/0"), Memory())
+    assert f"redis://:***@127.0.0.1:{port}/0" in str(caught.value)
+    assert f"redis-server --port {port}" in str(caught.value)
+    assert "hush" not in str(caught.value)
+    await far.close()
+
+
+async def test_a_broker_that_stays_away_fails_its_tasks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(celery_broker, "PATIENCE", 1.0)
+    port = free_port()
+    place = f"redis://127.0.0.1:{port}/0"
+    broker = await server(port, tmp_path)
+    far = CeleryExecutor(Settings.load())
+    task = asyncio.create_task(far.run(on(same, 5, broker=place), Memory()))
+    with redis.Redis.from_url(place) as there:
+        await until(lambda: list(there.scan_iter("twingraph\x06*")))
+    broker.kill()
+    broker.wait()
+    with pytest.raises(Unreachable, match="redis-server --port"):
+        await task
+    await far.close()
+    process = worker(place)
+    assert await asyncio.to_thread(process.wait) == 1
+
+
+async def test_a_broker_that_comes_back_empty_is_given_its_jobs_again(tmp_path: Path) -> None:
+    port = free_port()
+    place = f"redis://127.0.0.1:{port}/0"
+
+    broker = await server(port, tmp_path)
+    far = CeleryExecutor(Settings.load())
+    report = Memory()
+    task = asyncio.create_task(value(far, on(same, 5, broker=place), report))
+    with redis.Redis.from_url(place) as there:
+        await until(lambda: list(there.scan_iter("twingraph\x06*")))
+    broker.kill()
+    broker.wait()
+    broker = await server(port, tmp_path)
+    process = worker(place)
+    assert await task == 5
+    assert "the broker came back without it" in report.text("system")
+    await far.close()
+    ended(process)
+    broker.kill()
+    broker.wait()
+
+
+async def test_the_result_of_a_job_is_found_again_by_its_ticket(
+    far: CeleryExecutor, tmp_path: Path
+) -> None:
+    tickets: list[str] = []
+
+    class Keeps(Memory):
+        def ticket(self, ticket: str) -> None:
+            tickets.append(ticket)
+
+    task = asyncio.create_task(far.run(on(holding, 1.0), Keeps()))
+    await until(lambda: tickets)
+    heir = CeleryExecutor(Settings.load())
+    outcome = await heir.attach(tickets[0], Memory())
+    found = await task
+    assert outcome.value == found.value
+    assert isinstance(found.value, int)
+    with pytest.raises(ExecutorError, match="nothing is known of the job"):
+        await heir.attach("0123abcd.1@" + tickets[0].partition("@")[2], Memory())
+    assert "client" in await far.probe()
+    await heir.close()

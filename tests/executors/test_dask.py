@@ -1,0 +1,484 @@
+"""Platform `dask`: real clusters; results stay there, jobs can be ended, nothing is left."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import pytest_asyncio
+from distributed import Client
+
+from tests.executors.clusters import (
+    ROOT,
+    alive,
+    edited,
+    ended,
+    holding,
+    job_on,
+    process_of,
+    started,
+    until,
+    value,
+)
+from tests.executors.running import Memory
+from tests.services.base import free_port
+from twingraph_nb.context import ctx
+from twingraph_nb.errors import ExecutorError, Unreachable, WorkerDied
+from twingraph_nb.executors import dask_link
+from twingraph_nb.executors.base import Job, RemoteParts
+from twingraph_nb.executors.dask import DaskExecutor
+from twingraph_nb.executors.dask_link import DaskValue
+from twingraph_nb.executors.dask_local import LocalDask
+from twingraph_nb.remote_dask import ABOUT
+from twingraph_nb.settings import Settings
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+_WITHOUT = """
+import sys
+sys.path[:] = [one for one in sys.path if one not in ("", {root!r})]
+sys.meta_path[:] = [one for one in sys.meta_path if "editable" not in repr(one)]
+from dask.__main__ import main
+sys.argv[:] = ["dask", *{words!r}]
+main()
+"""
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    """The cluster of all tests in which no worker is harmed."""
+    made = LocalDask(2)
+    yield made.address
+    made.close()
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def far(address: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[DaskExecutor]:
+    monkeypatch.setenv("TWINGRAPH_DASK_ADDRESS", address)
+    made = DaskExecutor(Settings.load())
+    await made.open()
+    yield made
+    await made.close()
+    left = await asyncio.to_thread(left_at, address)
+    assert left == ([], [])  # nothing is left, whatever the test did
+
+
+def left_at(address: str) -> tuple[list[str], list[str]]:
+    """The tasks and topics that a cluster still knows."""
+
+    def look(dask_scheduler: object = None) -> tuple[list[str], list[str]]:
+        tasks = [str(one) for one in dask_scheduler.tasks]  # type: ignore[attr-defined]
+        topics = dask_scheduler._broker._topics  # type: ignore[attr-defined]
+        return tasks, [one for one in topics if one.startswith("twingraph")]
+
+    with Client(address, set_as_default=False) as client:
+        for _ in range(100):
+            found: tuple[list[str], list[str]] = client.run_on_scheduler(look)
+            if not any(found):
+                break
+        return found
+
+
+def on(function: Callable[..., object], *args: object, **options: object) -> Job:
+    return job_on("dask", function, *args, **options)
+
+
+def same(x: object) -> object:
+    return x
+
+
+def dask(*words: str, package: bool = True, **environ: str) -> subprocess.Popen[bytes]:
+    """A scheduler or worker, with this package or without."""
+    if package:
+        return started("-m", "dask", *words, **environ)
+    return started("-P", "-c", _WITHOUT.format(root=str(ROOT), words=list(words)))
+
+
+async def cluster(
+    package: bool = True, **environ: str
+) -> tuple[str, subprocess.Popen[bytes], Callable[[], subprocess.Popen[bytes]]]:
+    """A scheduler, and what starts a worker there."""
+    port = free_port()
+    place = f"tcp://127.0.0.1:{port}"
+    options = ["--host", "127.0.0.1", "--no-dashboard"]
+    scheduler = dask("scheduler", *options, "--port", str(port), package=package, **environ)
+
+    def worker() -> subprocess.Popen[bytes]:
+        more = ["--nthreads", "1", "--no-nanny", "--resources", "seat=1"]
+        return dask("worker", place, *options, *more, package=package)
+
+    return place, scheduler, worker
+
+
+# -- values, words, errors -----------------------------------------------------------------------
+
+
+async def test_values_go_there_and_back_with_their_types(far: DaskExecutor) -> None:
+    for one in (None, {"a": [1, {2}]}, b"\0", 2**100, "\N{SNAKE}'\"\n", ValueError("v")):
+        back = await value(far, on(same, one))
+        assert (type(back), repr(back)) == (type(one), repr(one))
+    array = np.arange(10.0)
+    assert np.array_equal(await value(far, on(same, array)), array)  # type: ignore[arg-type]
+
+
+async def test_a_large_result_stays_and_is_handed_on_where_it_is(
+    far: DaskExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def size(x: object, more: list[object]) -> list[int]:
+        return [len(x), *map(len, more)]  # type: ignore[arg-type, call-overload]
+
+    gathered: list[int] = []
+    bring = dask_link.Cluster.gather
+    monkeypatch.setattr(
+        dask_link.Cluster,
+        "gather",
+        lambda self, futures: (gathered.append(len(futures)), bring(self, futures))[1],
+    )
+    large = os.urandom(20_000_000)
+    there = await value(far, on(same, large))
+    assert isinstance(there, DaskValue)
+    component = on(size, 0, []).component
+    assert far.takes(there, component)
+    parts = RemoteParts([there, b"abc", there])
+    job = Job("h", "size", component, {"x": there, "more": parts})
+    assert await value(far, job) == [20_000_000, 20_000_000, 3, 20_000_000]
+    again = await value(far, on(same, there))
+    assert isinstance(again, DaskValue)
+    assert gathered == []
+    assert await again.fetch() == large
+    assert gathered == [1]
+
+
+async def test_an_error_comes_back_with_its_cause_and_its_own_lines(far: DaskExecutor) -> None:
+    def broken() -> None:
+        try:
+            {}["no"]
+        except KeyError as exc:
+            raise RuntimeError("it broke") from exc
+
+    outcome = await far.run(on(broken), Memory())
+    assert isinstance(outcome.error, RuntimeError)
+    assert isinstance(outcome.error.__cause__, KeyError)
+    step = outcome.error.__traceback__
+    assert step is not None
+    assert step.tb_frame.f_code.co_name == "broken"
+
+
+async def test_what_is_printed_comes_live_and_in_order(far: DaskExecutor, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+
+    def talks(gate: str) -> None:
+        import os
+        import subprocess
+        import sys
+        import time
+
+        print("one")
+        while not os.path.exists(gate):
+            time.sleep(0.01)
+        subprocess.run(["echo", "two"], check=True)
+        print("three")
+        print("four", file=sys.stderr)
+
+    report = Memory()
+    task = asyncio.create_task(far.run(on(talks, str(gate)), report))
+    await until(lambda: report.text() == "one\n")
+    assert not task.done()
+    gate.touch()
+    await task
+    assert sorted(report.text().split()) == ["one", "three", "two"]
+    assert report.text("stderr") == "four\n"
+
+
+async def test_progress_and_chunks_come_while_it_runs_also_large_ones(
+    far: DaskExecutor, tmp_path: Path
+) -> None:
+    gate = tmp_path / "gate"
+
+    def streams(gate: str):  # type: ignore[no-untyped-def]
+        import os
+        import time
+
+        ctx.progress(0.5, "half")
+        yield b"x" * 1_000_000
+        yield 1
+        while not os.path.exists(gate):
+            time.sleep(0.01)
+        yield 2
+
+    report = Memory()
+    task = asyncio.create_task(value(far, on(streams, str(gate)), report))
+    await until(lambda: len(report.chunks) == 2)
+    assert report.progressed == [(0.5, "half")]
+    gate.touch()
+    assert await task == [b"x" * 1_000_000, 1, 2]
+
+
+async def test_a_task_finds_its_variables_and_secrets(
+    far: DaskExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TOKEN_OF_MINE", "hush")
+
+    def asks() -> tuple[str, str]:
+        import os
+
+        return os.environ["PLAIN"], os.environ["TOKEN_OF_MINE"]
+
+    job = on(asks, env={"PLAIN": "to see"}, secrets=["TOKEN_OF_MINE"])
+    assert await value(far, job) == ("to see", "hush")
+
+
+async def test_a_hundred_at_once_and_then_a_thousand_small_ones(far: DaskExecutor) -> None:
+    def slow(x: int) -> int:
+        import time
+
+        time.sleep(0.005)
+        return x
+
+    component = on(slow, 0).component
+    found = await asyncio.gather(
+        *[value(far, Job("h", "slow", component, {"x": x})) for x in range(100)]
+    )
+    assert found == list(range(100))
+    small = on(same, 0).component
+    found = await asyncio.gather(
+        *[value(far, Job("h", "same", small, {"x": x})) for x in range(1000)]
+    )
+    assert found == list(range(1000))
+
+
+async def test_short_jobs_do_not_wait_behind_one_that_turns_out_long(
+    far: DaskExecutor, tmp_path: Path
+) -> None:
+    def maybe(x: int, gate: str) -> int:
+        import os
+        import time
+
+        while x == 0 and gate and not os.path.exists(gate):
+            time.sleep(0.01)
+        return x
+
+    component = on(maybe, 0, "").component
+
+    def one(x: int, gate: str) -> Job:
+        return Job("h", "maybe", component, {"x": x, "gate": gate})
+
+    await asyncio.gather(*[value(far, one(x, "")) for x in range(200)])
+    gate = tmp_path / "gate"
+    long = asyncio.create_task(value(far, one(0, str(gate))))
+    rest = await asyncio.gather(*[value(far, one(x, str(gate))) for x in range(1, 100)])
+    assert rest == list(range(1, 100))
+    assert not long.done()
+    gate.touch()
+    assert await long == 0
+
+
+# -- cancelled and killed ------------------------------------------------------------------------
+
+
+async def test_cancelling_a_running_task_kills_it_with_what_it_started(
+    far: DaskExecutor,
+) -> None:
+    def parent() -> None:
+        import subprocess
+
+        child = subprocess.Popen(["sleep", "60"])
+        print(f"pid={child.pid}", flush=True)
+        child.wait()
+
+    first, second, other = Memory(), Memory(), Memory()
+    tasks = [
+        asyncio.create_task(far.run(on(holding), first)),
+        asyncio.create_task(far.run(on(holding, 0.5), other)),
+    ]
+    pid = await process_of(first)
+    tasks[0].cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await tasks[0]
+    assert not alive(pid)
+    assert (await tasks[1]).error is None  # no other was harmed
+    again = asyncio.create_task(far.run(on(parent), second))
+    pid = await process_of(second)
+    again.cancel()
+    await asyncio.wait([again])
+    await until(lambda: not alive(pid))
+
+
+async def test_a_cancelled_task_that_waited_never_begins(far: DaskExecutor, tmp_path: Path) -> None:
+    def leaves(trace: str) -> None:
+        open(trace, "w").close()
+
+    busy = [Memory(), Memory()]
+    holders = [asyncio.create_task(far.run(on(holding), report)) for report in busy]
+    for report in busy:
+        await process_of(report)
+    waits = asyncio.create_task(far.run(on(leaves, str(tmp_path / "trace")), Memory()))
+    await asyncio.sleep(0)
+    waits.cancel()
+    await asyncio.wait([waits])
+    for holder in holders:
+        holder.cancel()
+    await asyncio.wait(holders)
+    assert await value(far, on(same, 1)) == 1
+    assert not (tmp_path / "trace").exists()
+
+
+async def test_a_task_that_kills_its_process_fails_alone(far: DaskExecutor) -> None:
+    def deadly() -> None:
+        import os
+        import signal
+
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    outcome = await far.run(on(deadly), Memory())
+    assert isinstance(outcome.error, WorkerDied)
+    assert "was killed by signal SIGKILL" in str(outcome.error)
+    assert await value(far, on(same, 1)) == 1
+
+
+async def test_a_worker_killed_in_the_middle_loses_nothing_and_others_may_come() -> None:
+    place, scheduler, worker = await cluster()
+    first = worker()
+    far = DaskExecutor(Settings.load())
+    report = Memory()
+    task = asyncio.create_task(value(far, on(holding, 2.0, address=place), report))
+    pid = await process_of(report)
+    os.kill(first.pid, signal.SIGKILL)
+    first.wait()
+    await until(lambda: not alive(pid))  # the task did not outlive its worker
+    second = worker()  # comes later, and has what it needs
+    assert await task != pid
+    assert "its worker was lost; it runs again" in report.text("system")
+    assert await value(far, on(same, 3, address=place, resources={"seat": 1})) == 3
+    await far.close()
+    ended(second)
+    ended(scheduler)
+
+
+async def test_a_task_whose_worker_dies_each_time_is_given_up_with_a_sentence() -> None:
+    def deadly() -> None:
+        import os
+        import signal
+
+        os.kill(os.getppid(), signal.SIGKILL)
+
+    no_second_time = {"DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "0"}
+    place, scheduler, worker = await cluster(**no_second_time)
+    only = worker()
+    far = DaskExecutor(Settings.load())
+    outcome = await far.run(on(deadly, address=place), Memory())
+    assert isinstance(outcome.error, WorkerDied)
+    assert "the Dask worker that ran deadly was lost each time it ran" in str(outcome.error)
+    only.wait()
+    await far.close()
+    ended(scheduler)
+
+
+# -- clusters of all kinds -----------------------------------------------------------------------
+
+
+async def test_workers_need_not_have_the_package() -> None:
+    place, scheduler, worker = await cluster(package=False)
+    only = worker()
+    far = DaskExecutor(Settings.load())
+
+    def where() -> str:
+        import twingraph_nb
+
+        return str(twingraph_nb.__file__)
+
+    assert await value(far, on(where, address=place)) == "<twingraph>/twingraph_nb.py"
+    assert "1 worker" in await asyncio.to_thread(
+        lambda: next(iter(far._links.values())).result()._cluster.versions
+    )
+    await far.close()
+    ended(only)
+    ended(scheduler)
+
+
+async def test_a_client_of_the_notebook_says_which_cluster(address: str) -> None:
+    far = DaskExecutor(Settings.load())
+    with await asyncio.to_thread(lambda: Client(address)) as client:
+        assert await value(far, on(same, 1)) == 1  # the default client
+        assert list(far._links) == [address]
+        assert await value(far, on(same, 2, client=client)) == 2
+        assert client.status == "running"
+    await far.close()
+    with pytest.raises(ExecutorError, match=r"wants a connected distributed\.Client"):
+        await far.run(on(same, 1, client="tcp://there"), Memory())
+
+
+async def test_without_an_address_a_cluster_is_made_and_ends_with_the_kernel() -> None:
+    script = (
+        "import asyncio, os\nfrom tests.executors.test_dask import first\nasyncio.run(first())\n"
+    )
+    command = [sys.executable, "-c", script]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as kernel:
+        assert kernel.stdout is not None
+        pids = [int(word) for word in (await asyncio.to_thread(kernel.stdout.readline)).split()]
+        assert len(pids) == 2
+        assert all(map(alive, pids))
+        kernel.kill()
+    await until(lambda: not any(map(alive, pids)))
+
+
+async def first() -> None:
+    """The kernel of the test above: says the cluster's process and the task's, and goes on."""
+    far = DaskExecutor(Settings.load())
+    pid = await value(far, on(holding, 0.0))
+    (link,) = far._links.values()
+    print(link.result()._cluster.own_pid, pid, flush=True)
+    await asyncio.sleep(60)
+
+
+async def test_another_version_is_refused(
+    far: DaskExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dask_link, "ABOUT", (1, "9.9", "3.99"))
+    with pytest.raises(ExecutorError) as caught:
+        await far.run(on(same, 1), Memory())
+    assert f"this Dask worker has twingraph_nb {ABOUT[1]} on Python {ABOUT[2]}" in str(caught.value)
+    assert "the kernel 9.9 on Python 3.99" in str(caught.value)
+
+
+async def test_a_scheduler_that_dies_fails_its_tasks_and_the_next_finds_a_new_one() -> None:
+    place, scheduler, worker = await cluster()
+    only = worker()
+    far = DaskExecutor(Settings.load())
+    report = Memory()
+    task = asyncio.create_task(far.run(on(holding, address=place), report))
+    pid = await process_of(report)
+    scheduler.kill()
+    scheduler.wait()
+    with pytest.raises(ExecutorError, match="the cluster is gone"):
+        await task
+    ended(only)
+    await until(lambda: not alive(pid))
+    again = dask("scheduler", "--host", "127.0.0.1", "--no-dashboard", "--port", place[-5:])
+    heir = worker()
+    assert await value(far, on(same, 4, address=place)) == 4
+    await far.close()
+    ended(heir)
+    ended(again)
+
+
+async def test_a_module_that_was_changed_is_imported_anew(
+    far: DaskExecutor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await edited(far, "dask", tmp_path, monkeypatch)
+
+
+async def test_no_scheduler_names_the_address_and_how_to_start_one() -> None:
+    place = f"tcp://127.0.0.1:{free_port()}"
+    far = DaskExecutor(Settings.load())
+    with pytest.raises(Unreachable) as caught:
+        await far.run(on(same, 1, address=place), Memory())
+    assert place in str(caught.value)
+    assert "dask scheduler" in str(caught.value)
+    await far.close()

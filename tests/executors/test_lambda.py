@@ -1,0 +1,483 @@
+"""Platform `lambda`: real containers with Amazon's runtime client behind an emulated AWS."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import io
+import json
+import os
+import sys
+import time
+import zipfile
+from collections.abc import AsyncIterator, Iterator, Mapping
+from datetime import UTC, datetime
+
+import pytest
+import pytest_asyncio
+from botocore.exceptions import ClientError
+
+from tests.executors.aws_running import Told, client, job, objects, opened, until, value
+from tests.services import base
+from tests.services.aws import environment
+from twingraph_nb.context import ctx
+from twingraph_nb.errors import (
+    ExecutorError,
+    PortabilityError,
+    ResultError,
+    TaskTimeout,
+    Unreachable,
+    WorkerDied,
+)
+from twingraph_nb.executors.aws_clients import Where, asking
+from twingraph_nb.executors.aws_function import accident
+from twingraph_nb.executors.aws_lambda import LambdaExecutor
+from twingraph_nb.executors.aws_package import MIB, UNZIPPED, check_size, setup_of
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+BUCKET = "twingraph-lambda"
+NAMED = ("shared", "narrow", "mine", "theirs", "passing", "garbage")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def service(aws: Mapping[str, str]) -> Iterator[None]:
+    """The emulator as AWS, a bucket that is empty at the end, and no function of ours by name."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, text in environment(aws).items():
+            patch.setenv(name, text)
+        patch.delenv("AWS_PROFILE", raising=False)
+        client(aws, "s3").create_bucket(Bucket=BUCKET)
+        yield
+        assert objects(aws, BUCKET) == []
+        for name in NAMED:
+            with contextlib.suppress(ClientError):  # a part of the tests makes a part of them
+                client(aws, "lambda").delete_function(FunctionName=name)
+
+
+@pytest.fixture(scope="module")
+def options(aws: Mapping[str, str]) -> dict[str, object]:
+    return {"role": aws["role"]}
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def functional(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[LambdaExecutor]:
+    async with opened(LambdaExecutor, tmp_path_factory.mktemp("home")) as made:
+        yield made
+
+
+# -- what comes back ------------------------------------------------------------------------------
+
+
+async def test_values_arrive_equal_in_both_directions(
+    functional: LambdaExecutor, options: dict[str, object]
+) -> None:
+    def step(x: object) -> object:
+        return {"back": x, "pair": (1, None)}
+
+    given = {"a": [1, 2.5, "ä\n'\"🙂", None], "t": (datetime(2026, 1, 2, tzinfo=UTC), b"\x00\xff")}
+    found = await value(functional, job("lambda", step, (given,), **options))
+    assert found == {"back": given, "pair": (1, None)}
+
+
+async def test_components_of_equal_settings_share_one_function(
+    functional: LambdaExecutor, options: dict[str, object], aws: Mapping[str, str]
+) -> None:
+    def one(x: int) -> int:
+        return x + 1
+
+    def two(x: int) -> int:
+        return x * 10
+
+    named = {**options, "function_name": "shared"}
+    assert await value(functional, job("lambda", one, (1,), **named)) == 2
+    before = client(aws, "lambda").get_function_configuration(FunctionName="shared")
+    assert await value(functional, job("lambda", two, (2,), **named)) == 20
+    after = client(aws, "lambda").get_function_configuration(FunctionName="shared")
+    assert after["LastModified"] == before["LastModified"]
+    names = {setup_of(job("lambda", each, (1,), **options)).name for each in (one, two)}
+    assert len(names) == 1
+    assert names.pop().startswith("twingraph-")
+
+
+async def test_the_users_error_comes_with_its_cause_and_lines(
+    functional: LambdaExecutor, options: dict[str, object]
+) -> None:
+    def step() -> None:
+        try:
+            {}["key"]
+        except KeyError as exc:
+            raise ValueError("bad") from exc  # this line
+
+    with pytest.raises(ValueError, match="bad") as caught:
+        await value(functional, job("lambda", step, **options))
+    assert isinstance(caught.value.__cause__, KeyError)
+    assert any("this line" in str(entry.statement) for entry in caught.traceback)
+
+
+async def test_logs_progress_and_chunks_come_with_the_answer(
+    functional: LambdaExecutor, options: dict[str, object]
+) -> None:
+    def step() -> Iterator[int]:
+        print("to stdout")
+        print("to stderr", file=sys.stderr)
+        os.system("echo from a program")
+        ctx.progress(0.5, "half")
+        yield from range(3)
+
+    told = Told()
+    assert await value(functional, job("lambda", step, **options), told) == [0, 1, 2]
+    assert told.text() == "to stdout\nfrom a program\n"
+    assert told.text("stderr") == "to stderr\n"
+    assert told.progressed == [(0.5, "half")]
+    assert told.chunks == [0, 1, 2]
+
+
+async def test_with_a_bucket_a_function_is_heard_while_it_runs(
+    functional: LambdaExecutor, options: dict[str, object], aws: Mapping[str, str]
+) -> None:
+    def step(bucket: str, key: str) -> str:
+        import boto3
+
+        print("working")
+        boto3.client("s3").get_waiter("object_exists").wait(
+            Bucket=bucket, Key=key, WaiterConfig={"Delay": 1, "MaxAttempts": 60}
+        )
+        return "over"
+
+    told = Told()
+    asked = job("lambda", step, (aws["bucket"], "lambda-go-on"), bucket=BUCKET, **options)
+    running = asyncio.create_task(functional.run(asked, told))
+    await until(told.text)
+    assert not running.done()
+    client(aws, "s3").put_object(Bucket=aws["bucket"], Key="lambda-go-on", Body=b"")
+    assert (await running).value == "over"
+    assert told.text() == "working\n"
+    client(aws, "s3").delete_object(Bucket=aws["bucket"], Key="lambda-go-on")
+
+
+async def test_large_values_go_through_the_bucket_both_ways(
+    functional: LambdaExecutor, options: dict[str, object]
+) -> None:
+    def step(x: bytes) -> bytes:
+        return x[::-1]
+
+    body = os.urandom(5_000_000)
+    asked = job("lambda", step, (body,), bucket=BUCKET, **options)
+    assert await value(functional, asked) == body[::-1]
+
+
+async def test_without_a_bucket_large_values_are_errors_that_name_it(
+    functional: LambdaExecutor, options: dict[str, object]
+) -> None:
+    def step(x: bytes) -> bytes:
+        return x * 2
+
+    with pytest.raises(PortabilityError, match=r"its inputs have 4.8 MiB.*bucket='my-bucket'"):
+        await value(functional, job("lambda", step, (bytes(5_000_000),), **options))
+    with pytest.raises(ResultError, match=r"a result of 5.7 MiB.*bucket='my-bucket'"):
+        await value(functional, job("lambda", step, (os.urandom(3_000_000),), **options))
+
+
+async def test_secrets_reach_the_task_and_no_setting(
+    functional: LambdaExecutor,
+    options: dict[str, object],
+    aws: Mapping[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def step() -> tuple[str, str]:
+        return os.environ["PLAIN"], os.environ["TOKEN"]
+
+    def after() -> bool:
+        return "TOKEN" in os.environ
+
+    monkeypatch.setenv("TOKEN", "hunter-2")
+    asked = job("lambda", step, env={"PLAIN": "visible-1"}, secrets="TOKEN", **options)
+    assert await value(functional, asked) == ("visible-1", "hunter-2")
+    assert await value(functional, job("lambda", after, **options)) is False
+    said = json.dumps(client(aws, "lambda").list_functions(), default=str)
+    assert "hunter-2" not in said
+    assert "visible-1" not in said
+
+
+async def test_nothing_is_unpickled_unless_the_component_is_trusted(
+    functional: LambdaExecutor, options: dict[str, object]
+) -> None:
+    class Odd:
+        def __reduce__(self) -> object:
+            return (str, ("made",))
+
+    def odd() -> object:
+        return Odd()
+
+    with pytest.raises(ResultError, match="Odd"):
+        await value(functional, job("lambda", odd, **options))
+    assert await value(functional, job("lambda", odd, trust=True, **options)) == "made"
+
+
+async def test_packages_are_in_the_function(
+    functional: LambdaExecutor, options: dict[str, object]
+) -> None:
+    def step() -> str:
+        import iniconfig
+
+        return str(iniconfig.__name__)
+
+    asked = job("lambda", step, packages=["iniconfig>=2"], **options)
+    assert await value(functional, asked) == "iniconfig"
+
+
+# -- how calls end --------------------------------------------------------------------------------
+
+
+async def test_a_cancelled_call_is_given_up_at_once(
+    functional: LambdaExecutor, options: dict[str, object], aws: Mapping[str, str]
+) -> None:
+    def step() -> None:
+        print("up")
+        time.sleep(3)
+
+    told = Told()
+    asked = job("lambda", step, bucket=BUCKET, timeout=30, **options)
+    running = asyncio.create_task(functional.run(asked, told))
+    await until(told.text)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert functional.capabilities.stops is False
+    root = "jobs/"
+    await until(lambda: not [key for key in objects(aws, BUCKET) if root in key])
+
+
+async def test_an_exit_code_becomes_a_sentence_and_the_last_lines_are_kept(
+    functional: LambdaExecutor, options: dict[str, object]
+) -> None:
+    def step() -> None:
+        print("before", flush=True)
+        os._exit(3)
+
+    told = Told()
+    with pytest.raises(WorkerDied, match="Lambda function that ran step ended with exit code 3"):
+        await value(functional, job("lambda", step, **options), told)
+    assert told.text() == "before\n"
+
+
+async def test_too_much_memory_becomes_a_sentence(
+    functional: LambdaExecutor, options: dict[str, object]
+) -> None:
+    def step() -> int:
+        return len(bytearray(2 << 30))
+
+    with pytest.raises(
+        WorkerDied, match=r"out of memory: it has 256 MiB; ask for more with memory="
+    ):
+        await value(functional, job("lambda", step, memory="256m", **options))
+
+
+async def test_lambdas_own_time_limit_is_a_timeout(
+    functional: LambdaExecutor, options: dict[str, object]
+) -> None:
+    def step() -> None:
+        time.sleep(60)
+
+    with pytest.raises(TaskTimeout, match="within 6 s"):
+        await value(functional, job("lambda", step, timeout=1, **options))
+
+
+async def test_a_call_waits_while_lambda_is_busy(
+    functional: LambdaExecutor, options: dict[str, object], aws: Mapping[str, str]
+) -> None:
+    def step(x: int) -> int:
+        time.sleep(0.3)
+        return x
+
+    options = {**options, "function_name": "narrow"}
+    assert await value(functional, job("lambda", step, (9,), **options)) == 9
+    api = client(aws, "lambda")
+    api.put_function_concurrency(FunctionName="narrow", ReservedConcurrentExecutions=1)
+    tolds = [Told() for _ in range(3)]
+    found = await asyncio.gather(
+        *(value(functional, job("lambda", step, (x,), **options), tolds[x]) for x in range(3))
+    )
+    assert found == [0, 1, 2]
+    assert "Lambda is busy" in "".join(told.text("system") for told in tolds)
+
+
+# -- whose function it is -------------------------------------------------------------------------
+
+
+async def test_a_named_function_is_made_and_brought_up_to_date(
+    functional: LambdaExecutor, options: dict[str, object], aws: Mapping[str, str]
+) -> None:
+    def step() -> int:
+        return 1
+
+    named = {**options, "function_name": "mine"}
+    api = client(aws, "lambda")
+    assert await value(functional, job("lambda", step, **named)) == 1
+    assert api.get_function_configuration(FunctionName="mine")["MemorySize"] == 512
+    assert await value(functional, job("lambda", step, memory="1g", **named)) == 1
+    assert api.get_function_configuration(FunctionName="mine")["MemorySize"] == 1024
+
+
+async def test_a_function_that_was_removed_is_made_again(
+    functional: LambdaExecutor, options: dict[str, object], aws: Mapping[str, str]
+) -> None:
+    def step() -> int:
+        return 1
+
+    named = {**options, "function_name": "passing"}
+    assert await value(functional, job("lambda", step, **named)) == 1
+    client(aws, "lambda").delete_function(FunctionName="passing")
+    assert await value(functional, job("lambda", step, **named)) == 1
+
+
+async def test_somebody_elses_function_is_left_as_it_is(
+    functional: LambdaExecutor, options: dict[str, object], aws: Mapping[str, str]
+) -> None:
+    body = io.BytesIO()
+    with zipfile.ZipFile(body, "w") as archive:
+        archive.writestr("app.py", "def handler(event, context): pass")
+    client(aws, "lambda").create_function(
+        FunctionName="theirs",
+        Runtime="python3.11",
+        Role=aws["role"],
+        Handler="app.handler",
+        Code={"ZipFile": body.getvalue()},
+    )
+    said = await refused(functional, **options, function_name="theirs")
+    assert "'theirs' is there and was not made by twingraph" in said
+    found = client(aws, "lambda").get_function_configuration(FunctionName="theirs")
+    assert found["Handler"] == "app.handler"
+
+
+# -- what is wrong with the request ---------------------------------------------------------------
+
+
+def nothing() -> None: ...
+
+
+async def refused(functional: LambdaExecutor, **options: object) -> str:
+    with pytest.raises((ExecutorError, PortabilityError)) as caught:
+        await value(functional, job("lambda", nothing, **options))
+    return str(caught.value)
+
+
+async def test_limits_are_told_before_anything_is_sent(functional: LambdaExecutor) -> None:
+    said = await refused(functional, memory="64g", timeout="1h")
+    assert "65,536 MiB of memory, and a function has 128 to 10,240: change memory=" in said
+    assert "may run 15 minutes (900 s): set a shorter timeout=" in said
+    setup = setup_of(job("lambda", nothing, packages=["big"]))
+    check_size(setup, UNZIPPED)
+    with pytest.raises(PortabilityError, match=r"\(big\) have 300 MiB.*room for 250 MiB"):
+        check_size(setup, 300 * MIB)
+
+
+async def test_missing_things_are_named_with_their_cure(
+    functional: LambdaExecutor, options: dict[str, object]
+) -> None:
+    assert "a role is needed: role=" in await refused(functional, memory="130m")
+    said = await refused(functional, role="no-such-role", memory="131m")
+    assert "there is no role 'no-such-role': create it, or name another with role=" in said
+    said = await refused(functional, **options, bucket="twingraph-nowhere")
+    assert "there is no bucket of that name" in said
+    said = await refused(functional, **options, packages=["twingraph-no-such-package"])
+    assert "cannot install twingraph-no-such-package" in said
+
+
+async def test_nobody_at_the_address(
+    functional: LambdaExecutor, options: dict[str, object]
+) -> None:
+    url = f"http://127.0.0.1:{base.free_port()}"
+    with pytest.raises(Unreachable) as caught:
+        await value(functional, job("lambda", nothing, endpoint_url=url, **options))
+    assert url in str(caught.value)
+
+
+async def test_no_credentials_and_no_region_say_how_to_get_some(
+    monkeypatch: pytest.MonkeyPatch,
+    options: dict[str, object],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    for name in ("AWS_REGION", "AWS_DEFAULT_REGION"):
+        monkeypatch.delenv(name)
+    async with opened(LambdaExecutor, tmp_path_factory.mktemp("home")) as made:
+        with pytest.raises(Unreachable, match=r"no region is set. Name one: region="):
+            await value(made, job("lambda", nothing, **options))
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            monkeypatch.delenv(name)
+        with pytest.raises(Unreachable, match=r"no usable credentials were found.*aws configure"):
+            await value(made, job("lambda", nothing, region="eu-central-1", **options))
+
+
+async def test_a_probe_tells_the_account(functional: LambdaExecutor) -> None:
+    assert "account 123456789012" in await functional.probe()
+
+
+# -- what AWS says, in sentences ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("code", "kind", "text"),
+    [
+        ("AccessDeniedException", ExecutorError, "give them the permission lambda:Invoke"),
+        ("ExpiredTokenException", Unreachable, "the credentials are not valid, or no longer"),
+        ("UnrecognizedClientException", Unreachable, "aws sso login"),
+        ("Special", ExecutorError, "cannot call it: do this"),
+        ("Unheard", ExecutorError, "cannot call it: Unheard: because"),
+    ],
+)
+async def test_each_refusal_has_its_sentence(code: str, kind: type[Exception], text: str) -> None:
+    said = ClientError({"Error": {"Code": code, "Message": "because."}}, "Invoke")
+    with (
+        pytest.raises(kind) as caught,
+        asking("lambda", "call it", Where("r"), "lambda", {"Special": "do this"}),
+    ):
+        raise said
+    assert type(caught.value) is kind
+    assert text in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("said", "kind", "text"),
+    [
+        (
+            ("Runtime.ExitError", "Error: Runtime exited with error: signal: killed"),
+            WorkerDied,
+            "memory=",
+        ),
+        (("Runtime.OutOfMemory", ""), WorkerDied, "ran out of memory"),
+        (
+            ("Runtime.ExitError", "Runtime exited with error: signal: segmentation fault"),
+            WorkerDied,
+            "segmentation",
+        ),
+        (("Runtime.ImportModuleError", "no app"), ExecutorError, "cannot be loaded"),
+        (("URLError", "timed out"), ExecutorError, "in a VPC it needs an endpoint for S3"),
+        (("Odd", "what"), ExecutorError, "failed: Odd: what"),
+    ],
+)
+async def test_each_accident_has_its_sentence(
+    said: tuple[str, str], kind: type[Exception], text: str
+) -> None:
+    asked = job("lambda", nothing)
+    error = accident(
+        asked, setup_of(asked), dict(zip(("errorType", "errorMessage"), said, strict=True))
+    )
+    assert type(error) is kind
+    assert text in str(error)
+
+
+async def test_a_function_that_answers_garbage_is_a_sentence(
+    functional: LambdaExecutor, options: dict[str, object], aws: Mapping[str, str]
+) -> None:
+    named = {**options, "function_name": "garbage"}
+    assert await value(functional, job("lambda", nothing, **named)) is None
+    for answer in ('{"body": "AAAA"}', '{"body": ""}', '"text"', '{"body": "=?"}'):
+        body = io.BytesIO()
+        with zipfile.ZipFile(body, "w") as archive:
+            archive.writestr(
+                "twingraph_function.py", f"def handler(event, context): return {answer}"
+            )
+        client(aws, "lambda").update_function_code(FunctionName="garbage", ZipFile=body.getvalue())
+        with pytest.raises(ExecutorError, match=r"answer of nothing|answer of ours|failed"):
+            await value(functional, job("lambda", nothing, **named))

@@ -1,0 +1,178 @@
+"""Platform `celery`: tasks on Celery workers behind a Redis broker.
+
+The workers are started with ``twingraph worker celery`` and share a secret with the kernel:
+what travels is encrypted and signed with it, both ways. Redis is broker and answers in one;
+`backend` names another Redis for what is said and for large values.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import Any, ClassVar
+
+from twingraph_nb.component import Component, make_component
+from twingraph_nb.errors import ExecutorError, TwingraphError
+from twingraph_nb.executors.base import Capabilities, Job, Outcome, Report
+from twingraph_nb.executors.celery_broker import Broker
+from twingraph_nb.executors.celery_link import Link
+from twingraph_nb.executors.celery_protocol import LOST, QUEUE, hidden, secret_of
+from twingraph_nb.executors.parcels import Load
+from twingraph_nb.executors.travel import Hearing, Travel, environ_of, settling
+from twingraph_nb.remote import FAILED, RESULT
+from twingraph_nb.settings import Settings
+
+__all__ = ["CeleryExecutor"]
+
+_DEFAULT = "redis://127.0.0.1:6379/0"
+
+
+class CeleryExecutor:
+    """Runs tasks on Celery workers.
+
+    The broker is the component's, else `TWINGRAPH_CELERY_BROKER`, `CELERY_BROKER_URL`, or a Redis
+    on this machine. A job may run twice when its worker is lost in the middle; never more than
+    three times.
+    """
+
+    name: ClassVar[str] = "celery"
+    capabilities: ClassVar[Capabilities] = Capabilities(isolated=True, stops=True, attaches=True)
+
+    def __init__(self, settings: Settings) -> None:
+        self._home = settings.home
+        self._links: dict[tuple[str, str], asyncio.Task[Link]] = {}
+        self._travel = Travel(self.name, plain=False)
+
+    async def open(self) -> None:
+        pass
+
+    async def probe(self) -> str:
+        broker = await self._broker(_broker_of({}), _backend_of({}))
+        try:
+            versions = await asyncio.to_thread(broker.reach)
+            workers = await asyncio.to_thread(broker.workers)
+        finally:
+            await asyncio.to_thread(lambda: broker.close(leave=True))
+        return f"{versions}, {len(workers)} worker{'' if len(workers) == 1 else 's'}"
+
+    async def run(self, job: Job, report: Report) -> Outcome:
+        hearing = Hearing(job, report, self._travel)
+        answer: asyncio.Future[tuple[int, Any]] = asyncio.get_running_loop().create_future()
+        try:
+            sent, frames = await self._travel.packed(job)
+            meta = (job.hash, job.name, job.attempt, "", environ_of(job))
+        except TwingraphError as exc:
+            return Outcome(error=exc)
+        link = await self._link(job.component)
+        lane = (str(job.component.options.get("queue", QUEUE)), job.component.policy.priority)
+        load = Load(
+            job, sent, meta, frames, hearing, settling(answer), lane=lane, ticketed=report.ticket
+        )
+        link.submit(load)
+        try:
+            kind, said = await answer
+        except asyncio.CancelledError:
+            await link.cancel(load)
+            raise
+        if isinstance(said, ExecutorError):
+            raise said
+        if isinstance(said, BaseException):
+            return Outcome(error=said)
+        return await self._travel.outcome(job, kind, said, hearing)
+
+    async def attach(self, ticket: str, report: Report) -> Outcome:
+        """Go on hearing a job that a kernel which died had sent.
+
+        Raises:
+            ExecutorError: nothing is known of it any more.
+        """
+        name, _, place = ticket.partition("@")
+        session, _, number = name.partition(".")
+        url = _broker_of({})
+        if not session.isalnum() or not number.isdigit():
+            raise ExecutorError(f"{ticket!r} is no ticket of platform 'celery'")
+        broker = await self._broker(url if hidden(url) == place else place, "", session)
+        try:
+            return await self._heard_out(broker, int(number), report)
+        finally:
+            broker.closed.set()
+            await asyncio.to_thread(lambda: broker.close(leave=True))
+
+    async def close(self) -> None:
+        links, self._links = self._links, {}
+        for link in links.values():
+            link.cancel()
+        for found in await asyncio.gather(*links.values(), return_exceptions=True):
+            if isinstance(found, Link):
+                await found.close()
+        self._travel.clear()
+
+    # -- inside --------------------------------------------------------------------------------
+
+    async def _link(self, component: Component) -> Link:
+        """The link to the component's broker, made at its first job."""
+        key = (_broker_of(component.options), _backend_of(component.options))
+        task = self._links.get(key)
+        if task is None or (task.done() and (task.cancelled() or task.exception() is not None)):
+            task = self._links[key] = asyncio.create_task(self._linked(*key))
+        return await asyncio.shield(task)
+
+    async def _linked(self, url: str, backend: str) -> Link:
+        broker = await self._broker(url, backend)
+        try:
+            await asyncio.to_thread(broker.reach)
+        except BaseException:
+            await asyncio.to_thread(lambda: broker.close(leave=True))
+            raise
+        return Link(broker)
+
+    async def _broker(self, url: str, backend: str, session: str = "") -> Broker:
+        for one in (url, backend or url):
+            if not one.startswith(("redis://", "rediss://", "redis+socket://", "unix://")):
+                raise ExecutorError(
+                    f"platform 'celery' wants a Redis, such as {_DEFAULT}, not {hidden(one)}"
+                )
+        secret = await asyncio.to_thread(lambda: secret_of(self._home))
+        return await asyncio.to_thread(lambda: Broker(url, backend or url, secret, session))
+
+    async def _heard_out(self, broker: Broker, tag: int, report: Report) -> Outcome:
+        await asyncio.to_thread(broker.reach)
+        job = Job("", "the task", _stand_in(), {})
+        hearing = Hearing(job, report, self._travel)
+        last = b"0"
+        while True:
+            waits = tag in await asyncio.to_thread(broker.pending)
+            last, messages = await asyncio.to_thread(broker.read, last)
+            for message in messages:
+                if message.tag != tag:
+                    continue
+                if message.kind == LOST:
+                    raise ExecutorError("its worker was lost each time it ran")
+                if message.kind not in (RESULT, FAILED):
+                    hearing.hear(message.kind, message.frames)
+                elif hearing.chunks and message.kind == RESULT:
+                    return Outcome(hearing.chunks)
+                else:
+                    return await self._travel.outcome(
+                        job, message.kind, message.frames[1:], hearing
+                    )
+            if not waits and not messages:
+                raise ExecutorError("nothing is known of the job any more: it is run again")
+
+
+def _broker_of(options: Any) -> str:
+    found = options.get("broker") or os.environ.get("TWINGRAPH_CELERY_BROKER")
+    return str(found or os.environ.get("CELERY_BROKER_URL") or _DEFAULT)
+
+
+def _backend_of(options: Any) -> str:
+    return str(options.get("backend") or os.environ.get("TWINGRAPH_CELERY_BACKEND") or "")
+
+
+def _stand_in() -> Component:
+    """For a job of which only the ticket is known."""
+
+    def task() -> None:
+        pass
+
+    return make_component(task, keep=False)

@@ -1,0 +1,181 @@
+// Runs calls of a JavaScript component. Usage: node worker.mjs cell.mjs; speaker.py has the protocol.
+
+import fs from "node:fs";
+import { createRequire } from "node:module";
+import { pathToFileURL } from "node:url";
+
+const cell = process.argv[2];
+const channel = process.env.TWINGRAPH_CHANNEL ?? "stdio";
+delete process.env.TWINGRAPH_CHANNEL;
+const input = channel === "stdio" ? 0 : Number(channel);
+const output = channel === "stdio" ? 1 : Number(channel);
+if (channel === "stdio") {
+  process.stdout.write = (...what) => process.stderr.write(...what);
+}
+
+const nap = new Int32Array(new SharedArrayBuffer(4));
+const chunk = Buffer.allocUnsafe(1 << 16);
+let held = Buffer.alloc(0);
+
+/** Call until the descriptor is ready: one that another process shares may not block. */
+function patiently(act) {
+  for (;;) {
+    try {
+      return act();
+    } catch (error) {
+      if (error.code !== "EAGAIN") throw error;
+      Atomics.wait(nap, 0, 0, 1);
+    }
+  }
+}
+
+function read(into) {
+  const count = patiently(() => fs.readSync(input, into, 0, into.length, null));
+  if (count === 0) process.exit(0);
+  return count;
+}
+
+/** The next message: its tag and body. */
+function take() {
+  let end;
+  while ((end = held.indexOf(10)) < 0) {
+    const count = read(chunk);
+    held = Buffer.concat([held, chunk.subarray(0, count)]);
+  }
+  const [, tag, length] = held.toString("latin1", 0, end).split(" ");
+  const body = Buffer.allocUnsafe(Number(length));
+  let at = held.copy(body, 0, end + 1);
+  held = Buffer.from(held.subarray(end + 1 + at));
+  while (at < body.length) at += read(body.subarray(at));
+  return [tag, body];
+}
+
+function say(kind, tag, text) {
+  const body = Buffer.from(text, "utf8");
+  const whole = Buffer.concat([Buffer.from(`${kind} ${tag} ${body.length}\n`), body]);
+  for (let at = 0; at < whole.length; ) {
+    at += patiently(() => fs.writeSync(output, whole, at));
+  }
+}
+
+/** A value of the kernel's as JavaScript has it. */
+function revived(value) {
+  if (Array.isArray(value)) return value.map(revived);
+  if (value === null || typeof value !== "object") return value;
+  const keys = Object.keys(value);
+  if (keys.length === 1 && keys[0].startsWith("$")) {
+    const inner = value[keys[0]];
+    switch (keys[0]) {
+      case "$int":
+        return BigInt(inner);
+      case "$float":
+        return { nan: NaN, inf: Infinity, "-inf": -Infinity, "-0": -0 }[inner];
+      case "$bytes":
+        return new Uint8Array(Buffer.from(inner, "base64"));
+      case "$dict":
+        return Object.fromEntries(inner.map(([key, one]) => [key, revived(one)]));
+    }
+  }
+  return Object.fromEntries(keys.map((key) => [key, revived(value[key])]));
+}
+
+function number(value) {
+  if (Number.isFinite(value)) return Object.is(value, -0) ? { $float: "-0" } : value;
+  return { $float: Number.isNaN(value) ? "nan" : value > 0 ? "inf" : "-inf" };
+}
+
+/** A value of the user's as JSON has it; `path` is where it is, for the message. */
+function plain(value, path) {
+  switch (typeof value) {
+    case "string":
+    case "boolean":
+      return value;
+    case "number":
+      return number(value);
+    case "undefined":
+      return null;
+    case "bigint":
+      return { $int: value.toString() };
+    case "object":
+      return value === null ? null : structured(value, path);
+    default:
+      throw new TypeError(`${path} is a ${typeof value}, which cannot be given to another task`);
+  }
+}
+
+function structured(value, path) {
+  if (Array.isArray(value)) return value.map((one, at) => plain(one, `${path}[${at}]`));
+  if (value instanceof Uint8Array) return { $bytes: Buffer.from(value).toString("base64") };
+  if (ArrayBuffer.isView(value) && !(value instanceof DataView)) {
+    return Array.from(value, (one) => plain(one, path));
+  }
+  if (value instanceof Set) return Array.from(value, (one) => plain(one, path));
+  if (typeof value.then === "function") {
+    throw new TypeError(`${path} is a promise: await it before it is returned`);
+  }
+  if (typeof value.toJSON === "function") return plain(value.toJSON(), path);
+  const entries = value instanceof Map ? [...value] : Object.entries(value);
+  const made = entries.map(([key, one]) => [String(key), plain(one, `${path}.${key}`)]);
+  if (made.some(([key]) => key.startsWith("$"))) return { $dict: made };
+  return Object.fromEntries(made);
+}
+
+function written(value) {
+  return JSON.stringify(plain(value, "the result"));
+}
+
+/** The lines of the cell that an error passed through, innermost first. */
+function lines(error) {
+  const found = [];
+  for (const line of String(error?.stack ?? "").split("\n")) {
+    const at = line.includes("cell.mjs") && line.match(/cell\.mjs:(\d+)(?::\d+)?\)?$/);
+    if (at) found.push(at[1]);
+  }
+  return found.slice(0, 50).join(",");
+}
+
+function failed(tag, error) {
+  const isError = error instanceof Error || typeof error?.message === "string";
+  const name = isError ? error.name ?? "Error" : "Thrown";
+  let message = isError ? error.message : String(error);
+  for (let cause = error?.cause, depth = 0; cause && depth < 10; cause = cause.cause, depth++) {
+    message += `\ncaused by ${cause.name ?? "Error"}: ${cause.message ?? cause}`;
+  }
+  say("failed", tag, `${name}\n${lines(error)}\n${message}`);
+}
+
+let current = "0";
+globalThis.require = createRequire(process.cwd() + "/");
+globalThis.twingraph = {
+  progress(fraction, message = "") {
+    if (!Number.isFinite(fraction)) throw new TypeError("progress wants a number from 0 to 1");
+    say("progress", current, `${fraction} ${message}`);
+  },
+};
+
+let component;
+
+async function serve(tag, body) {
+  current = tag;
+  const text = body.toString("utf8");
+  try {
+    component ??= (await import(pathToFileURL(cell).href)).twingraphComponent;
+    const given = JSON.parse(text);
+    let value = component(...(text.includes('"$') ? given.map(revived) : given));
+    if (value !== null && typeof value === "object") {
+      value = await value;
+      if (typeof value?.next === "function" && (value[Symbol.iterator] || value[Symbol.asyncIterator])) {
+        for await (const one of value) say("chunk", tag, written(one));
+        value = null;
+      }
+    }
+    say("result", tag, written(value));
+  } catch (error) {
+    failed(tag, error);
+  }
+}
+
+for (;;) {
+  const [tag, body] = take();
+  await serve(tag, body);
+}

@@ -1,0 +1,153 @@
+# Runs calls of a component in Bash. Usage: bash worker.sh cell.sh; speaker.py has the protocol.
+# Each call has a subshell of its own, so that one leaves nothing behind for the next.
+
+if ((BASH_VERSINFO[0] * 100 + BASH_VERSINFO[1] < 404)); then
+  echo "Bash 4.4 or newer is needed, this is $BASH_VERSION" >&2
+  exit 3
+fi
+twingraph_cell=$1
+if [[ ${TWINGRAPH_CHANNEL:-stdio} == stdio ]]; then
+  exec {twingraph_in}<&0 {twingraph_out}>&1 0</dev/null 1>&2
+else
+  twingraph_in=$TWINGRAPH_CHANNEL twingraph_out=$TWINGRAPH_CHANNEL
+fi
+unset TWINGRAPH_CHANNEL
+set --
+
+twingraph_say() { # kind, body: a message of the running call
+  local LC_ALL=C
+  printf '%s %s %s\n%s' "$1" "$twingraph_tag" "${#2}" "$2" >&"$twingraph_out"
+}
+
+twingraph_progress() { # a number from 0 to 1, and words
+  local IFS=' '
+  twingraph_say progress "$1 ${*:2}"
+}
+
+twingraph_failed() { # lines, message
+  twingraph_say failed "ExitStatus"$'\n'"$1"$'\n'"$2"
+}
+
+twingraph_on_err() { # status, line, command: `set -e` is about to end the script
+  # In a subshell of the user's the error goes on to the script itself, which knows its own line.
+  if [[ $BASHPID == "$twingraph_main" && $- == *e* ]]; then
+    trap - EXIT
+    twingraph_failed "$2" "\`$3\` ended with exit status $1"
+    exit 0
+  fi
+}
+
+twingraph_set() { # make variables of the call's fields; what they hold is never read as code
+  local twingraph_at=1 twingraph_count=${twingraph_fields[0]} twingraph_shape twingraph_name
+  for ((; twingraph_count > 0; twingraph_count--, twingraph_at += 2)); do
+    twingraph_shape=${twingraph_fields[twingraph_at]}
+    twingraph_name=${twingraph_fields[twingraph_at + 1]}
+    twingraph_shapes+=("$twingraph_shape") twingraph_names+=("$twingraph_name")
+    unset -v "$twingraph_name"
+    [[ $twingraph_shape != map ]] || declare -gA "$twingraph_name=()"
+    [[ $twingraph_shape != array ]] || declare -ga "$twingraph_name=()"
+  done
+  while ((twingraph_at < ${#twingraph_fields[@]})); do
+    twingraph_shape=${twingraph_fields[twingraph_at]}
+    twingraph_name=${twingraph_fields[twingraph_at + 1]}
+    twingraph_at=$((twingraph_at + 2))
+    unset -v "$twingraph_name"
+    [[ $twingraph_shape == unset ]] || twingraph_hold
+  done
+}
+
+twingraph_hold() { # one input, at twingraph_at
+  if [[ $twingraph_shape == text ]]; then
+    printf -v "$twingraph_name" %s "${twingraph_fields[twingraph_at]}"
+    twingraph_at=$((twingraph_at + 1))
+    return
+  fi
+  twingraph_count=${twingraph_fields[twingraph_at]}
+  twingraph_at=$((twingraph_at + 1))
+  if [[ $twingraph_shape == array ]]; then
+    declare -ga "$twingraph_name=()"
+    local -n twingraph_ref=$twingraph_name
+    twingraph_ref=("${twingraph_fields[@]:twingraph_at:twingraph_count}")
+    twingraph_at=$((twingraph_at + twingraph_count))
+    return
+  fi
+  declare -gA "$twingraph_name=()"
+  local -n twingraph_ref=$twingraph_name
+  for ((; twingraph_count > 0; twingraph_count--, twingraph_at += 2)); do
+    twingraph_ref["${twingraph_fields[twingraph_at]}"]=${twingraph_fields[twingraph_at + 1]}
+  done
+}
+
+twingraph_give() { # send the variables that are outputs
+  local -a twingraph_made=()
+  local twingraph_at twingraph_size=0 twingraph_shape twingraph_name twingraph_key
+  for ((twingraph_at = 0; twingraph_at < ${#twingraph_names[@]}; twingraph_at++)); do
+    twingraph_name=${twingraph_names[twingraph_at]}
+    twingraph_look "${twingraph_shapes[twingraph_at]}"
+    local -n twingraph_ref=$twingraph_name
+    twingraph_made+=("$twingraph_shape")
+    case $twingraph_shape in
+      text) twingraph_made+=("$twingraph_ref") ;;
+      array) twingraph_made+=("${#twingraph_ref[@]}" "${twingraph_ref[@]}") ;;
+      map)
+        twingraph_made+=("${#twingraph_ref[@]}")
+        for twingraph_key in "${!twingraph_ref[@]}"; do
+          twingraph_made+=("$twingraph_key" "${twingraph_ref["$twingraph_key"]}")
+        done
+        ;;
+    esac
+    unset -n twingraph_ref
+  done
+  local LC_ALL=C
+  for twingraph_key in "${twingraph_made[@]}"; do
+    twingraph_size=$((twingraph_size + ${#twingraph_key} + 1))
+  done
+  printf 'result %s %s\n' "$twingraph_tag" "$twingraph_size" >&"$twingraph_out"
+  ((twingraph_size == 0)) || printf '%s\0' "${twingraph_made[@]}" >&"$twingraph_out"
+}
+
+twingraph_look() { # the shape that a variable really has; what it should have if it has none
+  local twingraph_told twingraph_flags
+  twingraph_shape=unset
+  if [[ $1 == text && -v $twingraph_name ]]; then
+    twingraph_shape=text # without the cost of another process; of an array the first item
+    return
+  fi
+  twingraph_told=$(declare -p "$twingraph_name" 2>/dev/null) || return 0
+  twingraph_flags=${twingraph_told#declare }
+  twingraph_flags=${twingraph_flags%% *}
+  if [[ $twingraph_flags == *A* ]]; then
+    twingraph_shape=map
+  elif [[ $twingraph_flags == *a* ]]; then
+    twingraph_shape=array
+  elif [[ $twingraph_told == *=* ]]; then
+    twingraph_shape=text
+  fi
+}
+
+twingraph_run() {
+  twingraph_main=$BASHPID twingraph_names=() twingraph_shapes=()
+  twingraph_set
+  unset twingraph_fields
+  set -eE -o pipefail
+  trap 'twingraph_on_err $? $LINENO "$BASH_COMMAND"' ERR
+}
+
+while IFS=' ' read -r -u "$twingraph_in" twingraph_kind twingraph_tag twingraph_length; do
+  IFS= read -r -d '' -u "$twingraph_in" twingraph_count || break
+  mapfile -d '' -t -n "$twingraph_count" -u "$twingraph_in" twingraph_fields
+  (
+    twingraph_run
+    source "$twingraph_cell"
+    trap - ERR
+    set +e
+    twingraph_give
+    exit 0
+  )
+  twingraph_status=$?
+  if ((twingraph_status > 128)); then
+    twingraph_failed '' "the script was ended by signal $(kill -l $((twingraph_status - 128)))"
+  elif ((twingraph_status)); then
+    twingraph_failed '' "the script ended with exit status $twingraph_status"
+  fi
+done

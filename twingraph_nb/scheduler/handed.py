@@ -1,0 +1,59 @@
+"""An attempt that an executor runs without a coroutine."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from twingraph_nb.executors.base import Outcome, Stop
+from twingraph_nb.graph.task import Task
+from twingraph_nb.scheduler.limits import Claim
+from twingraph_nb.scheduler.live import LiveRun, TaskReport
+
+if TYPE_CHECKING:
+    from twingraph_nb.scheduler.attempts import Attempts
+
+__all__ = ["Handed"]
+
+
+class Handed:
+    """Stands where the task of its coroutine would; its place is given back when it has ended."""
+
+    __slots__ = ("_attempts", "_claim", "_over", "_report", "_run", "_task", "stop")
+
+    def __init__(
+        self,
+        attempts: Attempts,
+        run: LiveRun,
+        task: Task,
+        report: TaskReport,
+        claim: Claim | None,
+    ) -> None:
+        self._attempts, self._run, self._task = attempts, run, task
+        self._report, self._claim = report, claim
+        self._over = False
+        self.stop: Stop | None = None
+
+    def done(self, outcome: Outcome) -> None:
+        """Take how it ended."""
+        self._over = True
+        self._attempts.handed_back(self._run, self._task, outcome, self._report)
+        if self._claim is not None:
+            self._attempts.release(self._claim)
+
+    def cancel(self, why: str = "") -> None:
+        """Stop it, and say so when it really has ended."""
+        if self._over:
+            return
+        self._over = True
+        gone = None if self.stop is None else self.stop.cancel(why)
+        if isinstance(gone, asyncio.Future):
+            gone.add_done_callback(lambda _: self._cancelled(why))
+        else:
+            self._cancelled(why)
+
+    def _cancelled(self, why: str) -> None:
+        self._run.driver.write_log(self._report)
+        self._attempts.cancelled(self._run, self._task, why)
+        if self._claim is not None:
+            self._attempts.release(self._claim)
