@@ -39,7 +39,7 @@ Style = Literal["sync", "async", "stream", "async_stream"]
 
 ENTRY_POINT = "twingraph_nb.executors"
 """Other packages offer a platform under this entry point group."""
-_EVERY_LANGUAGE = {"local", "docker", "kubernetes"}
+_EVERY_LANGUAGE = {"local", "docker"}
 """Platforms that run components in other languages than Python."""
 
 

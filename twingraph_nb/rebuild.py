@@ -16,6 +16,7 @@ import importlib
 import importlib.abc
 import importlib.util
 import linecache
+import pickle
 import sys
 import types
 from collections.abc import Callable, Mapping, Sequence
@@ -53,7 +54,8 @@ class Payload(NamedTuple):
     ref: "module:qualname" if it can be imported; then the rest is empty. early and late: frames
     of captured values by place, before and after the classes are made. names: what each module
     binds to which part. texts: cells, for tracebacks. sources: modules of the user's own that
-    are not installed here: file, text, and whether it is a package.
+    are not installed here: file, text, and whether it is a package. pickled: instead of all
+    that, the function by cloudpickle, and the Python version its bytecode is for.
     """
 
     name: str
@@ -67,6 +69,7 @@ class Payload(NamedTuple):
     names: tuple[tuple[str, str, int], ...] = ()
     texts: Mapping[str, str] = {}
     sources: Mapping[str, tuple[str, str, bool]] = {}
+    pickled: tuple[tuple[int, int], bytes] | None = None
 
 
 class Space:
@@ -115,6 +118,8 @@ def load(payload: Payload, early: Sequence[Any], late: Sequence[Any]) -> Space:
         _beside.take(payload.sources)
     if payload.ref:
         return Space(payload, importable_ref(payload.ref))
+    if payload.pickled is not None:
+        return Space(payload, _unpickled(*payload.pickled))
     return _Loader(payload).load(early, late)
 
 
@@ -127,6 +132,16 @@ def importable_ref(ref: str) -> Any:
     if type(found).__module__ == "twingraph_nb.component":
         found = found.function
     return found
+
+
+def _unpickled(version: tuple[int, int], body: bytes) -> Any:
+    here = (sys.version_info[0], sys.version_info[1])
+    if version != here:
+        raise RuntimeError(
+            "ship='pickle' takes bytecode along, which is for Python {}.{}, and this is Python "
+            "{}.{}: use the same version, or let the source travel".format(*version, *here)
+        )
+    return pickle.loads(body)
 
 
 class _Beside(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):

@@ -8,6 +8,7 @@ Standard library only: shipped to the far side as it is.
 from __future__ import annotations
 
 import faulthandler
+import fcntl
 import os
 import queue
 import select
@@ -35,6 +36,7 @@ from twingraph_nb.wire import Decoder, Message, frame
 __all__ = ["serve"]
 
 _PIPE = 1 << 16
+_SET_PIPE_SIZE, _WIDE = 1031, 1 << 20  # F_SETPIPE_SZ, linux/fcntl.h; its default upper limit
 
 
 def serve(trust: bool = False, plain: bool = True) -> None:
@@ -47,6 +49,8 @@ def serve(trust: bool = False, plain: bool = True) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     come, go, said = os.dup(0), os.dup(1), os.dup(2)
     faulthandler.enable(said, all_threads=False)
+    for stream in (come, go):
+        _widen(stream)
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
     os.close(nothing)
@@ -56,6 +60,14 @@ def serve(trust: bool = False, plain: bool = True) -> None:
     except (Stopped, BrokenPipeError):
         pass
     os._exit(0)  # threads the user left behind must not keep it alive
+
+
+def _widen(stream: int) -> None:
+    """Let a pipe hold more, so that a large value takes fewer turns."""
+    try:
+        fcntl.fcntl(stream, _SET_PIPE_SIZE, _WIDE)
+    except OSError:
+        pass  # no pipe, or more than this user may have
 
 
 def _stop(signum: int, step: object) -> None:

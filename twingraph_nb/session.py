@@ -174,9 +174,7 @@ class Session:
     ) -> dict[str, tuple[Condition, int]]:
         found = await asyncio.gather(*[self._condition(name, timeout) for name in names])
         running = self.driver.running()
-        return {
-            name: (one, running.get(name, 0)) for name, one in zip(names, found, strict=True)
-        }
+        return {name: (one, running.get(name, 0)) for name, one in zip(names, found, strict=True)}
 
     async def _condition(self, name: str, timeout: float) -> Condition:
         try:

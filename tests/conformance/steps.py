@@ -192,8 +192,10 @@ def helped(x: int) -> int:
     return x + 1
 
 
-def environment(plain: str, secret: str) -> tuple[str | None, str]:
+def environment(plain: str, secret: str, seconds: float = 0.0) -> tuple[str | None, str]:
     """A variable, and the digest of another: a result is no secret."""
+    print("looking", flush=True)
+    time.sleep(seconds)
     hidden = os.environ.get(secret, "not there")
     return os.environ.get(plain), hashlib.sha256(hidden.encode()).hexdigest()
 

@@ -276,15 +276,17 @@ class Conformance:
         assert self.call(above, [1, 3, 5]) == [5]
 
     def test_environment_and_secrets_are_there_and_nowhere_else(self) -> None:
-        options = {"env": {"SUITE_PLAIN": "a b"}, "secrets": ["SUITE_SECRET"]}
-        task = self.start(steps.environment, "SUITE_PLAIN", "SUITE_SECRET", **options)
+        one = self.place.one  # so that the task after it has the same worker
+        options = {"env": {"SUITE_PLAIN": "a b"}, "secrets": ["SUITE_SECRET"], **one}
+        task = self.start(steps.environment, "SUITE_PLAIN", "SUITE_SECRET", 1.0, **options)
+        until(lambda: "looking" in task.logs or task.done)
         seen = self.place.visible()
         assert task.result(PATIENCE) == ("a b", digest(SECRET))
         seen += self.place.visible()
         history = [batch.events for batch in get_session().history(task.link.id)]
         assert SECRET not in msgspec.json.encode(history, enc_hook=str).decode()
         assert SECRET not in seen
-        after = self.call(steps.environment, "SUITE_PLAIN", "SUITE_SECRET")
+        after = self.call(steps.environment, "SUITE_PLAIN", "SUITE_SECRET", **one)
         if self.place.platform != "process":  # whose workers have the kernel's own environment
             assert after == (None, digest("not there"))
 

@@ -19,10 +19,12 @@ class TestDocker(Conformance):
         image = request.getfixturevalue("python_image")
         client: Any = docker.DockerClient(base_url=host)
         request.addfinalizer(client.close)
-        before = {one.id for one in client.containers.list(all=True)}
+        before = {one.id for one in client.containers.list(all=True, ignore_removed=True)}
 
         def ours() -> list[Any]:
-            found = client.containers.list(all=True, filters={"label": "twingraph.owner"})
+            found = client.containers.list(
+                all=True, filters={"label": "twingraph.owner"}, ignore_removed=True
+            )
             return [one for one in found if one.id not in before]
 
         return Place(

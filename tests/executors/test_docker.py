@@ -54,7 +54,7 @@ class Using:
 
     def containers(self) -> list[Any]:
         mine = f".{os.getpid()}."
-        found = self.client.containers.list(all=True, filters={"label": OWNER})
+        found = self.client.containers.list(all=True, filters={"label": OWNER}, ignore_removed=True)
         return [one for one in found if mine in one.labels[OWNER]]
 
 
@@ -230,7 +230,7 @@ async def test_what_a_kernel_that_was_killed_left_behind_is_removed(
     mark = f".{kernel.pid}."
 
     def left() -> list[Any]:
-        found = client.containers.list(all=True, filters={"label": OWNER})
+        found = client.containers.list(all=True, filters={"label": OWNER}, ignore_removed=True)
         return [one for one in found if mark in one.labels[OWNER]]
 
     while not any(one.status == "running" for one in left()):

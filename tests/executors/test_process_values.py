@@ -19,6 +19,8 @@ from tests.executors.running import (
     same,
     shared,
 )
+from twingraph_nb.component import make_component
+from twingraph_nb.executors.base import Job
 
 
 class Row(NamedTuple):
@@ -125,3 +127,17 @@ async def test_a_task_left_behind_by_an_async_component_is_cancelled() -> None:
         assert (await pool.run(job_of(leave), report)).value == 1
         assert await run(pool, same, 2) == 2
     assert report.text() == "cancelled\n"
+
+
+async def test_a_function_without_source_travels_by_pickle_if_asked() -> None:
+    space: dict[str, object] = {"offset": 5}
+    exec("def shifted(x):\n    return x + offset", space)
+    function = space["shifted"]
+    plain = make_component(function, platform="process", keep=False)  # type: ignore[arg-type]
+    asked = plain.on(ship="pickle")
+    async with executor(1) as pool:
+        outcome = await pool.run(Job("h1", "shifted", plain, {"x": 1}), Memory())
+        assert "say ship='pickle'" in str(outcome.error)
+        assert (await pool.run(Job("h1", "shifted", asked, {"x": 1}), Memory())).value == 6
+        space["offset"] = 7
+        assert (await pool.run(Job("h1", "shifted", asked, {"x": 1}), Memory())).value == 8

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from functools import lru_cache
 
 from tests.house.package import NAME, ROOT, modules
+from twingraph_nb.platforms import PLATFORMS
 
 LONGEST_FILE = 450
 LONGEST_FUNCTION = 60
@@ -101,8 +102,12 @@ def owner_of(first: str) -> set[str]:
 
 
 def declared() -> set[str]:
-    """The names of the core's dependencies."""
-    said = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    """The names of the core's dependencies, and of those that come with a platform's extra."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = {p.extra for p in PLATFORMS.values() if p.extra}
+    said = [*project["dependencies"]]
+    for extra in extras:
+        said += project["optional-dependencies"][extra]
     return {re.split(r"[<>=\[ ;]", each)[0].lower().replace("_", "-") for each in said}
 
 

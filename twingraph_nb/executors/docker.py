@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -13,14 +14,15 @@ from docker.errors import DockerException
 from requests.exceptions import RequestException
 
 from twingraph_nb.errors import ExecutorError, TwingraphError, Unreachable
-from twingraph_nb.executors.base import Capabilities, Job, Outcome, Report
+from twingraph_nb.executors.base import Capabilities, Job, Outcome, Report, Stop
 from twingraph_nb.executors.docker_images import Images
+from twingraph_nb.executors.docker_native import DockerNative
 from twingraph_nb.executors.docker_setup import Setup, setup_of
 from twingraph_nb.executors.docker_worker import DockerWorker
 from twingraph_nb.executors.owner import OWNER, is_orphan
 from twingraph_nb.executors.pool import Pool
-from twingraph_nb.executors.process import pooled
-from twingraph_nb.executors.travel import Travel
+from twingraph_nb.executors.pooled import Handed, Running, pooled
+from twingraph_nb.executors.travel import Hearing, Travel
 from twingraph_nb.settings import Settings
 
 __all__ = ["DockerExecutor"]
@@ -46,6 +48,7 @@ class _Engine:
 
     api: Any
     images: Images
+    natives: DockerNative
     pools: dict[str, Pool] = field(default_factory=dict)
 
 
@@ -54,11 +57,13 @@ class DockerExecutor:
 
     name: ClassVar[str] = "docker"
     capabilities: ClassVar[Capabilities] = Capabilities(isolated=True, stops=True)
+    handed_styles: ClassVar[frozenset[str]] = frozenset({"sync", "async", "stream", "async_stream"})
 
     def __init__(self, settings: Settings) -> None:
         self._workers = settings.processes
         self._engines: dict[str, asyncio.Task[_Engine]] = {}
         self._travel = Travel(self.name)
+        self._known: dict[str, tuple[Pool, Setup]] = {}
 
     async def open(self) -> None:
         pass
@@ -72,10 +77,30 @@ class DockerExecutor:
             raise
         except TwingraphError as exc:
             return Outcome(error=exc)
-        outcome = await pooled(self._pool(engine, setup, image), self._travel, job, report)
+        if job.component.language != "python":
+            return await engine.natives.run(job, report, setup, image)
+        pool = self._pool(engine, setup, image)
+        self._known[job.component.digest] = (pool, setup)
+        outcome = await pooled(pool, self._travel, job, report)
         if outcome.error is not None:
             _hint(outcome.error, setup)
         return outcome
+
+    def hand_over(self, job: Job, report: Report, done: Callable[[Outcome], None]) -> Stop:
+        known = self._known.get(job.component.digest)
+        if known is not None:
+            pool, setup = known
+
+            def hinted(outcome: Outcome) -> None:
+                if outcome.error is not None:
+                    _hint(outcome.error, setup)
+                done(outcome)
+
+            hearing = Hearing(job, report, self._travel)
+            handed = Handed(pool, self._travel, job, hearing, hinted)
+            if handed.begin():
+                return handed
+        return Running(self.run(job, report), done)
 
     async def attach(self, ticket: str, report: Report) -> Outcome:
         raise NotImplementedError("a task in a container ends with the kernel")
@@ -84,10 +109,12 @@ class DockerExecutor:
         made = await asyncio.gather(*self._engines.values(), return_exceptions=True)
         engines = [one for one in made if isinstance(one, _Engine)]
         pools = [pool for engine in engines for pool in engine.pools.values()]
-        await asyncio.gather(*[pool.close() for pool in pools])
+        closing = [pool.close() for pool in pools]
+        await asyncio.gather(*closing, *[engine.natives.close() for engine in engines])
         for engine in engines:
             await asyncio.to_thread(engine.api.close)
         self._engines.clear()
+        self._known.clear()
         self._travel.clear()
 
     async def probe(self) -> str:
@@ -98,7 +125,7 @@ class DockerExecutor:
     async def _engine(self, host: str) -> _Engine:
         known = self._engines.get(host)
         if known is None or (known.done() and known.exception() is not None):
-            known = asyncio.create_task(asyncio.to_thread(_reached, host))
+            known = asyncio.create_task(asyncio.to_thread(_reached, host, self._workers))
             self._engines[host] = known
         return await asyncio.shield(known)
 
@@ -112,7 +139,7 @@ class DockerExecutor:
         return pool
 
 
-def _reached(host: str) -> _Engine:
+def _reached(host: str, workers: int) -> _Engine:
     """Connect to an engine, and remove what kernels that are gone have left there."""
     api = _api(host)
     for one in api.containers(all=True, filters={"label": OWNER}):
@@ -121,7 +148,7 @@ def _reached(host: str) -> _Engine:
                 api.remove_container(one["Id"], force=True, v=True)
             except DockerException:
                 pass  # another kernel was quicker
-    return _Engine(api, Images(api))
+    return _Engine(api, Images(api), DockerNative(api, workers))
 
 
 def _api(host: str) -> Any:

@@ -8,19 +8,31 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
 
+from twingraph_nb.component import Component
 from twingraph_nb.errors import PortabilityError
 from twingraph_nb.executors.base import Job
+from twingraph_nb.languages import language_of
 
 __all__ = ["Setup", "default_image", "setup_of"]
 
 _PIDS = 512
 """Processes and threads of a container; a fork bomb ends there."""
 _IDLE = 300.0
+_IMAGES = dict.fromkeys(("javascript", "typescript"), "node:22-slim")
+_ANY_IMAGE = "debian:stable-slim"
+"""It has Bash, and what is compiled here runs everywhere."""
 
 
 def default_image() -> str:
     """Give the image for components that name none: this Python's own version."""
     return f"python:{sys.version_info[0]}.{sys.version_info[1]}-slim"
+
+
+def _image(component: Component) -> str:
+    if component.language == "python":
+        return default_image()
+    asked = language_of(component.language).image
+    return asked or _IMAGES.get(component.language, _ANY_IMAGE)
 
 
 @dataclass(frozen=True)
@@ -84,7 +96,7 @@ def setup_of(job: Job) -> Setup:
             raise PortabilityError(job.name, "docker", [what])
     known = Setup.__dataclass_fields__
     chosen = {k: v for k, v in options.items() if k in known and v is not None}
-    chosen.setdefault("image", "" if options.get("build") else default_image())
+    chosen.setdefault("image", "" if options.get("build") else _image(component))
     policy = component.policy
     return Setup(
         **{  # type: ignore[arg-type]

@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
-from collections import deque
-from collections.abc import Callable, Coroutine, Mapping
-from typing import ClassVar, Literal, cast
+from typing import ClassVar
 
 from twingraph_nb.component import Component
-from twingraph_nb.context import Stream
-from twingraph_nb.errors import ExecutorError, ResultError, TwingraphError, WorkerDied
 from twingraph_nb.executors.base import Capabilities, Job, Outcome, Report
-from twingraph_nb.executors.native_worker import NativeWorker, Place
-from twingraph_nb.languages import Built, ForeignError, Said, Speaker, cache_folder, language_of
+from twingraph_nb.executors.crew import Call, Crew, Done, Place, carried_out
+from twingraph_nb.executors.native_worker import NativeWorker
+from twingraph_nb.languages import Built, cache_folder, language_of
 from twingraph_nb.languages.foreign import spoken_by
 
 __all__ = ["NativeExecutor"]
 
 _IDLE = 60.0  # seconds after which a worker without work ends
-_BULKY = 1 << 18  # bytes (or items) that are written and read in a thread, not on the loop
-_SLOW = 0.2  # seconds of building after which tasks say what they wait for
-Done = Callable[[Outcome], None]
 
 
 class NativeExecutor:
@@ -33,7 +28,7 @@ class NativeExecutor:
 
     def __init__(self, processes: int = 2, idle: float = _IDLE) -> None:
         self._processes, self._idle = processes, idle
-        self._crews: dict[tuple[str, str], _Crew] = {}
+        self._crews: dict[tuple[str, str], Crew[NativeWorker]] = {}
 
     @property
     def pids(self) -> tuple[int, ...]:
@@ -44,29 +39,12 @@ class NativeExecutor:
         pass
 
     async def run(self, job: Job, report: Report) -> Outcome:
-        over: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-        call = self.hand_over(job, report, over.set_result)
-        try:
-            outcome = await over
-        except asyncio.CancelledError:
-            worker = call.worker
-            call.cancel()
-            if worker is not None:
-                await asyncio.shield(worker.gone)
-            raise
-        if isinstance(outcome.error, ExecutorError):
-            raise outcome.error
-        return outcome
+        return await carried_out(self._crew(job.component), job, report)
 
-    def hand_over(self, job: Job, report: Report, done: Done) -> _Call:
+    def hand_over(self, job: Job, report: Report, done: Done) -> Call[NativeWorker]:
         """Run the job as soon as a worker is free; see `HandsOver`."""
-        component = job.component
-        key = (component.digest, component.source.filename)  # errors show the cell's own lines
-        crew = self._crews.get(key)
-        if crew is None:
-            self._crews = {k: one for k, one in self._crews.items() if not one.resting}
-            crew = self._crews[key] = _Crew(component, self._processes, self._idle)
-        call = _Call(crew, job, report, done)
+        crew = self._crew(job.component)
+        call = Call(crew, job, report, done)
         crew.submit(call)
         return call
 
@@ -79,243 +57,26 @@ class NativeExecutor:
             crew.close()
         await asyncio.gather(*(worker.gone for worker in workers))
 
-
-class _Call:
-    """A job on its way; stands for it when it is to be stopped."""
-
-    __slots__ = ("cancelled", "chunks", "crew", "done", "job", "message", "report", "tag", "worker")
-
-    def __init__(self, crew: _Crew, job: Job, report: Report, done: Done) -> None:
-        self.crew, self.job, self.report, self.done = crew, job, report, done
-        self.message: bytes | None = None
-        self.chunks: list[object] = []
-        self.worker: NativeWorker | None = None
-        self.cancelled = False
-        self.tag = 0
-
-    def cancel(self, why: str = "") -> None:
-        """Take it off the queue, or end the worker that runs it and all that it started."""
-        self.cancelled = True
-        if self.worker is not None:
-            self.worker.kill()
-
-    def end(self, outcome: Outcome) -> None:
-        self.worker = None
-        if not self.cancelled:
-            self.done(outcome)
+    def _crew(self, component: Component) -> Crew[NativeWorker]:
+        key = (component.digest, component.source.filename)  # errors show the cell's own lines
+        crew = self._crews.get(key)
+        if crew is None:
+            self._crews = {k: one for k, one in self._crews.items() if not one.resting}
+            spoken = spoken_by(component)
+            crew = self._crews[key] = Crew(
+                component,
+                self._processes,
+                self._idle,
+                build=functools.partial(_built, component),
+                start=functools.partial(NativeWorker, spoken=spoken),
+                here=_here,
+                kind=f"{spoken} worker",
+            )
+        return crew
 
 
-class _Crew:
-    """The workers of one component, and the calls that wait for them."""
-
-    def __init__(self, component: Component, size: int, idle: float) -> None:
-        self._component, self._size, self._idle = component, size, idle
-        self._spoken = spoken_by(component)
-        self._loop = asyncio.get_running_loop()
-        self._built: Built | None = None
-        self._building: asyncio.Task[None] | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._queue: deque[_Call] = deque()
-        self._free: dict[NativeWorker, float] = {}  # since when; the latest last
-        self._busy: dict[NativeWorker, _Call] = {}
-        self._speakers: dict[NativeWorker, Speaker] = {}
-        self._tags = 0
-        self._sweeping = self._closed = False
-
-    @property
-    def workers(self) -> tuple[NativeWorker, ...]:
-        return tuple(self._speakers)
-
-    @property
-    def resting(self) -> bool:
-        """True when there is nothing to lose with it."""
-        return not (self._speakers or self._queue or self._building or self._tasks)
-
-    def submit(self, call: _Call) -> None:
-        self._queue.append(call)
-        if self._built is not None:
-            self._loop.call_soon(self._pump)
-        elif self._building is None:
-            self._building = self._loop.create_task(self._build())
-
-    def close(self) -> None:
-        self._closed = True
-        for task in (self._building, *self._tasks):
-            if task is not None:
-                task.cancel()
-        for worker in self._speakers:
-            worker.kill()
-
-    # -- building ----------------------------------------------------------------------------
-
-    async def _build(self) -> None:
-        """Build the component, then start what waits; the next call tries again if it fails."""
-        component = self._component
-        telling = self._loop.call_later(_SLOW, self._tell, f"compiling {self._spoken}")
-        try:
-            language = language_of(component.language)
-            self._form = language.form
-            self._built = await asyncio.to_thread(language.build, component, cache=cache_folder())
-        except Exception as exc:  # of a compiler, a disk, a language of another package
-            waiting, self._queue = self._queue, deque()
-            for call in waiting:
-                call.end(Outcome(error=_own(exc, component)))
-        finally:
-            self._building = None
-            if telling.when() < self._loop.time():
-                self._tell("")
-            telling.cancel()
-        self._pump()
-
-    def _tell(self, message: str) -> None:
-        for call in self._queue:
-            call.report.progress(0.0, message)
-
-    # -- sending -----------------------------------------------------------------------------
-
-    def _pump(self) -> None:
-        """Give calls to workers as long as there are both."""
-        place: Place | None = None
-        while self._queue and self._built is not None and not self._closed:
-            if self._queue[0].cancelled:
-                self._queue.popleft()
-                continue
-            place = place or _here()
-            try:
-                worker = self._worker(self._built, place)
-            except OSError as exc:
-                call = self._queue.popleft()
-                said = f"a worker for {call.job.name} could not be started: {exc}"
-                call.end(Outcome(error=ExecutorError(said)))
-                continue
-            if worker is None:
-                return
-            self._give(worker, self._queue.popleft())
-
-    def _worker(self, built: Built, place: Place) -> NativeWorker | None:
-        """An idle worker that was started where we are now, or a new one; None if all are busy."""
-        while self._free:
-            worker, _ = self._free.popitem()
-            if worker.place == place:
-                return worker
-            worker.dismiss()
-        if len(self._busy) >= self._size:
-            return None
-        speaker = Speaker(self._component, self._form)
-        worker = NativeWorker(built, speaker, place)
-        worker.heard = lambda said: self._heard(worker, said)
-        worker.printed = lambda stream, text: self._printed(worker, stream, text)
-        worker.ended = lambda cause: self._ended(worker, cause)
-        self._speakers[worker] = speaker
-        return worker
-
-    def _give(self, worker: NativeWorker, call: _Call) -> None:
-        self._tags = self._tags % 0xFFFFFFF + 1
-        call.tag, call.worker = self._tags, worker
-        self._busy[worker] = call
-        if _is_bulky(call.job.arguments):
-            self._later(self._send_bulky(worker, call))
-            return
-        try:
-            message = self._speakers[worker].call(call.tag, call.job.arguments)
-        except TwingraphError as exc:
-            self._finish(worker, call, Outcome(error=exc))
-        else:
-            call.report.started(f"{self._spoken} {worker.pid}")
-            worker.call(message)
-
-    async def _send_bulky(self, worker: NativeWorker, call: _Call) -> None:
-        speaker = self._speakers[worker]
-        try:
-            message = await asyncio.to_thread(speaker.call, call.tag, call.job.arguments)
-        except TwingraphError as exc:
-            self._finish(worker, call, Outcome(error=exc))
-            return
-        if call.worker is worker:
-            call.report.started(f"{self._spoken} {worker.pid}")
-            worker.call(message)
-
-    # -- hearing -----------------------------------------------------------------------------
-
-    def _heard(self, worker: NativeWorker, said: Said) -> None:
-        call = self._busy.get(worker)
-        if call is None or said.tag != call.tag or call.cancelled:
-            return
-        if said.kind == "result":
-            body = cast(bytes, said.value)
-            if len(body) > _BULKY:
-                self._later(self._read_bulky(worker, call, body))
-            else:
-                self._finish(worker, call, self._outcome(worker, call, body))
-        elif said.kind == "failed":
-            error = cast(BaseException, said.value)
-            if isinstance(error, ForeignError) and self._form == "fields" and worker.last_words:
-                error.args = (f"{error}: {worker.last_words}",)
-            self._finish(worker, call, Outcome(error=error))
-        elif said.kind == "chunk":
-            call.chunks.append(said.value)
-            call.report.chunk(said.value)
-        elif said.kind == "progress":
-            call.report.progress(*cast("tuple[float, str]", said.value))
-        else:
-            call.report.log(*cast("tuple[Stream, str]", said.value))
-
-    async def _read_bulky(self, worker: NativeWorker, call: _Call, body: bytes) -> None:
-        self._finish(worker, call, await asyncio.to_thread(self._outcome, worker, call, body))
-
-    def _outcome(self, worker: NativeWorker, call: _Call, body: bytes) -> Outcome:
-        if self._component.style == "stream":
-            return Outcome(call.chunks)
-        try:
-            return Outcome(self._speakers[worker].result(body))
-        except ResultError as exc:
-            return Outcome(error=exc)
-
-    def _printed(
-        self, worker: NativeWorker, stream: Literal["stdout", "stderr"], text: str
-    ) -> None:
-        call = self._busy.get(worker)
-        if call is not None and not call.cancelled:
-            call.report.log(stream, text)
-
-    def _finish(self, worker: NativeWorker, call: _Call, outcome: Outcome) -> None:
-        """A call is over; its worker takes the next one."""
-        if self._busy.get(worker) is not call:
-            return  # the worker died meanwhile
-        del self._busy[worker]
-        if not call.cancelled and not self._closed:
-            self._free[worker] = self._loop.time()
-            self._pump()
-            if not self._sweeping:
-                self._sweeping = True
-                self._loop.call_later(self._idle, self._sweep)
-        call.end(outcome)
-
-    def _ended(self, worker: NativeWorker, cause: str) -> None:
-        """A worker is gone; the call it ran fails."""
-        self._speakers.pop(worker, None)
-        self._free.pop(worker, None)
-        call = self._busy.pop(worker, None)
-        if call is not None:
-            kind = f"{self._spoken} worker"
-            call.end(Outcome(error=WorkerDied(call.job.name, cause, kind)))
-        self._pump()
-
-    def _sweep(self) -> None:
-        """Let workers go that have had nothing to do for long."""
-        now = self._loop.time()
-        for worker, since in list(self._free.items()):
-            if now - since >= self._idle:
-                del self._free[worker]
-                worker.dismiss()
-        self._sweeping = bool(self._free) and not self._closed
-        if self._sweeping:
-            self._loop.call_later(self._idle, self._sweep)
-
-    def _later(self, work: Coroutine[object, object, None]) -> None:
-        task = self._loop.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+def _built(component: Component) -> Built:
+    return language_of(component.language).build(component, cache=cache_folder())
 
 
 def _here() -> Place:
@@ -325,23 +86,3 @@ def _here() -> Place:
         return os.getcwd(), environ
     except OSError:  # the folder was removed meanwhile
         return "", environ
-
-
-def _own(exc: Exception, component: Component) -> Exception:
-    if isinstance(exc, TwingraphError):
-        return exc
-    made = ExecutorError(f"{component.name} cannot be built: {type(exc).__name__}: {exc}")
-    made.__cause__ = exc
-    return made
-
-
-def _is_bulky(arguments: Mapping[str, object]) -> bool:
-    for value in arguments.values():
-        size = getattr(value, "nbytes", None)
-        if isinstance(size, int) and size > _BULKY:
-            return True
-        if isinstance(value, (list, tuple, dict)) and len(value) > _BULKY // 64:
-            return True
-        if isinstance(value, (str, bytes)) and len(value) > _BULKY:
-            return True
-    return False

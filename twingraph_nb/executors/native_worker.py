@@ -14,32 +14,32 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Literal, cast
 
+from twingraph_nb.errors import TwingraphError
+from twingraph_nb.executors.crew import Place, Workman
 from twingraph_nb.languages import CHANNEL, Built, Garbled, Said, Speaker
 
-__all__ = ["NativeWorker", "Place"]
+__all__ = ["NativeWorker"]
 
-Place = tuple[str, dict[bytes, bytes]]
-"""The folder and environment that a worker was started in."""
 _CHUNK = 1 << 18
 _TAIL = 4096  # characters of stderr that are kept for a sentence about a death
 _GRACE = 0.5  # seconds between the end of its channel and the end of the process
 
 
-class NativeWorker:
+class NativeWorker(Workman):
     """A process, its channel and its output; all on one asyncio loop.
 
     heard: gets what the worker says. printed: gets what it prints. ended: gets the rest of the
     sentence "the worker ..." once it is gone.
     """
 
-    def __init__(self, built: Built, speaker: Speaker, place: Place) -> None:
+    def __init__(self, built: Built, speaker: Speaker, place: Place, *, spoken: str) -> None:
         self._loop = asyncio.get_running_loop()
-        self._speaker = speaker
+        self._speaker, self._spoken = speaker, spoken
         self.place = place
         self.heard: Callable[[Said], None]
         self.printed: Callable[[Literal["stdout", "stderr"], str], None]
-        self.ended: Callable[[str], None]
-        self.gone = self._loop.create_future()
+        self.ended: Callable[[str | TwingraphError], None]
+        self.gone: asyncio.Future[None] = self._loop.create_future()
         self._tail = self._garbled = ""
         self._unsent = memoryview(b"")
         self._over = False
@@ -76,8 +76,9 @@ class NativeWorker:
         lines = self._tail.strip().splitlines()
         return lines[-1].strip() if lines else ""
 
-    def call(self, message: bytes) -> None:
-        """Send a call; it must be idle."""
+    def call(self, message: bytes, started: Callable[[str], None]) -> None:
+        """Send a call; it must be idle. `started` gets what to call the worker."""
+        started(f"{self._spoken} {self.pid}")
         self._tail = ""
         self._unsent = memoryview(message)
         self._write()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from twingraph_nb.errors import ExecutorError, TwingraphError
@@ -12,7 +12,7 @@ from twingraph_nb.executors.pool import Pool
 from twingraph_nb.executors.travel import Hearing, Travel, settling, ticket_of
 from twingraph_nb.executors.worker import Ticket
 
-__all__ = ["Handed", "pooled"]
+__all__ = ["Handed", "Running", "pooled"]
 
 
 async def pooled(
@@ -102,3 +102,29 @@ class Handed:
         if not self._over:
             self._over = True
             self._done(outcome)
+
+
+class Running:
+    """A job that a coroutine waits for after all; stands for it when it is to be stopped."""
+
+    def __init__(
+        self, work: Coroutine[object, object, Outcome], done: Callable[[Outcome], None]
+    ) -> None:
+        self._done = done
+        self._task = asyncio.ensure_future(work)
+        self._task.add_done_callback(self._ended)
+
+    def cancel(self, why: str = "") -> asyncio.Future[Outcome]:
+        self._done = _nobody
+        self._task.cancel()
+        return self._task
+
+    def _ended(self, task: asyncio.Task[Outcome]) -> None:
+        if task.cancelled():
+            return
+        error = task.exception()
+        self._done(task.result() if error is None else Outcome(error=error))
+
+
+def _nobody(outcome: Outcome) -> None:
+    """Hears of a job that was cancelled."""

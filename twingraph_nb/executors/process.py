@@ -6,16 +6,15 @@ environments see `places.py`.
 
 from __future__ import annotations
 
-import asyncio
 import os
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from typing import ClassVar
 
 from twingraph_nb.errors import ExecutorError, TwingraphError
 from twingraph_nb.executors.base import Capabilities, Job, Outcome, Report, Stop
 from twingraph_nb.executors.places import Place, Places, blamed, wanted_of
 from twingraph_nb.executors.pool import Pool
-from twingraph_nb.executors.pooled import Handed, pooled
+from twingraph_nb.executors.pooled import Handed, Running, pooled
 from twingraph_nb.executors.process_worker import ProcessWorker
 from twingraph_nb.executors.travel import Hearing, Travel
 from twingraph_nb.settings import Settings
@@ -69,7 +68,7 @@ class ProcessExecutor:
             handed = Handed(place.pool, place.travel, job, hearing, done)
             if handed.begin(_folder()):
                 return handed
-        return _Running(self.run(job, report), done)
+        return Running(self.run(job, report), done)
 
     async def attach(self, ticket: str, report: Report) -> Outcome:
         raise NotImplementedError("a task in a worker process ends with the kernel")
@@ -80,32 +79,6 @@ class ProcessExecutor:
             await self._own.pool.close()
             self._own.travel.clear()
             self._own = None
-
-
-class _Running:
-    """A job that a coroutine waits for after all; stands for it when it is to be stopped."""
-
-    def __init__(
-        self, work: Coroutine[object, object, Outcome], done: Callable[[Outcome], None]
-    ) -> None:
-        self._done = done
-        self._task = asyncio.ensure_future(work)
-        self._task.add_done_callback(self._ended)
-
-    def cancel(self, why: str = "") -> asyncio.Future[Outcome]:
-        self._done = _nobody
-        self._task.cancel()
-        return self._task
-
-    def _ended(self, task: asyncio.Task[Outcome]) -> None:
-        if task.cancelled():
-            return
-        error = task.exception()
-        self._done(task.result() if error is None else Outcome(error=error))
-
-
-def _nobody(outcome: Outcome) -> None:
-    """Hears of a job that was cancelled."""
 
 
 def _folder() -> str:

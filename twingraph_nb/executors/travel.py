@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import pickle
+import sys
 import types
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
@@ -19,6 +20,7 @@ from twingraph_nb.failure import restore_failure
 from twingraph_nb.remote import CHUNK, LOG, PROGRESS, RESULT, SECONDS
 from twingraph_nb.source.bundle import Bundle, bundle
 from twingraph_nb.source.local import local_modules
+from twingraph_nb.source.pickled import pickled_bundle
 from twingraph_nb.wire import Buffer, culprit, freeze, thaw
 
 __all__ = ["Hearing", "Travel", "environ_of", "settling", "ticket_of"]
@@ -195,6 +197,29 @@ class Travel:
             said = f"its inputs cannot be pickled together ({exc})"
             raise PortabilityError(job.name, self.platform, [said]) from exc
 
+    def _made(self, component: Component) -> Bundle:
+        function = component.function
+        if component.options.get("ship") == "pickle":
+            folders = () if self.far else self._path or sys.path
+            return pickled_bundle(
+                function,
+                name=component.name,
+                style=component.style,
+                platform=self.platform,
+                path=tuple(map(str, folders)),
+            )
+        return bundle(
+            function,
+            component.source,
+            name=component.name,
+            style=component.style,
+            platform=self.platform,
+            extra=self._extra.get(function, ()),
+            far=self.far,
+            modules=tuple(self._modules.get(function, ())),
+            path=self._path,
+        )
+
     def _bundle(self, component: Component, *, anew: bool = False) -> Bundle:
         """What travels of the component; made again only when something of it has changed."""
         function = component.function
@@ -208,17 +233,7 @@ class Travel:
                 self._checked.add(function)
                 self._bundles.move_to_end(function)
                 return found
-        made = bundle(
-            function,
-            component.source,
-            name=component.name,
-            style=component.style,
-            platform=self.platform,
-            extra=self._extra.get(function, ()),
-            far=self.far,
-            modules=tuple(self._modules.get(function, ())),
-            path=self._path,
-        )
+        made = self._made(component)
         self._bundles[function] = made
         if len(self._bundles) > _BUNDLES:
             old, _ = self._bundles.popitem(last=False)

@@ -19,9 +19,26 @@ _SECRET = re.compile(
 )
 _LONG = 120
 _BIG = 10**_LONG
+_BYTES = frozenset({bytes, bytearray, memoryview})
 _PLAIN = frozenset({type(None), bool, int, float, complex})
 
-_short = reprlib.Repr()
+
+class _Short(reprlib.Repr):
+    """Never makes the whole text of a long value first."""
+
+    def repr_bytes(self, value: bytes, level: int) -> str:
+        return _bytes_text(value)
+
+    repr_bytearray = repr_memoryview = repr_bytes
+
+
+def _bytes_text(value: bytes | bytearray | memoryview) -> str:
+    if len(value) <= _LONG:
+        return repr(value)
+    return f"{bytes(value[:_LONG])!r}… ({len(value)} bytes)"
+
+
+_short = _Short()
 _short.maxstring = _short.maxother = _LONG
 _short.maxlist = _short.maxtuple = _short.maxdict = _short.maxset = 6
 _short.maxlevel = 3
@@ -37,6 +54,8 @@ def summary(value: object) -> str:
     if kind is str:
         text = repr(value[: _LONG + 1])  # type: ignore[index]
         return text if len(value) <= _LONG else f"{text[:_LONG]}… ({len(value)} characters)"  # type: ignore[arg-type]
+    if kind in _BYTES:
+        return _bytes_text(value)  # type: ignore[arg-type]
     if kind is Task or kind is Ref:
         return f"← {value.name if kind is Task else value._shown()}"  # type: ignore[attr-defined]
     if kind is Run:

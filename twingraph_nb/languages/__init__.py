@@ -26,10 +26,11 @@ from twingraph_nb.languages.base import Built, Language, Where
 from twingraph_nb.languages.define import component_of, foreign_component, source_of_code
 from twingraph_nb.languages.foreign import ForeignError
 from twingraph_nb.languages.registry import cache_folder, language_of, languages
-from twingraph_nb.languages.speaker import CHANNEL, Garbled, Said, Speaker
+from twingraph_nb.languages.speaker import CHANNEL, MARKS, Garbled, Said, Speaker
 
 __all__ = [
     "CHANNEL",
+    "MARKS",
     "Built",
     "ForeignError",
     "Garbled",

@@ -15,7 +15,9 @@ We send `call`: the arguments. The worker sends, with the tag of the call,
 
 A worker answers one call after the other and ends when its input ends. The environment variable
 TWINGRAPH_CHANNEL says where: the number of a file descriptor for both ways, or `stdio` for stdin
-and stdout, where it then sees to it that what the user's code prints goes to stderr.
+and stdout, where it then sees to it that what the user's code prints goes to stderr. Where
+TWINGRAPH_MARKS is set, it should write NUL, the tag, NUL to stderr when a call has printed all it
+does: that and the answer may go ways of different speed.
 """
 
 from __future__ import annotations
@@ -31,10 +33,12 @@ from twingraph_nb.errors import ResultError
 from twingraph_nb.languages.codec import Codec, Form
 from twingraph_nb.languages.foreign import ForeignError, foreign_error
 
-__all__ = ["CHANNEL", "Garbled", "Said", "Speaker", "head"]
+__all__ = ["CHANNEL", "MARKS", "Garbled", "Said", "Speaker", "head"]
 
 CHANNEL = "TWINGRAPH_CHANNEL"
 """The environment variable that tells a worker where to speak."""
+MARKS = "TWINGRAPH_MARKS"
+"""The environment variable that asks a worker to mark the end of what a call prints."""
 _HEAD = re.compile(rb"([a-z]+) (\d{1,10}) (\d{1,12})\n")
 _LONGEST_HEAD = 40  # bytes
 _LARGEST = 2**34  # bytes of a body, 16 GiB; memory is taken only as they come

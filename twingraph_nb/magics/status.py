@@ -24,6 +24,7 @@ __all__ = ["COMMANDS", "answer"]
 _LISTED = 20
 """Runs that a listing shows."""
 
+
 def answer(line: str) -> object:
     """Give what a ``%twingraph`` line asks for, ready to be shown.
 

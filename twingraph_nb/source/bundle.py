@@ -63,6 +63,7 @@ class Bundle:
 
     def __init__(self, payload: Payload, packing: _Packing | None, stamp: float) -> None:
         self.ref, self._packing, self.stamp = payload.ref, packing, stamp
+        self._pickled = payload.pickled is not None
         early, late = packing.frames if packing else ([], [])
         head = pickle.dumps((payload, len(early)), 5)
         self.frames: list[Buffer] = [head, *early, *late]
@@ -72,6 +73,8 @@ class Bundle:
 
     def fresh(self) -> bool:
         """True while nothing it was made of has been defined anew or changed."""
+        if self._pickled:
+            return False  # only to pickle it again tells
         if self._packing is None:
             return _stamp_of(self.ref) == self.stamp
         return self._packing.fresh()
@@ -290,7 +293,7 @@ class _Packing:
             place = f"{function.__code__.co_filename}, line {function.__code__.co_firstlineno}"
             return (
                 f"the source of {function.__qualname__} ({place}) is not known; "
-                "define it in a cell or a file"
+                "define it in a cell or a file, or say ship='pickle'"
             )
         cells = {}
         for name, cell in zip(

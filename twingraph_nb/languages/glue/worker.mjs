@@ -6,7 +6,9 @@ import { pathToFileURL } from "node:url";
 
 const cell = process.argv[2];
 const channel = process.env.TWINGRAPH_CHANNEL ?? "stdio";
+const marks = process.env.TWINGRAPH_MARKS;
 delete process.env.TWINGRAPH_CHANNEL;
+delete process.env.TWINGRAPH_MARKS;
 const input = channel === "stdio" ? 0 : Number(channel);
 const output = channel === "stdio" ? 1 : Number(channel);
 if (channel === "stdio") {
@@ -51,6 +53,10 @@ function take() {
 }
 
 function say(kind, tag, text) {
+  if (marks && (kind === "result" || kind === "failed")) {
+    // After what the call has printed, where that and its answer go different ways.
+    patiently(() => fs.writeSync(2, `\0${tag}\0`));
+  }
   const body = Buffer.from(text, "utf8");
   const whole = Buffer.concat([Buffer.from(`${kind} ${tag} ${body.length}\n`), body]);
   for (let at = 0; at < whole.length; ) {

@@ -11,7 +11,8 @@ if [[ ${TWINGRAPH_CHANNEL:-stdio} == stdio ]]; then
 else
   twingraph_in=$TWINGRAPH_CHANNEL twingraph_out=$TWINGRAPH_CHANNEL
 fi
-unset TWINGRAPH_CHANNEL
+twingraph_marks=${TWINGRAPH_MARKS:-}
+unset TWINGRAPH_CHANNEL TWINGRAPH_MARKS
 set --
 
 twingraph_say() { # kind, body: a message of the running call
@@ -145,6 +146,7 @@ while IFS=' ' read -r -u "$twingraph_in" twingraph_kind twingraph_tag twingraph_
     exit 0
   )
   twingraph_status=$?
+  [[ -z $twingraph_marks ]] || printf '\0%s\0' "$twingraph_tag" >&2
   if ((twingraph_status > 128)); then
     twingraph_failed '' "the script was ended by signal $(kill -l $((twingraph_status - 128)))"
   elif ((twingraph_status)); then

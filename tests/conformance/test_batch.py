@@ -1,0 +1,53 @@
+"""Platform `batch` keeps the promises of all platforms, on an emulated AWS."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+import pytest
+
+from tests.conformance.suite import Conformance, Place
+from tests.executors.aws_running import client, objects
+from tests.services.aws import environment
+
+BUCKET = "twingraph-batch-suite"
+
+
+class TestBatch(Conformance):
+    # Only Batch knows how many jobs of a queue run at once, and the emulator runs them all. What
+    # waits in the kernel is tests/executors/test_batch.py,
+    # test_a_job_that_is_cancelled_in_its_turn_is_never_submitted.
+    test_cancelling_a_queued_task_keeps_it_from_running = None  # type: ignore[assignment]
+    # The least that a job can have is more than the suite eats: tests/executors/test_batch.py,
+    # test_too_much_memory_becomes_a_sentence.
+    test_a_task_out_of_memory_says_so = None  # type: ignore[assignment]
+
+    @classmethod
+    def make_place(cls, request: pytest.FixtureRequest, patch: pytest.MonkeyPatch) -> Place:
+        aws = request.getfixturevalue("aws")
+        for name, text in environment(aws).items():
+            patch.setenv(name, text)
+        patch.delenv("AWS_PROFILE", raising=False)
+        client(aws, "s3").create_bucket(Bucket=BUCKET)
+        options = {"role": aws["role"], "queue": aws["queue"], "image": aws["image"]}
+        return Place(
+            "batch",
+            {**options, "bucket": BUCKET},
+            left=lambda: objects(aws, BUCKET),
+            visible=lambda: described(aws),
+            many=20,
+            one={},
+        )
+
+
+def described(aws: Mapping[str, str]) -> str:
+    """All that who may describe jobs can read."""
+    api = client(aws, "batch")
+    ids = [
+        one["jobId"]
+        for state in ("SUBMITTED", "PENDING", "RUNNABLE", "STARTING", "RUNNING", "SUCCEEDED")
+        for one in api.list_jobs(jobQueue=aws["queue"], jobStatus=state)["jobSummaryList"]
+    ]
+    known = [api.describe_jobs(jobs=ids[at : at + 100])["jobs"] for at in range(0, len(ids), 100)]
+    return json.dumps([known, api.describe_job_definitions()["jobDefinitions"]], default=str)

@@ -1,0 +1,48 @@
+"""Platform `dask` keeps the promises of all platforms, on real clusters."""
+
+from __future__ import annotations
+
+import pytest
+from distributed import Client
+
+from tests.conformance.suite import Conformance, Place
+from tests.executors.test_dask import left_at
+from twingraph_nb.executors.dask_local import LocalDask
+
+
+class TestDask(Conformance):
+    # A task has no limit of memory of its own: it is said where a worker is started.
+    test_a_task_out_of_memory_says_so = None  # type: ignore[assignment]
+
+    @classmethod
+    def make_place(cls, request: pytest.FixtureRequest, patch: pytest.MonkeyPatch) -> Place:
+        with pytest.MonkeyPatch.context() as theirs:
+            theirs.delenv("SUITE_SECRET")  # workers do not have the kernel's environment
+            many, one = LocalDask(4), LocalDask(1)
+        request.addfinalizer(many.close)
+        request.addfinalizer(one.close)
+
+        def left() -> list[str]:
+            found = [left_at(cluster.address) for cluster in (many, one)]
+            return [name for tasks, topics in found for name in (*tasks, *topics)]
+
+        return Place(
+            "dask",
+            {"address": many.address},
+            left=left,
+            visible=lambda: said(one.address),
+            trusted=True,
+            one={"address": one.address},
+        )
+
+
+def said(address: str) -> str:
+    """What a cluster's dashboard and logs show."""
+
+    def look(dask_scheduler: object = None) -> str:
+        tasks = dask_scheduler.tasks.values()  # type: ignore[attr-defined]
+        return repr([(one, one.annotations, one.exception_text) for one in tasks])
+
+    with Client(address, set_as_default=False) as client:
+        shown = (client.run_on_scheduler(look), client.scheduler_info(n_workers=-1))
+        return repr((*shown, client.get_scheduler_logs(), client.get_worker_logs()))

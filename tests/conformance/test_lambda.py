@@ -1,0 +1,59 @@
+"""Platform `lambda` keeps the promises of all platforms, on an emulated AWS."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.conformance import steps
+from tests.conformance.suite import PATIENCE, Conformance, Place, mark, pids_of, until
+from tests.executors.aws_running import client, objects
+from tests.services.aws import environment
+from twingraph_nb.errors import TaskCancelled
+
+BUCKET = "twingraph-lambda-suite"
+
+
+class TestLambda(Conformance):
+    # Lambda has no way to end a call: it is given up at once, and its function runs on.
+    test_cancelling_a_running_task_ends_the_far_side = None  # type: ignore[assignment]
+    test_cancelling_a_queued_task_keeps_it_from_running = None  # type: ignore[assignment]
+
+    @classmethod
+    def make_place(cls, request: pytest.FixtureRequest, patch: pytest.MonkeyPatch) -> Place:
+        aws = request.getfixturevalue("aws")
+        for name, text in environment(aws).items():
+            patch.setenv(name, text)
+        patch.delenv("AWS_PROFILE", raising=False)
+        client(aws, "s3").create_bucket(Bucket=BUCKET)
+        return Place(
+            "lambda",
+            {"role": aws["role"], "bucket": BUCKET},
+            left=lambda: objects(aws, BUCKET),  # functions stay, for the next session
+            visible=lambda: json.dumps(client(aws, "lambda").list_functions(), default=str),
+        )
+
+    def test_a_cancelled_call_is_given_up_and_its_function_goes_on(self) -> None:
+        name = mark()
+        task = self.start(steps.stays, name, 5.0)
+        until(lambda: pids_of(name))
+        task.cancel()
+        with pytest.raises(TaskCancelled):
+            task.result(PATIENCE)
+        assert pids_of(name)
+        assert self.call(steps.square, 4) == 16
+        until(lambda: not pids_of(name))
+
+    def test_a_call_that_is_cancelled_in_the_queue_is_never_made(self) -> None:
+        one, name, other = self.place.one, mark(), mark()
+        running = self.start(steps.stays, name, 5.0, **one)
+        until(lambda: pids_of(name))
+        queued = self.start(steps.stays, other, **one)
+        queued.cancel()
+        with pytest.raises(TaskCancelled):
+            queued.result(PATIENCE)
+        assert running.result(PATIENCE) == "stayed"
+        assert self.call(steps.square, 4, **one) == 16
+        assert not pids_of(other)
+        assert "staying" not in queued.logs

@@ -1,0 +1,339 @@
+"""A container and its standard streams: made with the least rights, reached, taken apart, ended."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import os
+import signal
+import socket
+import ssl
+import struct
+import tarfile
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import PurePosixPath
+from typing import Any
+
+from docker.errors import DockerException, ImageNotFound, NotFound
+from docker.types import LogConfig
+from requests.exceptions import RequestException
+
+from twingraph_nb.errors import ExecutorError
+from twingraph_nb.executors.docker_setup import Setup
+from twingraph_nb.executors.owner import OWNER, owner_label
+
+__all__ = ["Container", "Streams", "is_missing", "start_error"]
+
+_HEADER = struct.Struct(">BxxxI")  # stream, length; Docker Engine API, "Stream format"
+_STDERR = 2
+_READ = 1 << 18
+_READS = 8
+_TMP = "rw,nosuid,nodev,exec,mode=1777"
+_MISSING = ("executable file not found", "no such file or directory")
+
+
+class Container:
+    """One container of a setup; its methods wait for the engine, so they run in threads.
+
+    id: "" before it is made and after it is removed.
+    """
+
+    def __init__(self, api: Any, setup: Setup, image: str) -> None:
+        self._api, self._setup, self.image = api, setup, image
+        self._response: Any = None
+        self.id = ""
+
+    @property
+    def label(self) -> str:
+        """What to call it."""
+        return f"container {self.id[:12]}"
+
+    def start(self, command: Sequence[str], environment: Mapping[str, str]) -> socket.socket:
+        """Create it, reach its streams, start it; gives the engine's multiplexed stream."""
+        self._create(command, environment)
+        sock = self._attach()
+        try:
+            self._api.start(self.id)
+        except BaseException:
+            sock.close()
+            raise
+        sock.setblocking(False)
+        return sock
+
+    def state(self) -> Mapping[str, Any]:
+        """Give what the engine knows about how it is."""
+        found: Mapping[str, Any] = self._api.inspect_container(self.id)["State"]
+        return found
+
+    def cause(self, tail: str) -> str:
+        """Say how it ended: the rest of a sentence.
+
+        Args:
+            tail: the last of what it wrote to its standard error.
+        Raises:
+            ExecutorError: the engine does not answer.
+        """
+        try:
+            return _cause(self.state(), self._setup, tail)
+        except NotFound:
+            return "was removed by somebody else"
+        except (DockerException, RequestException) as exc:
+            raise ExecutorError(f"the Docker engine does not answer: {exc}") from exc
+
+    def ask_to_end(self) -> None:
+        """Send SIGTERM."""
+        try:
+            self._api.kill(self.id, signal=signal.SIGTERM)
+        except (DockerException, RequestException):
+            pass  # it is gone already, or the engine is: `remove` is next
+
+    def disconnect(self) -> None:
+        """Close what its streams came through."""
+        if self._response is not None:
+            self._response.close()
+            self._response = None
+
+    def remove(self) -> None:
+        """End it, if it runs, and remove it with its anonymous volumes."""
+        if not self.id:
+            return
+        try:
+            self._api.remove_container(self.id, force=True, v=True)
+        except NotFound:
+            pass
+        except (DockerException, RequestException):
+            return  # the label lets the next session find it
+        self.id = ""
+
+    # -- inside --------------------------------------------------------------------------------
+
+    def _create(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
+        setup = self._setup
+        made = self._api.create_container(
+            self.image,
+            entrypoint=list(command),
+            command=[],
+            stdin_open=True,
+            user=self._user(),
+            working_dir="/tmp",
+            environment={"HOME": "/tmp", **environment},
+            labels={OWNER: owner_label(), "twingraph.component": setup.component},
+            volumes=sorted(_folders(setup.files)),
+            host_config=self._host_config(),
+        )
+        self.id = made["Id"]
+        for folder in _folders(setup.files):
+            self._api.put_archive(self.id, folder, _archive(folder, setup.files))
+
+    def _user(self) -> str:
+        """Who the worker is: what the component says, else the image's own user if not root."""
+        if self._setup.user:
+            return self._setup.user
+        own = str(self._api.inspect_image(self.image)["Config"].get("User") or "")
+        return own if own.split(":")[0] not in ("", "0", "root") else "65534:65534"
+
+    def _host_config(self) -> Any:
+        # No init program: the engine's own may not fit the image, and our worker heeds signals.
+        setup = self._setup
+        return self._api.create_host_config(
+            binds=[f"{here}:{there}" for here, there in setup.volumes.items()],
+            cap_drop=["ALL"],
+            security_opt=["no-new-privileges:true"],
+            pids_limit=setup.pids,
+            read_only=not setup.writable,
+            tmpfs={"/tmp": _TMP},
+            network_mode=setup.network,
+            mem_limit=setup.memory or None,
+            memswap_limit=setup.memory or None,
+            nano_cpus=int(setup.cpus * 1e9) or None,
+            device_requests=setup.device_requests(),
+            # Values go over its output, which the engine would write to its log on disk too.
+            log_config=LogConfig(type=LogConfig.types.NONE),
+        )
+
+    def _attach(self) -> socket.socket:
+        params = {"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1}
+        raw = self._api.attach_socket(self.id, params=params)
+        inner = getattr(raw, "_sock", raw)
+        if not isinstance(inner, socket.socket) or isinstance(inner, ssl.SSLSocket):
+            self._response = raw
+            return _bridged(inner)
+        ours = socket.socket(fileno=os.dup(inner.fileno()))
+        raw.close()
+        inner.close()
+        return ours
+
+
+class Streams:
+    """The streams of a container on an asyncio loop, taken apart.
+
+    out, error: get what it writes. gone: called once when there is no more. over: so it is.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        out: Callable[[memoryview], None],
+        error: Callable[[bytes], None],
+        gone: Callable[[], None],
+    ) -> None:
+        self._loop, self._gone = loop, gone
+        self._out, self._error = out, error
+        self._sock: socket.socket | None = None
+        self._writing = False
+        self._head = b""
+        self._left = self._stream = 0
+        self.over = False
+
+    def open(self, sock: socket.socket) -> None:
+        """Read from now on."""
+        self._sock = sock
+        self._loop.add_reader(sock, self._readable)
+
+    def write(self, data: Sequence[memoryview], more: Callable[[], object]) -> int:
+        """Send some of the bytes without waiting; gives how many.
+
+        Args:
+            more: called when more can be sent, if that was none.
+        Raises:
+            OSError: the container is gone.
+        """
+        if self._sock is None:
+            raise BrokenPipeError
+        try:
+            count = self._sock.sendmsg(data)
+        except BlockingIOError:
+            if not self._writing:
+                self._writing = True
+                self._loop.add_writer(self._sock, more)
+            return 0
+        if self._writing:
+            self._writing = False
+            self._loop.remove_writer(self._sock)
+        return count
+
+    def close(self) -> None:
+        """Let go of them; `gone` is not called."""
+        if self._sock is not None:
+            self._loop.remove_reader(self._sock)
+            self._loop.remove_writer(self._sock)
+            self._sock.close()
+            self._sock = None
+
+    # -- inside --------------------------------------------------------------------------------
+
+    def _readable(self) -> None:
+        try:
+            for _ in range(_READS):
+                if self._sock is None:  # closed by one who heard what came
+                    return
+                data = self._sock.recv(_READ)
+                if not data:
+                    self._end()
+                    return
+                self._feed(data)
+                if len(data) < _READ:
+                    return
+        except BlockingIOError:
+            pass
+        except OSError:
+            self._end()
+
+    def _end(self) -> None:
+        self.over = True
+        self.close()
+        self._gone()
+
+    def _feed(self, data: bytes) -> None:
+        view = memoryview(data)
+        while len(view):
+            if not self._left:
+                need = _HEADER.size - len(self._head)
+                self._head += bytes(view[:need])
+                view = view[need:]
+                if len(self._head) < _HEADER.size:
+                    return
+                self._stream, self._left = _HEADER.unpack(self._head)
+                self._head = b""
+                continue
+            part = view[: self._left]
+            view = view[len(part) :]
+            self._left -= len(part)
+            if self._stream == _STDERR:
+                self._error(bytes(part))
+            else:
+                self._out(part)
+
+
+def is_missing(exc: Exception, program: str) -> bool:
+    """Tell whether a container did not start because its image has no such program."""
+    said = _said(exc)
+    return any(one in said for one in _MISSING) and program in said
+
+
+def start_error(image: str, exc: Exception) -> ExecutorError:
+    """Give the error for a container that could not be started."""
+    if isinstance(exc, ImageNotFound):
+        return ExecutorError(f"there is no image {image!r} on the Docker engine: {_said(exc)}")
+    return ExecutorError(f"a container of image {image!r} could not be started: {_said(exc)}")
+
+
+def _said(exc: Exception) -> str:
+    return str(getattr(exc, "explanation", None) or exc)
+
+
+def _bridged(far: Any) -> socket.socket:
+    """A plain socket in place of one that is not (TLS, SSH): two threads copy between them."""
+    near, ours = socket.socketpair()
+
+    def copy(take: Callable[[int], bytes], give: Callable[[bytes], object]) -> None:
+        try:
+            while data := take(_READ):
+                give(data)
+        except OSError:
+            pass
+        finally:
+            ours.close()
+
+    for pair in ((far.recv, ours.sendall), (ours.recv, far.sendall)):
+        threading.Thread(target=copy, args=pair, name="twingraph-docker", daemon=True).start()
+    return near
+
+
+def _folders(files: Mapping[str, str]) -> list[str]:
+    return sorted({str(PurePosixPath(path).parent) for path in files})
+
+
+def _archive(folder: str, files: Mapping[str, str]) -> bytes:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as archive:
+        for there, here in files.items():
+            path = PurePosixPath(there)
+            if str(path.parent) == folder:
+                archive.add(here, path.name, filter=_readable_by_all)
+    return out.getvalue()
+
+
+def _readable_by_all(member: tarfile.TarInfo) -> tarfile.TarInfo:
+    member.uid = member.gid = 0
+    member.uname = member.gname = ""
+    member.mode |= 0o555 if member.isdir() or member.mode & 0o100 else 0o444
+    return member
+
+
+def _cause(state: Mapping[str, Any], setup: Setup, tail: str) -> str:
+    if state.get("OOMKilled"):
+        limit = f"{setup.memory / 2**20:,.0f} MiB" if setup.memory else "the engine's limit"
+        return f"ran out of memory (the limit is {limit}); give it more with memory="
+    if state.get("Running"):
+        return "lost its connection to this kernel"
+    code = int(state.get("ExitCode") or 0)
+    last = tail.strip().splitlines()
+    why = f": {last[-1]}" if last else ""
+    if code > 128:
+        try:
+            return f"was killed by signal {signal.Signals(code - 128).name}{why}"
+        except ValueError:
+            pass
+    return f"ended with exit code {code} before the task was done{why}"
