@@ -60,7 +60,9 @@ def containers() -> Iterator[Row]:
 
     data = os.urandom(LARGE)
     ours, base = compared(lambda: inside(data).result(), _copied(client, image, data), runs=5)
-    yield Row("100 MB through Docker and back", ours, base, unit="ms", at_most=1.2, note="docker cp")
+    yield Row(
+        "100 MB through Docker and back", ours, base, unit="ms", at_most=1.2, note="docker cp"
+    )
     client.close()
 
 

@@ -61,7 +61,11 @@ class TestCelery(Conformance):
 
 
 def left(there: redis.Redis) -> list[str]:
-    """The keys beside what Celery keeps about a queue, and the living workers."""
+    """The keys beside what Celery keeps about a queue, and the living workers.
+
+    A worker acknowledges a message after it has answered it: for that alone is waited.
+    """
+    until(lambda: not there.exists("twingraph:unacked", "twingraph:unacked_index"))
     found = [key.decode() for key in there.scan_iter()]
     return [key for key in found if not key.startswith("_kombu.") and key != WORKERS]
 

@@ -199,7 +199,7 @@ def test_unknown_option_names_the_nearest(notebook: Notebook) -> None:
         (
             "%%component --platform docker --network\ndef f(): pass",
             DefinitionError,
-            "option --network wants a value",
+            "%%component: option 'network' wants a text, not True",
         ),
         (
             "%%component --platform proces\ndef f(): pass",

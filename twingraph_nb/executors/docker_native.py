@@ -175,6 +175,7 @@ def _command(built: Built, environ: Mapping[str, str]) -> list[str]:
         for step in built.prepared_in(folder):
             failed = f"{{ cat {said} >&2; exit {_REFUSED}; }}"
             steps.append(f"{shlex.join(step)} </dev/null >{said} 2>&1 || {failed}")
+    steps.append(r"printf '\0000\000' >&2")  # the mark of call 0: all is ready
     steps.append(f"exec {shlex.join(worker)}")
     return ["sh", "-c", "\n".join(steps)]
 

@@ -70,7 +70,7 @@ class ContainerWorker(Workman):
         self._unsent = memoryview(program.first.encode())
         self._tail = self._garbled = ""
         self._half = b""
-        self._open = self._spoke = False
+        self._open = self._ready = self._spoke = False
         self._marked = ""
         self._last: Said | None = None  # an answer that waits for what was printed before it
         self._settling: asyncio.TimerHandle | None = None
@@ -170,6 +170,7 @@ class ContainerWorker(Workman):
         while found := _MARK.search(data):
             self._print(data[: found.start()])
             self._marked = found[1].decode()
+            self._ready = True
             data = data[found.end() :]
             if self._last is not None and str(self._last.tag) == self._marked:
                 self._settled(True)
@@ -214,15 +215,15 @@ class ContainerWorker(Workman):
     def _cause(self) -> str | TwingraphError:
         """How it ended; in a thread."""
         try:
-            code = None if self._spoke else self._container.state().get("ExitCode")
-            if code is not None and code == self._program.refused:
+            code = self._container.state().get("ExitCode")
+            if not self._ready and code == self._program.refused:
                 found = [
                     (int(one["line"]), one["after"] or one["before"])
                     for one in _REFUSAL.finditer(self._tail)
                     if one["after"] or one["before"]
                 ]
                 return compile_error(self._program.component, found, self._tail)
-            if code == _NOT_FOUND and "sh" in self._program.needs:
+            if code == _NOT_FOUND and not self._spoke and "sh" in self._program.needs:
                 return self._lacks(self._program.needs[-1])
             return self._container.cause(self.last_words)
         except (DockerException, RequestException, ExecutorError) as exc:

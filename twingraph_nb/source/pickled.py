@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
 import sys
 from collections.abc import Callable
-from typing import Any
 
 from twingraph_nb.errors import PortabilityError
 from twingraph_nb.rebuild import Payload
@@ -25,7 +23,7 @@ def pickled_bundle(
         PortabilityError: cloudpickle is not installed here, or refuses the function.
     """
     try:
-        cloudpickle: Any = importlib.import_module("cloudpickle")
+        import cloudpickle  # only for components that ask for it
     except ModuleNotFoundError:
         said = "ship='pickle' needs cloudpickle, here and there: pip install cloudpickle"
         raise PortabilityError(name, platform, [said]) from None
