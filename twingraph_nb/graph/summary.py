@@ -17,6 +17,8 @@ _MASK = "•••"
 _SECRET = re.compile(
     r"(?i)(pass(word|wd|phrase)?|secret|token|api_?key|credential|private_?key|auth)s?$"
 )
+_IN_ADDRESS = re.compile(r"(\w://[^/\s:@'\"]*):[^\s/@'\"]+@")
+"""The password of a URL."""
 _LONG = 120
 _BIG = 10**_LONG
 _BYTES = frozenset({bytes, bytearray, memoryview})
@@ -45,7 +47,15 @@ _short.maxlevel = 3
 
 
 def summary(value: object) -> str:
-    """Give a text of at most about 120 characters; never raises, never reads much of the value."""
+    """Give a text of at most about 120 characters, passwords of URLs masked.
+
+    Never raises, never reads much of the value.
+    """
+    text = _text(value)
+    return _IN_ADDRESS.sub(rf"\1:{_MASK}@", text) if "://" in text else text
+
+
+def _text(value: object) -> str:
     kind = type(value)
     if kind in _PLAIN:
         if kind is int and not -_BIG < value < _BIG:

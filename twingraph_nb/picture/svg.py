@@ -44,6 +44,12 @@ def _longest(box: Box) -> str:
     return max(box.detail, room, key=len)
 
 
+def _fitting(box: Box) -> float:
+    """The width of a box in a picture, where its words change no more."""
+    words = max(text_width(box.name, NAME_SIZE), text_width(box.detail, DETAIL_SIZE))
+    return min(WIDEST, words + ICON + 3.5 * PAD)
+
+
 def render(drawing: Drawing, *, dark: bool = False) -> str:
     """Give the drawing as one SVG document, with a legend of the states that are there.
 
@@ -87,11 +93,11 @@ def _places(drawing: Drawing) -> tuple[dict[str, Place], float, float]:
     places: dict[str, Place] = {}
     x = MARGIN
     for layer in layers:
-        wide = max(size_of(boxes[id])[0] for id in layer)
+        wide = max(_fitting(boxes[id]) for id in layer)
         used = len(layer) * (BOX_HEIGHT + ROW_GAP) - ROW_GAP
         y = (height - used) / 2
         for id in layer:
-            own = size_of(boxes[id])[0]
+            own = _fitting(boxes[id])
             places[id] = (x + (wide - own) / 2, y, own, BOX_HEIGHT)
             y += BOX_HEIGHT + ROW_GAP
         x += wide + COLUMN_GAP

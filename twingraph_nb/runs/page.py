@@ -47,6 +47,7 @@ font-variant-numeric:tabular-nums}
 .tile span{color:var(--soft);font-size:13px}
 .scroll{overflow:auto;max-height:640px;border:1px solid var(--line);border-radius:9px;padding:6px}
 .scroll>svg{display:block}
+.fitted>svg{max-width:100%;min-width:calc(var(--wide)*.5);height:auto}
 .pics{display:flex;flex-wrap:wrap;gap:14px}
 .pics img{max-width:100%;height:auto;border-radius:9px;border:1px solid var(--line);background:#fff}
 table{border-collapse:collapse;width:100%;font-size:13.5px}

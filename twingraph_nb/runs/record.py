@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 from twingraph_nb.errors import StoreError
 from twingraph_nb.events import Batch, ErrorInfo, RunFinished, RunStarted, RunStateName
+from twingraph_nb.graph.summary import summaries
 from twingraph_nb.settings import Settings
 from twingraph_nb.store import RunRow, Store, identity
 
@@ -21,7 +22,7 @@ class NotebookRecord:
     def __init__(self, settings: Settings, notebook: str, params: Mapping[str, object]) -> None:
         self.id = secrets.token_hex(6)
         self.notebook = notebook
-        self.params = {name: repr(value) for name, value in params.items()}
+        self.params = summaries(params) or {}
         self.trouble = ""
         self.started = time.time()
         self.finished = self.started

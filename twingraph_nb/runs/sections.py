@@ -45,7 +45,7 @@ def run_section(screen: Screen, number: int, now: float, *, opened: bool = True)
         f" · run {escape(screen.run)}</p>",
         f'<div class="row">{given}</div>' if given else "",
         *_errors(screen),
-        f'<h3>Graph</h3><div class="scroll">{render(drawing(screen, MOST_BOXES))}</div>',
+        f"<h3>Graph</h3>{_fitted(render(drawing(screen, MOST_BOXES)))}",
         *_timeline(screen, now),
         *_tasks(screen, number, now),
         *_logs(screen),
@@ -121,6 +121,13 @@ def _values(values: Mapping[str, str] | None) -> Html:
 def _short(text: str) -> str:
     text = " ".join(text.split())
     return text if len(text) <= CUT else text[: CUT - 1] + "…"
+
+
+def _fitted(svg: str) -> str:
+    """The graph as wide as the page, but not so small that its words cannot be read."""
+    found = re.search(r' width="(\d+)"', svg)
+    width = found[1] if found else "0"
+    return f'<div class="scroll fitted" style="--wide:{width}px">{svg}</div>'
 
 
 def _errors(screen: Screen) -> Iterable[Html]:
