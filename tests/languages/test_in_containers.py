@@ -83,7 +83,7 @@ def there(language: str, signature: str, code: str, **options: object) -> Compon
 
 
 def containers(client: Any) -> list[Any]:
-    found = client.containers.list(all=True, filters={"label": OWNER})
+    found = client.containers.list(all=True, filters={"label": OWNER}, ignore_removed=True)
     return [one for one in found if f".{os.getpid()}." in one.labels[OWNER]]
 
 

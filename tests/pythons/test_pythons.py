@@ -18,7 +18,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 VERSIONS = ("3.11", "3.12", "3.13", "3.14")
-ROOMS = ("graph", "scheduler", "source", "store", "wire", "executors", "session")
+ROOMS = ("graph", "scheduler", "source", "store", "wire", "session")
+PROCESSES = sorted((ROOT / "tests" / "executors").glob("test_process_*.py"))
 PINS = ROOT / "binder" / "requirements.txt"
 NEEDS = (
     "hypothesis", "ipython", "msgspec", "numpy", "pandas", "platformdirs", "psutil", "pyarrow",
@@ -91,5 +92,6 @@ def said(*command: str, **env: str) -> str:
 def test_core_suites_pass_on(version: str, interpreter: str) -> None:
     python = environment(version, interpreter)
     rooms = [f"tests/{room}" for room in ROOMS if (ROOT / "tests" / room).is_dir()]
+    rooms += [str(path.relative_to(ROOT)) for path in PROCESSES]  # others want client libraries
     out = said(str(python), "-m", "pytest", "-q", "-p", "no:cacheprovider", *rooms)
     assert int(re.search(r"(\d+) passed", out)[1]) > 100
