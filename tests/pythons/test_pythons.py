@@ -22,8 +22,8 @@ ROOMS = ("graph", "scheduler", "source", "store", "wire", "session")
 PROCESSES = sorted((ROOT / "tests" / "executors").glob("test_process_*.py"))
 PINS = ROOT / "binder" / "requirements.txt"
 NEEDS = (
-    "cloudpickle", "hypothesis", "ipython", "msgspec", "numpy", "pandas", "platformdirs", "psutil", "pyarrow",
-    "pydantic", "pytest", "pytest-asyncio", "pytest-timeout",
+    "cloudpickle", "hypothesis", "ipython", "msgspec", "numpy", "pandas", "platformdirs", "psutil",
+    "pyarrow", "pydantic", "pytest", "pytest-asyncio", "pytest-timeout",
 )  # fmt: skip
 WORKS = "import sys, venv, ensurepip, sqlite3; print('%d.%d' % sys.version_info[:2])"
 
