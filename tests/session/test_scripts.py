@@ -14,7 +14,7 @@ from pathlib import Path
 from twingraph_nb.store import RunRow, Store
 
 HEAD = """
-    import asyncio, os, sys, time
+    import asyncio, os, sys, threading, time
     from twingraph_nb import component, async_component, pipeline, get_session
 """
 
@@ -135,13 +135,17 @@ def test_ctrl_c_interrupts_the_wait_and_cancels_the_run(tmp_path: Path) -> None:
         async def forever():
             await asyncio.Event().wait()
 
+        asked = threading.Event()
+
         @pipeline()
         def waits():
+            asked.wait()
             print("up", flush=True, file=sys.__stdout__)
             return forever()
 
         run = waits()
         try:
+            asked.set()
             run.result()
         except KeyboardInterrupt:
             try:
@@ -155,7 +159,7 @@ def test_ctrl_c_interrupts_the_wait_and_cancels_the_run(tmp_path: Path) -> None:
     )
     assert process.stdout is not None
     assert process.stdout.readline() == "up\n"
-    time.sleep(0.5)  # from the pipeline's print on to the wait
+    time.sleep(1.0)  # from the event on to the wait
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=30)
     assert (process.returncode, err) == (0, "")
