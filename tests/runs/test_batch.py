@@ -261,10 +261,17 @@ def until(true: Any) -> None:
 
 def test_a_notebook_that_takes_too_long_is_stopped(tmp_path: Path) -> None:
     write(tmp_path / "in.ipynb", "while True:\n    pass", "print('never')")
-    done = twingraph(tmp_path, "--timeout", "1.5")
+    done = twingraph(tmp_path, "--timeout", "6")
     assert done.code == 1
-    assert "failed: the notebook did not finish within 1.5 s" in done.err
+    assert "failed: the notebook did not finish within 6 s" in done.err
     assert done.nb.cells[0].outputs[-1].ename == "KeyboardInterrupt"
+
+
+def test_a_time_limit_that_ends_before_the_kernel_is_up_counts_too(tmp_path: Path) -> None:
+    write(tmp_path / "in.ipynb", "while True:\n    pass")
+    done = twingraph(tmp_path, "--timeout", "0.01")
+    assert done.code == 1
+    assert "failed: the notebook did not finish within 0.01 s" in done.err
 
 
 def test_without_a_store_the_notebook_runs_and_says_so(tmp_path: Path, home: Path) -> None:

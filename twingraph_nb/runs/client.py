@@ -126,6 +126,8 @@ class Client(PapermillNotebookClient):  # type: ignore[misc]
 
     def _run_cell(self, index: int, cell: Any, number: int) -> bool:
         self._phase += 1
+        if self.stopping:  # while the kernel still started: its signal met nobody
+            return False
         self.progress.cell_started(number, cell.source)
         began, good = time.monotonic(), False
         self.nb_man.cell_start(cell, index)
