@@ -35,7 +35,7 @@ class Place:
 
     options: that each component gets. left: names what a closed session has left behind.
     visible: all that others can see of what runs, as text. many: tasks for a crowd.
-    live: what a task says is heard while it runs. again: a killed worker's task is run again.
+    again: a killed worker's task is run again.
     """
 
     platform: str
@@ -43,7 +43,6 @@ class Place:
     left: Callable[[], list[str]] = list
     visible: Callable[[], str] = str
     many: int = 100
-    live: bool = True
     again: bool = False
     trusted: bool = False
     one: dict[str, Any] = field(default_factory=lambda: {"workers": 1})

@@ -19,7 +19,7 @@ from twingraph_nb.executors.process_worker import ProcessWorker
 from twingraph_nb.executors.travel import Hearing, Travel
 from twingraph_nb.settings import Settings
 
-__all__ = ["ProcessExecutor", "pooled"]
+__all__ = ["ProcessExecutor"]
 
 
 class ProcessExecutor:
