@@ -21,7 +21,7 @@ from tests.executors.kubernetes_running import Admin, Ticketed, Using, admin, us
 from twingraph_nb.context import ctx
 from twingraph_nb.errors import ExecutorError, TaskTimeout, WorkerDied
 from twingraph_nb.executors.kubernetes_setup import NAME
-from twingraph_nb.executors.owner import OWNER, owner_label
+from twingraph_nb.executors.owner import POD_OWNER, owner_label
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -384,7 +384,7 @@ async def killed_and_removed(boss: Admin) -> None:
 
 
 def _owner(one: Mapping[str, Any]) -> str:
-    return str(one["metadata"]["labels"][OWNER])
+    return str(one["metadata"]["labels"][POD_OWNER])
 
 
 async def test_a_job_cannot_be_attached_to(shared: Using) -> None:

@@ -20,7 +20,7 @@ from twingraph_nb.executors.kubernetes_api import Cluster, Failed, reached
 from twingraph_nb.executors.kubernetes_setup import Setup, job_name, setup_of
 from twingraph_nb.executors.kubernetes_watch import PodWatch
 from twingraph_nb.executors.kubernetes_worker import KubernetesWorker
-from twingraph_nb.executors.owner import OWNER, is_orphan
+from twingraph_nb.executors.owner import POD_OWNER, is_orphan
 from twingraph_nb.executors.pool import Pool
 from twingraph_nb.executors.pooled import pooled
 from twingraph_nb.executors.travel import Travel
@@ -183,9 +183,9 @@ class KubernetesExecutor:
 
 async def _swept(cluster: Cluster, namespace: str) -> None:
     try:
-        for name in _orphans(await cluster.jobs(namespace, OWNER)):
+        for name in _orphans(await cluster.jobs(namespace, POD_OWNER)):
             await cluster.delete_job(namespace, name)
-        for name in _orphans(await cluster.pods(namespace, OWNER)):
+        for name in _orphans(await cluster.pods(namespace, POD_OWNER)):
             await cluster.delete_pod(namespace, name, 0)
     except Failed:
         pass  # a user who may not remove them may still run tasks
@@ -193,7 +193,7 @@ async def _swept(cluster: Cluster, namespace: str) -> None:
 
 def _orphans(found: Iterable[Mapping[str, Any]]) -> list[str]:
     facts = [one["metadata"] for one in found]
-    return [str(one["name"]) for one in facts if is_orphan(str(one["labels"][OWNER]))]
+    return [str(one["name"]) for one in facts if is_orphan(str(one["labels"][POD_OWNER]))]
 
 
 async def _made(tasks: Iterable[asyncio.Task[T]]) -> list[T]:

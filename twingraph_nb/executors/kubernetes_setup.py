@@ -13,7 +13,7 @@ from twingraph_nb.errors import DefinitionError
 from twingraph_nb.executors.base import Job
 from twingraph_nb.executors.docker_setup import default_image
 from twingraph_nb.executors.kit import bootstrap
-from twingraph_nb.executors.owner import OWNER, owner_label
+from twingraph_nb.executors.owner import POD_OWNER, owner_label
 
 __all__ = ["CONTAINER", "NAME", "Setup", "job_body", "job_name", "setup_of"]
 
@@ -103,7 +103,7 @@ def job_body(setup: Setup, name: str) -> dict[str, Any]:
     Nothing in it is secret: values, variables and secrets travel on the stream alone.
     """
     labels = {
-        OWNER: owner_label(),
+        POD_OWNER: owner_label(),
         NAME: name,
         "app.kubernetes.io/managed-by": "twingraph",
         "app.kubernetes.io/component": _label(setup.component),

@@ -13,7 +13,7 @@ from typing import Any
 from twingraph_nb.errors import ExecutorError
 from twingraph_nb.executors.kubernetes_api import Cluster, Failed, Gone, lines
 from twingraph_nb.executors.kubernetes_setup import NAME
-from twingraph_nb.executors.owner import OWNER, owner_label
+from twingraph_nb.executors.owner import POD_OWNER, owner_label
 
 __all__ = ["DELETED", "PodWatch"]
 
@@ -35,7 +35,7 @@ class PodWatch:
     def __init__(self, cluster: Cluster, namespace: str) -> None:
         self._cluster, self._namespace = cluster, namespace
         self._loop = asyncio.get_running_loop()
-        self._selector = f"{OWNER}={owner_label()}"
+        self._selector = f"{POD_OWNER}={owner_label()}"
         self._listeners: dict[str, Listener] = {}
         self._known: dict[str, Mapping[str, Any]] = {}  # by uid; of the thread
         self._answer: Any = None

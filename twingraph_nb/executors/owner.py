@@ -7,10 +7,13 @@ import hashlib
 import os
 import socket
 
-__all__ = ["OWNER", "is_orphan", "owner_label"]
+__all__ = ["OWNER", "POD_OWNER", "is_orphan", "owner_label"]
 
 OWNER = "twingraph.owner"
-"""The label that tells which kernel a container or pod belongs to."""
+"""The label that tells which kernel a container belongs to."""
+POD_OWNER = "twingraph.pod-owner"
+"""The same of a pod or a Job: a node's containers bear their pods' labels, and the cluster ends
+them."""
 
 _NOTHING = "0"
 
