@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from twingraph_nb.errors import ArgumentError, DefinitionError, UnknownPlatform, suggestion
+from twingraph_nb.fallback import check_fallback
 from twingraph_nb.platforms import PLATFORMS
 from twingraph_nb.policy import (
     DEFAULT_POLICY,
@@ -39,7 +40,7 @@ Style = Literal["sync", "async", "stream", "async_stream"]
 
 ENTRY_POINT = "twingraph_nb.executors"
 """Other packages offer a platform under this entry point group."""
-_EVERY_LANGUAGE = {"local", "docker"}
+_EVERY_LANGUAGE = {"local", "docker", "kubernetes"}
 """Platforms that run components in other languages than Python."""
 
 
@@ -73,8 +74,8 @@ class Component:
     def __post_init__(self) -> None:
         put = object.__setattr__
         put(self, "memo", {})
-        limits = (policy := self.policy).cpus or policy.memory or policy.max_parallel
-        waits = limits or policy.timeout is not None or policy.cache is not None
+        check_fallback(self.name, self.inputs, self.policy.fallback)
+        waits = self.policy.watched or self.policy.limited
         put(self, "quick", self.platform == "local" and not waits)
         put(self, "typed", any(p.type is not ANY for p in self.inputs))
         put(self, "_names", tuple(p.name for p in self.inputs))
@@ -107,14 +108,21 @@ class Component:
         return shelf.caller.map(self, items, common, parent_hash)
 
     def on(self, platform: str | None = None, **options: object) -> Component:
-        """Give this component with another platform or other options."""
+        """Give this component with another platform or other options.
+
+        Raises:
+            PortabilityError: it has captured what cannot travel there.
+        """
         chosen = check_platform(platform or self.platform, where=self.name, language=self.language)
         policy, rest = read_options(
             {**options}, where=self.name, start=self.policy, platform=chosen
         )
-        return replace(
+        made = replace(
             self, platform=chosen, policy=policy, options={**self.options, **rest}, digest=""
         )
+        if chosen != self.platform or rest:
+            _check_travel(made)
+        return made
 
     def bind(self, args: tuple[object, ...], kwargs: Mapping[str, object]) -> dict[str, object]:
         """Give the arguments by input name, defaults left out.
@@ -300,6 +308,7 @@ def make_component(
         keep: put it on the session's shelf.
     Raises:
         DefinitionError: not a function, an unknown option, or a platform that is not there.
+        PortabilityError: it has captured what cannot travel to its platform.
     """
     if isinstance(function, Component):
         raise DefinitionError(f"{function.name} is a component already")
@@ -324,6 +333,7 @@ def make_component(
         policy,
         rest,
     )
+    _check_travel(made)
     return shelf.put(made) if keep else made
 
 
@@ -347,6 +357,17 @@ def other_platforms() -> Mapping[str, EntryPoint]:
     from importlib.metadata import entry_points  # reads the disk: only when it is asked for
 
     return {entry.name: entry for entry in entry_points(group=ENTRY_POINT)}
+
+
+def _check_travel(made: Component) -> None:
+    """Refuse at once what can never reach the platform; before dispatch all is checked again."""
+    if made.platform == "local" or made.platform not in PLATFORMS or made.language != "python":
+        return  # what platforms of other packages can take is theirs to say
+    from twingraph_nb.source.early import check_lasting  # it packs: only for who goes elsewhere
+
+    check_lasting(
+        made.function, made.source, name=made.name, platform=made.platform, options=made.options
+    )
 
 
 def _bind(

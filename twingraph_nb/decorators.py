@@ -39,6 +39,8 @@ def component(
         options: fields of `Policy`, and what the platform takes.
     Raises:
         DefinitionError: not a function, an unknown option, or a platform that is not there.
+        PortabilityError: it has captured what cannot travel to its platform, such as an open
+            file. Names may still be defined later: they are looked for before dispatch.
     """
     given = {**(config or {}), **options}
     if language != "python":

@@ -23,7 +23,9 @@ TwingraphError
 |   `-- RunTimeout             (also a TimeoutError)
 |-- ExecutorError              a platform failed before the user's code did: a retry is safe
 |   `-- ToolchainMissing       no compiler or interpreter of the component's language is here
+|-- BreakerOpen                a circuit breaker lets nothing through now: nothing was started
 |-- StoreError                 the event log cannot be read or written
+|-- LineageError               a question to the graph cannot be asked or answered
 `-- NotebookError              a batch run of a notebook cannot start or did not end well
 """
 
@@ -35,12 +37,14 @@ from collections.abc import Iterable
 __all__ = [
     "AmbiguousCell",
     "ArgumentError",
+    "BreakerOpen",
     "CellSyntaxError",
     "CompileError",
     "CycleError",
     "DefinitionError",
     "ExecutorError",
     "LazyValueError",
+    "LineageError",
     "NotebookError",
     "PortTypeError",
     "PortabilityError",
@@ -280,6 +284,29 @@ class Unreachable(ExecutorError):
     def __init__(self, platform: str, tried: str, why: str, cure: str) -> None:
         self.platform, self.tried, self.why = platform, tried, why
         super().__init__(f"platform {platform!r} cannot be reached at {tried}: {why}. {cure}")
+
+
+class LineageError(TwingraphError):
+    """A question to the graph cannot be asked or answered; its kinds are in `lineage/problems.py`."""
+
+
+class BreakerOpen(TwingraphError):
+    """A circuit breaker lets nothing through now; nothing was started.
+
+    breaker: its name. since: seconds it has been so. again: seconds until it lets a call through
+    to try, at most. cause: the error that opened it, as text.
+    """
+
+    def __init__(
+        self, breaker: str, since: float, again: float, cause: str, trying: bool = False
+    ) -> None:
+        self.breaker, self.since, self.again, self.cause = breaker, since, again, cause
+        how = "is being tried again by other calls" if trying else "will be tried again"
+        when = f"; next in {again:.3g} s at most" if trying else f" in {again:.3g} s"
+        super().__init__(
+            f"the circuit breaker {breaker!r} has been open for {since:.3g} s, because of "
+            f"{cause}; it {how}{when}"
+        )
 
 
 class StoreError(TwingraphError):

@@ -21,9 +21,13 @@ __all__ = [
     "ComponentUsed",
     "ErrorInfo",
     "Event",
+    "LimitChanged",
     "MapExpanded",
+    "RetryAsked",
+    "RunContinued",
     "RunFinished",
     "RunForm",
+    "RunPaused",
     "RunStarted",
     "RunStateName",
     "RunTimedOut",
@@ -33,6 +37,7 @@ __all__ = [
     "TaskDone",
     "TaskErred",
     "TaskForm",
+    "TaskHeld",
     "TaskLogged",
     "TaskProgressed",
     "TaskReused",
@@ -95,6 +100,10 @@ class RunStarted(Event, frozen=True, gc=False):
     """Where from: notebook, cell, host, pid, python, version."""
     on_error: Literal["fail_fast", "continue"] = "fail_fast"
     timeout: float | None = None
+    resumes: str = ""
+    """The earlier run whose finished tasks it takes over."""
+    arguments: str = ""
+    """Blob of the pipeline's (args, kwargs), so that another process can resume the run."""
 
 
 class ComponentUsed(Event, frozen=True, gc=False):
@@ -143,6 +152,8 @@ class TaskTicketed(Event, frozen=True, gc=False):
 
     task: int
     ticket: str
+    digest: str = ""
+    """By which a resumed run knows that it needs this very job."""
 
 
 class TaskProgressed(Event, frozen=True, gc=False):
@@ -195,14 +206,18 @@ class TaskReused(Event, frozen=True, gc=False):
     run: str = ""
     hash: str = ""
     age: float = 0.0
+    kept: Mapping[str, str] | None = None
+    """Blob of each output port in the store."""
 
 
 class TaskErred(Event, frozen=True, gc=False):
     """An attempt failed.
 
-    `retryable`: the policy's `retry_on` allows another attempt. `observed`: the pipeline's body
+    `retryable`: there is another attempt. `observed`: the pipeline's body
     waits for this very task, so the error is its to handle. `jitter` in [0, 1) is drawn by the
-    driver so that the state stays pure.
+    driver so that the state stays pure. `wait`: seconds before the next attempt beside its
+    backoff, for what must not be tried earlier. `fallback`: who stands in after the last
+    attempt, such as "component backup"; the task goes on and ends with its value.
     """
 
     task: int
@@ -211,6 +226,8 @@ class TaskErred(Event, frozen=True, gc=False):
     retryable: bool = True
     observed: bool = False
     jitter: float = 0.0
+    wait: float = 0.0
+    fallback: str = ""
 
 
 class TaskWoken(Event, frozen=True, gc=False):
@@ -239,6 +256,39 @@ class CancelAsked(Event, frozen=True, gc=False):
     task: int | None = None
     who: str = ""
     why: str = ""
+
+
+class RunPaused(Event, frozen=True, gc=False):
+    """Somebody asked that no further task begins; what runs goes on."""
+
+    who: str = ""
+
+
+class RunContinued(Event, frozen=True, gc=False):
+    """Somebody asked a paused run to go on."""
+
+    who: str = ""
+
+
+class RetryAsked(Event, frozen=True, gc=False):
+    """Somebody asked that a task begins another attempt now."""
+
+    task: int
+    who: str = ""
+
+
+class TaskHeld(Event, frozen=True, gc=False):
+    """Its attempt was taken back: it is ready again, and begins anew."""
+
+    task: int
+
+
+class LimitChanged(Event, frozen=True, gc=False):
+    """Somebody changed how many tasks may run at once: of the run, or of a platform by `name`."""
+
+    limit: int
+    name: str = ""
+    who: str = ""
 
 
 class RunTimedOut(Event, frozen=True, gc=False):
@@ -283,6 +333,11 @@ AnyEvent = (
     | TaskCancelled
     | TaskSkipped
     | CancelAsked
+    | RunPaused
+    | RunContinued
+    | RetryAsked
+    | TaskHeld
+    | LimitChanged
     | RunTimedOut
     | BodyDone
     | BodyErred

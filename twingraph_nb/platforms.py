@@ -116,7 +116,14 @@ ship: "source", or "pickle" for functions whose source cannot travel (needs clou
 """
 UNTRUSTED: Mapping[str, Reader] = {**FAR, "trust": _flag}
 """Options of platforms whose answers are not unpickled, unless `trust` says so."""
-_AWS: Mapping[str, Reader] = {"region": _text, "endpoint_url": _text, "bucket": _text}
+STORED: Mapping[str, Reader] = {"payloads": _text}
+"""Where large inputs are stored for tasks that share them: a folder, or a URL such as s3://x."""
+_AWS: Mapping[str, Reader] = {
+    **STORED,
+    "region": _text,
+    "endpoint_url": _text,
+    "bucket": _text,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +156,7 @@ _ALL = (
         "in containers that stay for the next task",
         {
             **UNTRUSTED,
+            **STORED,
             "image": _text,
             "build": _any,
             "pull": _one_of("missing", "always", "never"),
@@ -172,6 +180,7 @@ _ALL = (
         "as jobs of a cluster, or in warm worker pods",
         {
             **UNTRUSTED,
+            **STORED,
             "image": _text,
             "context": _text,
             "kubeconfig": _text,
@@ -229,7 +238,7 @@ _ALL = (
     Platform(
         "celery",
         "on Celery workers",
-        {**FAR, "broker": _text, "backend": _text, "queue": _text},
+        {**FAR, **STORED, "broker": _text, "backend": _text, "queue": _text},
         "celery",
         "celery",
     ),

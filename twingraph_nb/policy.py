@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import Field, dataclass, field, fields, replace
 from typing import Literal
 
+from twingraph_nb.amounts import (
+    amount_of,
+    bytes_of,
+    count_of,
+    seconds_of,
+    share_of,
+    whole_of,
+)
+from twingraph_nb.breaker import Breaker, BreakerRule, error_names, read_breaker
 from twingraph_nb.errors import DefinitionError, UnknownOption
+from twingraph_nb.fallback import NO_FALLBACK, described_fallback
+from twingraph_nb.limit import Limit, read_limits
 from twingraph_nb.platforms import ALIASES, OPTIONS, PLATFORMS, read_platform_option, takes
 
 __all__ = [
@@ -24,21 +34,27 @@ __all__ = [
 
 Backoff = Literal["fixed", "linear", "exponential"]
 BACKOFFS = ("fixed", "linear", "exponential")
-_TIME_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0, "ms": 0.001, "": 1.0}
-_MEMORY_UNITS = {"": 2**20, "b": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
+
+
+_DEFAULT_COUNT = "default"
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
     """How a task is run.
 
-    retries: attempts after the first. backoff: how the wait grows with the attempt. delay and
+    retries: most attempts after the first. retry_counts: (name of an exception class or
+    "default", retries) where they differ. backoff: how the wait grows with the attempt. delay and
     max_delay: seconds. jitter: share of each wait that is random, in [0, 1]. retry_on: names of
     the exception classes that are worth another attempt (subclasses count); empty = all.
-    timeout: seconds an attempt may take. cache: None = only what a resumed run needs, True =
+    timeout: seconds an attempt may take. queue_timeout: seconds it may wait for its start once
+    its inputs are there. grace: seconds between asking a cancelled task to end and ending it,
+    None = the platform's own. cache: None = only what a resumed run needs, True =
     reuse for ever, a number = reuse for that many seconds. priority: larger first. cpus: cores,
     memory: bytes of this machine it takes while it runs. max_parallel: most tasks of this
-    component at once, 0 = no limit.
+    component at once, 0 = no limit. limit: limits by name that it shares with other components.
+    breaker: what spares a broken service. fallback: a component, a function or a value that
+    stands in when all attempts have failed.
     """
 
     retries: int = 0
@@ -53,6 +69,35 @@ class Policy:
     cpus: float = 0.0
     memory: int = 0
     max_parallel: int = 0
+    retry_counts: tuple[tuple[str, int], ...] = ()
+    queue_timeout: float | None = None
+    grace: float | None = None
+    limit: tuple[Limit, ...] = ()
+    breaker: BreakerRule | Breaker | None = None
+    fallback: object = NO_FALLBACK
+    watched: bool = field(init=False, repr=False, compare=False)
+    """True when an attempt needs looking after: a store, a breaker or a clock."""
+
+    def __post_init__(self) -> None:
+        clocks = self.timeout is not None or self.queue_timeout is not None
+        watched = clocks or self.cache is not None or self.breaker is not None
+        object.__setattr__(self, "watched", watched)
+
+    @property
+    def limited(self) -> bool:
+        """True when a task may have to wait for a place of its own policy's making."""
+        return bool(self.cpus or self.memory or self.max_parallel or self.limit)
+
+    def retries_after(self, error: BaseException) -> int:
+        """Give how many retries there are for a task that has failed with this error.
+
+        Of `retry_counts` the class nearest to the error's own counts, else "default", else none.
+        """
+        if not self.retry_counts:
+            return self.retries
+        counts = dict(self.retry_counts)
+        names = (cls.__name__ for cls in type(error).__mro__)
+        return next((counts[n] for n in names if n in counts), counts.get(_DEFAULT_COUNT, 0))
 
     def wait(self, attempt: int, jitter: float) -> float:
         """Seconds to wait after failed `attempt` (1 = the first); `jitter` is drawn in [0, 1).
@@ -69,82 +114,74 @@ class Policy:
         return full * (1.0 - self.jitter * jitter)
 
     def changed(self) -> dict[str, object]:
-        """Give the fields that differ from the defaults."""
-        return {
-            f.name: getattr(self, f.name)
-            for f in fields(self)
-            if getattr(self, f.name) != f.default
+        """Give the fields that differ from the defaults, as plain data and texts."""
+        found = {
+            f.name: getattr(self, f.name) for f in fields(self) if f.init and _differs(self, f)
         }
+        for name, plain in _PLAIN.items():
+            if name in found:
+                found[name] = plain(found[name])
+        return found
+
+    @classmethod
+    def recorded(cls, facts: Mapping[str, object]) -> Policy:
+        """Give what `changed` told of a policy, as far as a record of a run needs it.
+
+        Who stands in, what guards a start and which limits count matter only to those who run
+        tasks, and fields of a later version are not known here: both are left out.
+        """
+        known = {f.name for f in fields(cls) if f.init} - set(_PLAIN)
+        plain = {name: value for name, value in facts.items() if name in known}
+        if "retry_on" in plain:
+            plain["retry_on"] = tuple(plain["retry_on"])  # type: ignore[arg-type]
+        return cls(**plain)  # type: ignore[arg-type]
+
+
+def _differs(policy: Policy, one: Field[object]) -> bool:
+    value = getattr(policy, one.name)
+    if value is None or one.name in ("fallback", "breaker"):  # `==` of a value may be anything
+        return value is not one.default
+    return bool(value != one.default)
+
+
+def _told_breaker(breaker: object) -> object:
+    rule = breaker.rule if isinstance(breaker, Breaker) else breaker
+    assert isinstance(rule, BreakerRule)
+    errors = f" ({', '.join(rule.errors)})" if rule.errors else ""
+    return f"{rule.name}: {rule.failures} failures{errors}, reset {rule.reset:g} s"
+
+
+_PLAIN: Mapping[str, Callable[[object], object]] = {
+    "limit": lambda limits: tuple(map(str, limits)),  # type: ignore[call-overload]
+    "breaker": _told_breaker,
+    "fallback": described_fallback,
+    "retry_counts": lambda counts: tuple(f"{name}={count}" for name, count in counts),  # type: ignore[attr-defined]
+}
+"""How fields that hold more than plain data are told."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
-    """How a run behaves. max_parallel: most tasks at once, 0 = no limit; timeout: seconds."""
+    """How a run behaves.
+
+    max_parallel: most tasks at once, 0 = no limit. timeout: seconds. max_retries: of all its
+    tasks together, None = no limit.
+    """
 
     max_parallel: int = 0
     timeout: float | None = None
     on_error: Literal["fail_fast", "continue"] = "fail_fast"
+    max_retries: int | None = None
 
 
 DEFAULT_POLICY = Policy()
 DEFAULT_RUN = RunOptions()
 
 
-def seconds_of(value: object) -> float:
-    """Give seconds of a number or a text such as ``"90"``, ``"1.5h"``, ``"30s"``, ``"7d"``.
-
-    Raises:
-        ValueError: it is neither.
-    """
-    if isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0:
-        return float(value)
-    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*", str(value).lower())
-    if not found or found[2] not in _TIME_UNITS or float(found[1]) <= 0:
-        raise ValueError("wants a time above 0: seconds, or text such as '30s', '5m', '1h', '7d'")
-    return float(found[1]) * _TIME_UNITS[found[2]]
-
-
-def bytes_of(value: object) -> int:
-    """Give bytes of a number of MiB (as TwinGraph has it) or a text such as ``"2g"``, ``"512m"``.
-
-    Raises:
-        ValueError: it is neither.
-    """
-    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgtb]?)(?:i?b)?\s*", str(value).lower())
-    if not found or isinstance(value, bool):
-        raise ValueError("wants a size: a number of MiB, or text such as '512m', '2g'")
-    return int(float(found[1]) * _MEMORY_UNITS[found[2]])
-
-
-def _count(value: object) -> int:
-    if isinstance(value, bool) or not str(value).isdigit():
-        raise ValueError("wants a whole number, 0 or more")
-    return int(str(value))
-
-
-def _whole(value: object) -> int:
-    if isinstance(value, bool) or not re.fullmatch(r"-?\d+", str(value)):
-        raise ValueError("wants a whole number")
-    return int(str(value))
-
-
-def _amount(value: object) -> float:
-    try:
-        number = float(str(value))
-    except ValueError:
-        number = -1.0
-    if isinstance(value, bool) or not 0 <= number < float("inf"):
-        raise ValueError("wants a number, 0 or more")
-    return number
-
-
 def _share(value: object) -> float:
     if isinstance(value, bool):
         return 0.1 if value else 0.0
-    number = _amount(value)
-    if number > 1:
-        raise ValueError("wants a share between 0 and 1")
-    return number
+    return share_of(value)
 
 
 def _backoff(value: object) -> str:
@@ -161,38 +198,49 @@ def _cache(value: object) -> float | bool | None:
     return seconds_of(value)
 
 
-def _error_names(value: object) -> tuple[str, ...]:
-    if isinstance(value, str):
-        return tuple(part.strip() for part in value.split(",") if part.strip())
-    several = value if isinstance(value, (tuple, list, set, frozenset)) else (value,)
-    names = []
-    for one in several:
-        if isinstance(one, type) and issubclass(one, BaseException):
-            names.append(one.__name__)
-        elif isinstance(one, str):
-            names.append(one)
-        else:
-            raise ValueError("wants exception classes or their names")
-    return tuple(names)
-
-
 def _optional_seconds(value: object) -> float | None:
     return None if value is None else seconds_of(value)
 
 
+def _grace(value: object) -> float | None:
+    return 0.0 if value in (0, "0") and value is not False else _optional_seconds(value)
+
+
+def _retries(value: object) -> int | dict[str, int]:
+    """A count, or one by the name of each exception class and "default"."""
+    if isinstance(value, str) and "=" in value:
+        parts = [part.partition("=") for part in value.split(",")]
+        value = {key.strip(): text.strip() for key, _, text in parts}
+    if not isinstance(value, Mapping):
+        return count_of(value)
+    counts: dict[str, int] = {}
+    for key, count in value.items():
+        (name,) = error_names((key,))
+        try:
+            counts[name] = count_of(count)
+        except ValueError as exc:
+            raise ValueError(f"for {name} {exc}") from None
+    return counts
+
+
 _POLICY: Mapping[str, Callable[[object], object]] = {
-    "retries": _count,
+    "retries": _retries,
     "backoff": _backoff,
-    "delay": _amount,
-    "max_delay": _amount,
+    "delay": amount_of,
+    "max_delay": amount_of,
     "jitter": _share,
-    "retry_on": _error_names,
+    "retry_on": error_names,
     "timeout": _optional_seconds,
+    "queue_timeout": _optional_seconds,
+    "grace": _grace,
     "cache": _cache,
-    "priority": _whole,
-    "cpus": _amount,
+    "priority": whole_of,
+    "cpus": amount_of,
     "memory": bytes_of,
-    "max_parallel": _count,
+    "max_parallel": count_of,
+    "limit": read_limits,
+    "breaker": read_breaker,
+    "fallback": lambda value: value,
 }
 _RETRY_POLICY = {
     "max_attempts": "retries",
@@ -203,7 +251,11 @@ _RETRY_POLICY = {
     "jitter": "jitter",
     "retry_on": "retry_on",
 }
-_RUN = {"max_parallel": _count, "timeout": _optional_seconds}
+_RUN: Mapping[str, Callable[[object], object]] = {
+    "max_parallel": count_of,
+    "timeout": _optional_seconds,
+    "max_retries": lambda value: None if value is None else count_of(value),
+}
 KNOWN = (*_POLICY, "retry_policy", "cache_enabled", "cache_ttl", *ALIASES, *OPTIONS)
 """Every option of a component."""
 
@@ -234,9 +286,19 @@ def read_options(
     for key, value in given.items():
         if key in _POLICY:
             changes[key] = _read(key, value, _POLICY[key], where)
+            if key == "retries":
+                changes |= _counted(changes[key])
         else:
             rest[key] = _read(key, value, _reader(platform, key), where)
     return replace(start or Policy(), **changes), rest  # type: ignore[arg-type]
+
+
+def _counted(retries: object) -> dict[str, object]:
+    """The fields of a policy that say how often."""
+    if isinstance(retries, dict):
+        counts = tuple(sorted(retries.items()))
+        return {"retries": max(retries.values(), default=0), "retry_counts": counts}
+    return {"retries": retries, "retry_counts": ()}
 
 
 def _reader(platform: str, option: str) -> Callable[[object], object]:

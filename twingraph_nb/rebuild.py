@@ -329,7 +329,11 @@ def _function(part: Part, space: dict[str, Any]) -> types.FunctionType:
         _bare(body)
     ast.increment_lineno(body, move)
     holder = ast.parse(f"def _holder({', '.join(part.extra)}): pass")
-    holder.body[0].body = [body]  # type: ignore[attr-defined]
+    # Else a function that calls itself would look for its own name in the holder.
+    known = part.kind == "lambda" or part.name in part.extra
+    own: list[ast.stmt] = [] if known else [ast.Global([part.name])]
+    holder.body[0].body = [*own, body]  # type: ignore[attr-defined]
+    ast.fix_missing_locations(holder)
     made = compile(holder, part.filename, "exec", flags=part.flags, dont_inherit=True)
     code = _inner(_inner(made, "_holder"), part.name)
     cells = tuple(types.CellType() for _ in code.co_freevars)

@@ -22,11 +22,13 @@ from twingraph_nb.context import current_report
 from twingraph_nb.failure import pack_failure
 from twingraph_nb.outlet import Output
 from twingraph_nb.rebuild import Space, load
+from twingraph_nb.remote_payloads import Part, PayloadError, Payloads
 from twingraph_nb.wire import culprit, freeze, thaw
 
 __all__ = [
     "BUNDLE",
     "CHUNK",
+    "DROP",
     "ENVIRON",
     "FAILED",
     "FORGET",
@@ -34,10 +36,12 @@ __all__ = [
     "GIVE",
     "JOB",
     "LOG",
+    "PAYLOAD",
     "PROGRESS",
     "READY",
     "RESULT",
     "SECONDS",
+    "STAYS",
     "TAG",
     "TURNED",
     "Codec",
@@ -46,10 +50,13 @@ __all__ = [
     "Unsendable",
 ]
 
-BUNDLE, JOB, FORGET, ENVIRON, GIVE = 1, 2, 3, 4, 5
-"""Kinds of messages to a worker; GIVE asks for jobs back that have not begun."""
+BUNDLE, JOB, FORGET, ENVIRON, GIVE, PAYLOAD, DROP = 1, 2, 3, 4, 5, 6, 7
+"""Kinds of messages to a worker; GIVE asks for jobs back that have not begun, PAYLOAD is a part
+of inputs with its digest, DROP says that one is not needed again."""
 READY, LOG, PROGRESS, CHUNK, RESULT, FAILED, GAVE, TURNED = 11, 12, 13, 14, 15, 16, 17, 18
-"""Kinds of messages from a worker; TURNED says that it begins a job."""
+STAYS = 19
+"""Kinds of messages from a worker; TURNED says that it begins a job, STAYS stands for a result
+that stays where it is."""
 SECONDS = struct.Struct("<d")
 TAG = struct.Struct("<Q")
 
@@ -116,10 +123,14 @@ class Runner:
     """Runs jobs one after the other, and says what they say.
 
     say: sends a message of a kind, about a job's tag, with frames; from any thread.
+    payloads: the large parts of inputs that are known here.
     """
 
-    def __init__(self, say: Say, codec: Codec | None = None) -> None:
+    def __init__(
+        self, say: Say, codec: Codec | None = None, payloads: Payloads | None = None
+    ) -> None:
         self._say, self._codec = say, codec or Codec()
+        self.payloads = payloads or Payloads()
         self._spaces: dict[int, Space | BaseException] = {}
         self._loop: Any = None
         self.out = Output(lambda tag, body: say(LOG, tag, [body]))
@@ -144,7 +155,8 @@ class Runner:
 
     def run(self, tag: int, frames: Sequence[Any], drain: Callable[[], None] | None = None) -> None:
         """Run a job and say how it ended; `drain` hears what was written past Python."""
-        bundle, hash, name, attempt, folder, environ = pickle.loads(frames[0])
+        bundle, hash, name, attempt, folder, environ, *more = pickle.loads(frames[0])
+        parts: Sequence[Part] = more[0] if more else ()
         began = time.perf_counter()
         report = _Report(self._say, self._codec, self.out, tag, hash, name, attempt)
         self.out.begin(tag)
@@ -154,7 +166,7 @@ class Runner:
             os.environ.update(environ)
             if folder and os.getcwd() != folder:
                 os.chdir(folder)
-            said = self._outcome(self._spaces[bundle], frames[1:], report)
+            said = self._outcome(self._spaces[bundle], frames[1:], parts, report)
         finally:
             _restore(before)
             self.out.end()
@@ -171,16 +183,21 @@ class Runner:
         current_report.set(None)
 
     def _outcome(
-        self, space: Space | BaseException, frames: Sequence[Any], report: _Report
+        self,
+        space: Space | BaseException,
+        frames: Sequence[Any],
+        parts: Sequence[Part],
+        report: _Report,
     ) -> tuple[int, list[Any]]:
         codec = self._codec
         if isinstance(space, BaseException):
             return codec.failed("load", space)
         space.enter()
         try:
-            args, kwargs = codec.read(frames)
+            args, kwargs = codec.read(self.payloads.whole(frames, parts) if parts else frames)
         except Exception as exc:  # a class of an argument may not be importable here
-            return codec.failed("argument", exc)
+            lost = next((e for e in (exc, exc.__cause__) if isinstance(e, PayloadError)), None)
+            return codec.failed("payload", lost) if lost else codec.failed("argument", exc)
         try:
             value = contextvars.copy_context().run(self._call, space, args, kwargs, report)
         except Stopped:

@@ -15,21 +15,19 @@ import select
 import signal
 import sys
 import threading
-import time
-import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from twingraph_nb.remote import FAILED, LOG, RESULT, TAG, TURNED, Codec, Runner, Stopped
-from twingraph_nb.wire import Decoder, Message, frame
+from twingraph_nb.remote import FAILED, LOG, RESULT, STAYS, TAG, TURNED, Codec, Runner, Stopped
+from twingraph_nb.remote_payloads import ROOM, Payloads, ask, digest_of, fetch, messages
+from twingraph_nb.wire import frame
 
-__all__ = ["Office", "PostBox", "answer_event", "fetch", "letter", "messages", "serve_array"]
+__all__ = ["Office", "PostBox", "answer_event", "letter", "serve_array"]
 
 _PIPE = 1 << 16
-_TRIES = 5
-_PATIENCE = 60.0  # seconds for an answer of the store
 _PACE = 0.5, 5.0  # seconds between two posts of a running job: at first, and at the most
 _KNOWN = 16  # components a warm function keeps
+_SHARE = 4  # of its memory that a warm function may fill with inputs
 _STANDARD = {b"o": 1, b"e": 2, b"s": 1}
 
 
@@ -38,33 +36,20 @@ def letter(parts: Sequence[tuple[int, Sequence[Any]]]) -> list[Any]:
     return [b for kind, frames in parts for b in frame(frames, kind=kind, tag=1, checked=True)]
 
 
-def messages(data: Any) -> list[Message]:
-    """Give the messages of a letter; a `WireError` of `wire` says that it is not a whole one."""
-    left, found = memoryview(data).cast("B"), []
-    decoder = Decoder(limit=len(left))
-    while len(left):
-        room = decoder.buffer()
-        count = min(len(room), len(left))
-        room[:count] = left[:count]
-        found += decoder.advance(count)
-        left = left[count:]
-    decoder.finish()
-    return found
-
-
 class Office:
     """Runs jobs that come by post, one after the other; keeps the components it has loaded.
 
-    trust: results may hold pickles.
+    trust: results may hold pickles. room: bytes of inputs to keep for later jobs.
     """
 
-    def __init__(self, trust: bool = False) -> None:
+    def __init__(self, trust: bool = False, room: int = -1) -> None:
         self._lock = threading.Lock()
         self._said: list[Any] = []
         self._known: dict[str, int] = {}
         self._echo = _STANDARD
-        self._runner = Runner(self._say, Codec(plain=True, trust=trust))
-        self._failed = False
+        payloads = Payloads(_room() if room < 0 else room)
+        self._runner = Runner(self._say, Codec(plain=True, trust=trust), payloads)
+        self._last: tuple[int, Sequence[Any]] = (FAILED, [])
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self._runner.leave)
 
@@ -73,13 +58,15 @@ class Office:
         key: str,
         component: Callable[[], bytes],
         job: bytes,
-        post: Callable[[list[Any]], object] | None = None,
+        box: PostBox | None = None,
+        most: int = -1,
     ) -> tuple[list[Any], bool]:
         """Run a job.
 
         Args:
             key: the component's digest; `component` gives its letter, if it is not known here.
-            post: takes what was said so far, while the job runs.
+            box: takes what was said so far, while the job runs, and a result of more than `most`
+                bytes, which stays there.
         Returns:
             The buffers of the rest of the answer, and whether the job succeeded.
         """
@@ -88,12 +75,15 @@ class Office:
         meta, *arguments = message.frames
         head = pickle.dumps((number, *pickle.loads(meta)), 5)
         self._said = []
-        with _Taken(self._heard) as taken, _Posting(self._said_so_far, post):
+        with _Taken(self._heard) as taken, _Posting(self._said_so_far, box.post if box else None):
             self._echo = taken.real
             self._say(TURNED, 1, [])
             self._runner.run(1, [head, *arguments], taken.drain)
         self._echo = _STANDARD
-        return self._said, not self._failed
+        (kind, frames), succeeded = self._last, self._last[0] == RESULT
+        if succeeded and box is not None and _size(frames) > most >= 0:
+            kind, frames = STAYS, [frames[0], *box.keep(letter([self._last]))]
+        return [*self._said, *frame(frames, kind=kind, tag=1, checked=True)], succeeded
 
     def _number(self, key: str, component: Callable[[], bytes]) -> int:
         number = self._known.get(key)
@@ -111,8 +101,9 @@ class Office:
             self._tee(bytes(frames[0][:1]), frames[0][1:])
         with self._lock:
             if kind in (RESULT, FAILED):
-                self._failed = kind == FAILED
-            self._said += frame(frames, kind=kind, tag=tag, checked=True)
+                self._last = kind, frames
+            else:
+                self._said += frame(frames, kind=kind, tag=tag, checked=True)
 
     def _heard(self, stream: bytes, body: bytes) -> None:
         self._say(LOG, 1, [stream + body])
@@ -235,7 +226,22 @@ class PostBox:
         Raises:
             OSError: the store does not take it.
         """
-        fields = {**self._fields, "key": f"{self._prefix}{self.count:08d}"}
+        self._store(f"{self._prefix}{self.count:08d}", buffers)
+        self.count += 1
+
+    def keep(self, buffers: Sequence[Any]) -> list[bytes]:
+        """Store buffers where they stay; gives name, digest and size in bytes, as frames.
+
+        Raises:
+            OSError: the store does not take it.
+        """
+        folder, _, start = self._prefix.rpartition("/")
+        name = f"kept/{start}result"
+        self._store(f"{folder}/{name}", buffers)
+        return [name.encode(), digest_of(buffers).encode(), TAG.pack(_size(buffers))]
+
+    def _store(self, key: str, buffers: Sequence[Any]) -> None:
+        fields = {**self._fields, "key": key}
         mark = os.urandom(16).hex()
         parts: list[Any] = [_FIELD.format(mark=mark, k=k, v=v).encode() for k, v in fields.items()]
         parts += [_FILE.format(mark=mark).encode(), *buffers, f"\r\n--{mark}--\r\n".encode()]
@@ -244,8 +250,7 @@ class PostBox:
             "Content-Type": f"multipart/form-data; boundary={mark}",
             "Content-Length": str(sum(map(len, parts))),
         }
-        _asked(urllib.request.Request(self._url, parts, headers))
-        self.count += 1
+        ask(self._url, parts, headers)
 
 
 _FIELD = '--{mark}\r\nContent-Disposition: form-data; name="{k}"\r\n\r\n{v}\r\n'
@@ -253,29 +258,6 @@ _FILE = (
     '--{mark}\r\nContent-Disposition: form-data; name="file"; filename="part"\r\n'
     "Content-Type: application/octet-stream\r\n\r\n"
 )
-
-
-def fetch(url: str, start: int = -1, stop: int = -1) -> bytes:
-    """Give an object by its presigned URL, or its bytes from `start` to before `stop`.
-
-    Raises:
-        OSError: the store does not give it.
-    """
-    headers = {"Range": f"bytes={start}-{stop - 1}"} if stop >= 0 else {}
-    return _asked(urllib.request.Request(url, headers=headers))
-
-
-def _asked(request: urllib.request.Request) -> bytes:
-    for attempt in range(1, _TRIES + 1):
-        try:
-            with urllib.request.urlopen(request, timeout=_PATIENCE) as answer:
-                return bytes(answer.read())
-        except OSError as exc:  # URLError and HTTPError are of this kind
-            code = getattr(exc, "code", 500)
-            if attempt == _TRIES or (code < 500 and code != 429):
-                raise
-        time.sleep(0.2 * 2.0**attempt)
-    raise AssertionError("unreachable")
 
 
 def answer_event(office: Office, event: Mapping[str, Any]) -> dict[str, Any]:
@@ -292,9 +274,10 @@ def answer_event(office: Office, event: Mapping[str, Any]) -> dict[str, Any]:
         event["key"],
         lambda: _opened(event["component"]),
         _opened(event["job"]),
-        box.post if box else None,
+        box,
+        event["most"],
     )
-    size = sum(map(len, (memoryview(one).cast("B") for one in said)))
+    size = _size(said)
     if size <= event["most"]:
         body = base64.b64encode(b"".join(said)).decode()
         return {"parts": box.count if box else 0, "body": body}
@@ -302,6 +285,16 @@ def answer_event(office: Office, event: Mapping[str, Any]) -> dict[str, Any]:
         return {"parts": 0, "large": size}
     box.post(said)
     return {"parts": box.count}
+
+
+def _room() -> int:
+    """Bytes of inputs that this function's memory has room for."""
+    memory = os.environ.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "")  # MiB
+    return min(ROOM, (int(memory) << 20) // _SHARE) if memory.isdigit() else ROOM
+
+
+def _size(buffers: Sequence[Any]) -> int:
+    return sum(memoryview(one).nbytes for one in buffers)
 
 
 def _opened(where: Mapping[str, str]) -> bytes:
@@ -314,7 +307,7 @@ def serve_array(manifest: Mapping[str, Any]) -> None:
     Args:
         manifest: "key" and "component" (a URL) as above, "jobs" (the URL of all jobs: a table of
             offsets, 8 bytes each and one more than there are jobs, then their letters), "post",
-            and "trust".
+            "most" (bytes above which a result stays in the store), and "trust".
     """
     signal.signal(signal.SIGTERM, _stop)
     index = int(os.environ.get("AWS_BATCH_JOB_ARRAY_INDEX") or 0)
@@ -323,13 +316,14 @@ def serve_array(manifest: Mapping[str, Any]) -> None:
     table = fetch(manifest["jobs"], index * size, index * size + 2 * size)
     start, stop = (at for (at,) in TAG.iter_unpack(table))
     box = PostBox(manifest["post"], f"{index}/{int(attempt):03d}-")
-    worker = Office(bool(manifest["trust"]))
+    worker = Office(bool(manifest["trust"]), room=0)
     try:
         said, succeeded = worker.work(
             manifest["key"],
             lambda: fetch(manifest["component"]),
             fetch(manifest["jobs"], start, stop),
-            box.post,
+            box,
+            manifest["most"],
         )
         box.post(said)
     except Stopped:

@@ -19,11 +19,13 @@ from typing import Any
 
 from twingraph_nb.remote import (
     BUNDLE,
+    DROP,
     FORGET,
     GAVE,
     GIVE,
     JOB,
     LOG,
+    PAYLOAD,
     READY,
     TAG,
     TURNED,
@@ -131,6 +133,11 @@ class _Worker:
             self._runner.load(message.tag, message.frames)
         elif message.kind == FORGET:
             self._runner.forget(message.tag)
+        elif message.kind == PAYLOAD:
+            digest, memory = message.frames
+            self._runner.payloads.put(digest.decode(), memory)
+        elif message.kind == DROP:
+            self._runner.payloads.drop(message.frames[0].decode())
 
     def _give(self, asked: bytes) -> None:
         with self._turn:

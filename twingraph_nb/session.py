@@ -22,6 +22,7 @@ from twingraph_nb.errors import (
     RunError,
     StoreError,
     TwingraphError,
+    suggestion,
 )
 from twingraph_nb.events import Batch, BodyDone, RunForm, RunStarted, Sink
 from twingraph_nb.executors.base import Condition, Executor, Probes
@@ -33,10 +34,12 @@ from twingraph_nb.graph.summary import summaries
 from twingraph_nb.graph.task import Task
 from twingraph_nb.platforms import PLATFORMS
 from twingraph_nb.policy import RunOptions
-from twingraph_nb.scheduler.calls import Calls
+from twingraph_nb.scheduler.calls import Arguments, Calls
+from twingraph_nb.scheduler.control import Control
 from twingraph_nb.scheduler.drive import Driver
 from twingraph_nb.scheduler.limits import Admission
 from twingraph_nb.scheduler.live import LiveRun
+from twingraph_nb.scheduler.resuming import Resuming
 from twingraph_nb.settings import Settings
 from twingraph_nb.store import Store, identity
 
@@ -80,9 +83,13 @@ class Session:
             self.store,
             keep_after=self.settings.keep_after,
         )
+        self.resuming = Resuming(self.store, self.settings)
         self.calls = Calls(self.driver, self._loose_run, self._new_run)
+        self._control: Control | None = None
         if self.store is not None:
             self.driver.sinks.append(self.store)
+            self._control = Control(self.driver, self.store)
+            self.driver.begun = self._control.wake
         self._thread = threading.Thread(target=self._live, name="twingraph", daemon=True)
         self._thread.start()
         _before_exit(self._at_exit)
@@ -111,6 +118,23 @@ class Session:
             raise RunError(f"no run of this session has the id {run_id!r}; there are: {known}")
         found[0].cancel()
         return found[0]
+
+    def resume(self, run_id: str) -> Run:
+        """Start a run that takes over what an earlier one of this or another process finished.
+
+        Args:
+            run_id: of a pipeline's run; the start of an id, or "last".
+        Raises:
+            RunError: it is not known, still runs, is no pipeline's, or its pipeline is not
+                defined here.
+        """
+        row = self.resuming.row(run_id)
+        pipeline = shelf.pipelines.get(row.name)
+        if pipeline is None:
+            near = suggestion(row.name, shelf.pipelines)
+            raise RunError(f"define the pipeline {row.name!r} first, which made run {row.id}{near}")
+        args, kwargs = self.resuming.arguments(row)
+        return self.calls.begin(pipeline, args, kwargs, resumes=row.id)
 
     def drain(self, timeout: float | None = None) -> list[Run]:
         """Wait until no run and no loose task is left; gives the runs it waited for.
@@ -215,6 +239,8 @@ class Session:
             loose, driver = self._loose, self.driver
             driver.call(lambda: driver.happen(loose, BodyDone(driver.now())))
         self.driver.flush()
+        if self._control is not None:
+            self._control.close()
         stopping = asyncio.run_coroutine_threadsafe(self._stop(), self._loop)
         with contextlib.suppress(TimeoutError):
             stopping.result(10.0)
@@ -294,7 +320,14 @@ class Session:
         return self._loose
 
     def _new_run(
-        self, name: str, form: RunForm, options: RunOptions, params: Mapping[str, object]
+        self,
+        name: str,
+        form: RunForm,
+        options: RunOptions,
+        params: Mapping[str, object],
+        *,
+        arguments: Arguments | None = None,
+        resumes: str = "",
     ) -> LiveRun:
         if self._closed:
             raise TwingraphError("the session is closed")
@@ -302,6 +335,8 @@ class Session:
         run_id = f"{int(now * 1000):011x}{secrets.token_hex(3)}"[-16:]
         parent = self.settings.notebook_run or None
         run = LiveRun(self.driver, run_id, name, form, parent, options, now)
+        origin = self._origin()
+        run.earlier = self.resuming.earlier(run_id, resumes, origin)
         self.driver.begin(
             run,
             RunStarted(
@@ -311,9 +346,11 @@ class Session:
                 form,
                 parent,
                 summaries(params) or {},
-                self._origin(),
+                origin,
                 options.on_error,
                 options.timeout,
+                run.earlier.about if run.earlier is not None else "",
+                self.resuming.kept_arguments(name, arguments),
             ),
         )
         return run

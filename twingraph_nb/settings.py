@@ -18,21 +18,26 @@ class Settings:
     record: False keeps nothing on disk (`TWINGRAPH_STORE=off`).
     notebook_run: id of the batch run this kernel belongs to (`TWINGRAPH_RUN`), or "".
     notebook: path of the notebook, as the batch run knows it (`TWINGRAPH_NOTEBOOK`).
+    resume: id of an earlier run whose finished tasks are taken over (`TWINGRAPH_RESUME`), or "".
     batch: no front end is there to draw live (`TWINGRAPH_BATCH=1`).
     threads: most threads for sync components on platform local (`TWINGRAPH_THREADS`).
     processes: most workers of platform process (`TWINGRAPH_PROCESSES`).
     keep_after: outputs of tasks that took longer than this many seconds are kept on disk
         for reuse after a crash (`TWINGRAPH_KEEP_AFTER`).
+    payloads: folder or URL for large inputs of tasks elsewhere, "" to send them with the tasks
+        (`TWINGRAPH_PAYLOADS`); see `executors/payload_stores.py`.
     """
 
     home: Path
     record: bool = True
     notebook_run: str = ""
     notebook: str = ""
+    resume: str = ""
     batch: bool = False
     threads: int = 32
     processes: int = 2
     keep_after: float = 1.0
+    payloads: str = ""
 
     @classmethod
     def load(cls, env: Mapping[str, str] | None = None) -> Settings:
@@ -48,10 +53,12 @@ class Settings:
             record=env.get("TWINGRAPH_STORE", "on").lower() not in ("off", "0", "none", "false"),
             notebook_run=env.get("TWINGRAPH_RUN", ""),
             notebook=env.get("TWINGRAPH_NOTEBOOK", env.get("JPY_SESSION_NAME", "")),
+            resume=env.get("TWINGRAPH_RESUME", ""),
             batch=env.get("TWINGRAPH_BATCH", "") == "1",
             threads=_number(env, "TWINGRAPH_THREADS", min(32, cores + 4)),
             processes=_number(env, "TWINGRAPH_PROCESSES", cores),
             keep_after=_seconds(env, "TWINGRAPH_KEEP_AFTER", 1.0),
+            payloads=env.get("TWINGRAPH_PAYLOADS", ""),
         )
 
 

@@ -12,13 +12,14 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import nbformat
 from playwright.sync_api import Locator, Page, expect
 
-__all__ = ["CHROMIUM", "FLAGS", "Lab", "Notebook"]
+__all__ = ["CHROMIUM", "FLAGS", "Lab", "Notebook", "Spot"]
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or "/usr/bin/chromium"
 FLAGS = [
@@ -49,10 +50,26 @@ _RUN = """async index => {
 }"""
 
 
-class Lab:
-    """A JupyterLab server with folders of its own."""
+_BOXES = """element => [element, ...element.querySelectorAll('*')]
+    .find(each => each._cyreg?.cy)._cyreg.cy.nodes().map(node => ({
+        lines: node.data('label').split('\\n'), state: node.classes()[0],
+        ...node.renderedPosition()}))"""
 
-    def __init__(self, folder: Path) -> None:
+
+@dataclass(frozen=True)
+class Spot:
+    """A box on the page: what it says, its state, and where its middle is on the graph."""
+
+    lines: list[str]
+    state: str
+    x: float
+    y: float
+
+
+class Lab:
+    """A JupyterLab server with folders of its own. environ: more of its kernels' environment."""
+
+    def __init__(self, folder: Path, environ: Mapping[str, str] | None = None) -> None:
         self.root = folder / "notebooks"
         self.root.mkdir(parents=True)
         app = folder / "app"
@@ -62,6 +79,7 @@ class Lab:
         self.port = _free_port()
         env = {
             **os.environ,
+            **(environ or {}),
             "HOME": str(folder),
             "JUPYTER_CONFIG_DIR": str(folder / "config"),
             "JUPYTER_DATA_DIR": str(folder / "data"),
@@ -181,6 +199,19 @@ class Notebook:
         graph.wait_for(state="attached", timeout=30_000)
         graph.scroll_into_view_if_needed()
         return graph
+
+    def boxes(self, index: int) -> list[Spot]:
+        """The boxes of the graph under a cell, as cytoscape has them on the page."""
+        return [Spot(**box) for box in self.graph(index).evaluate(_BOXES)]
+
+    def click(self, index: int, name: str) -> Locator:
+        """Click the first box of this name; gives the inspector's panel."""
+        graph = self.graph(index)
+        spot = next(box for box in self.boxes(index) if box.lines[0] == name)
+        graph.click(position={"x": spot.x, "y": spot.y})
+        panel = self.cell(index).locator(".tg-inspector")
+        expect(panel.locator(".tg-title")).to_contain_text(name)
+        return panel
 
     def shot(self, name: str, middle: Locator | None = None) -> None:
         """Keep a picture of the page for people to look at, with `middle` in its middle."""

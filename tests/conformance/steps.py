@@ -192,6 +192,16 @@ def helped(x: int) -> int:
     return x + 1
 
 
+def factorial(x: int) -> int:
+    return 1 if x < 2 else x * factorial(x - 1)
+
+
+def version() -> str:
+    import twingraph_nb
+
+    return twingraph_nb.__version__
+
+
 def environment(plain: str, secret: str, seconds: float = 0.0) -> tuple[str | None, str]:
     """A variable, and the digest of another: a result is no secret."""
     print("looking", flush=True)

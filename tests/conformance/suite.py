@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import importlib
 import os
 import pathlib
 import secrets
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,12 +20,22 @@ from typing import Any, ClassVar
 import msgspec
 import pytest
 
+import twingraph_nb
 from tests.conformance import steps
 from twingraph_nb.component import Component, make_component
-from twingraph_nb.errors import ResultError, TaskCancelled, TaskError, TaskTimeout, WorkerDied
+from twingraph_nb.errors import (
+    ExecutorError,
+    PortabilityError,
+    ResultError,
+    TaskCancelled,
+    TaskError,
+    TaskTimeout,
+    WorkerDied,
+)
 from twingraph_nb.events import TaskProgressed
 from twingraph_nb.graph.task import Task
 from twingraph_nb.session import close_session, get_session
+from twingraph_nb.source import pickled
 
 PATIENCE = 150.0
 """Seconds after which a platform counts as hung."""
@@ -35,7 +47,9 @@ class Place:
 
     options: that each component gets. left: names what a closed session has left behind.
     visible: all that others can see of what runs, as text. many: tasks for a crowd.
-    again: a killed worker's task is run again.
+    again: a killed worker's task is run again. cure: what is said to do about a package that is
+    not there. about: the module that says what versions the kernel has (ABOUT), if far sides are
+    installed and may have others.
     """
 
     platform: str
@@ -44,6 +58,8 @@ class Place:
     visible: Callable[[], str] = str
     many: int = 100
     again: bool = False
+    cure: str = "use an image= that has it"
+    about: Any = None
     trusted: bool = False
     one: dict[str, Any] = field(default_factory=lambda: {"workers": 1})
 
@@ -265,6 +281,58 @@ class Conformance:
 
     def test_helpers_captured_values_and_modules_of_the_users_own_travel(self) -> None:
         assert self.call(steps.reaches, 2) == 3 + 100 + 14
+
+    def test_a_function_that_calls_itself_travels(self) -> None:
+        assert self.call(steps.factorial, 5) == 120
+
+    def test_a_package_that_is_not_there_is_named_with_its_line_and_its_cure(
+        self, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        folder = tmp_path / "site-packages"
+        folder.mkdir()
+        (folder / "kernel_only.py").write_text("def one() -> int:\n    return 1\n")
+        monkeypatch.syspath_prepend(str(folder))
+        kernel_only = importlib.import_module("kernel_only")
+        monkeypatch.setitem(sys.modules, "kernel_only", sys.modules.pop("kernel_only"))
+
+        def needs() -> int:
+            return int(kernel_only.one())
+
+        with pytest.raises(PortabilityError) as caught:
+            self.call(needs)
+        where = f"{__file__}, line {needs.__code__.co_firstlineno + 1}"
+        said = f"{where} uses 'kernel_only', which is not there (No module named 'kernel_only'): "
+        assert f"cannot travel to platform {self.place.platform!r}:\n  - {said}" in (
+            str(caught.value)
+        )
+        assert self.place.cure in str(caught.value)
+
+    def test_bytecode_of_another_python_is_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(pickled, "HERE", (3, 99))
+
+        def taken(x: int) -> int:
+            return x
+
+        with pytest.raises(PortabilityError) as caught:
+            self.call(taken, 3, ship="pickle")
+        assert f"{__file__}, line {taken.__code__.co_firstlineno}: " in str(caught.value)
+        said = "takes bytecode along, which is for Python 3.99, and this is Python 3."
+        assert said in str(caught.value)
+
+    def test_a_far_side_is_of_the_kernels_version_or_refuses(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        assert self.call(steps.version) == twingraph_nb.__version__
+        if self.place.about is None:
+            return  # the kernel brings the far side along
+        module, package, python = self.place.about, *self.place.about.ABOUT[1:]
+        other = (module.ABOUT[0], "9.9", "3.99")
+        kind = type(module.ABOUT)
+        monkeypatch.setattr(module, "ABOUT", other if kind is tuple else kind(*other))
+        with pytest.raises(ExecutorError) as caught:
+            self.call(steps.square, 3)
+        assert f"has twingraph_nb {package} on Python {python}" in str(caught.value)
+        assert "kernel 9.9 on Python 3.99" in str(caught.value)
 
     def test_a_function_of_a_cell_travels_with_what_it_has_captured(self) -> None:
         captured = {"limit": 3}

@@ -13,6 +13,7 @@ import redis
 from tests.conformance import steps
 from tests.conformance.suite import PATIENCE, Conformance, Place, until
 from tests.executors.clusters import ended, started
+from twingraph_nb.executors import celery_broker
 from twingraph_nb.executors.celery_protocol import WORKERS
 
 NUMBER = 11
@@ -55,6 +56,8 @@ class TestCelery(Conformance):
             left=lambda: left(there),
             visible=lambda: said(there),
             again=True,
+            cure="pip install kernel_only",
+            about=celery_broker,
             trusted=True,
             one={"queue": "one"},
         )

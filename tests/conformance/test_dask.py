@@ -7,6 +7,7 @@ from distributed import Client
 
 from tests.conformance.suite import Conformance, Place
 from tests.executors.test_dask import left_at
+from twingraph_nb.executors import dask_link
 from twingraph_nb.executors.dask_local import LocalDask
 
 
@@ -32,6 +33,8 @@ class TestDask(Conformance):
             left=left,
             visible=lambda: said(one.address),
             trusted=True,
+            cure="pip install kernel_only",
+            about=dask_link,
             one={"address": one.address},
         )
 

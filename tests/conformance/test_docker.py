@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import docker
 import pytest
 
-from tests.conformance.suite import Conformance, Place
+from tests.conformance import steps
+from tests.conformance.suite import PATIENCE, Conformance, Place, mark, pids_of, until
+from tests.services import base, images, processes
+from twingraph_nb.component import make_component
+from twingraph_nb.errors import WorkerDied
+from twingraph_nb.executors.owner import OWNER, owner_label
+from twingraph_nb.session import close_session
 
 
 class TestDocker(Conformance):
@@ -19,13 +30,14 @@ class TestDocker(Conformance):
         image = request.getfixturevalue("python_image")
         client: Any = docker.DockerClient(base_url=host)
         request.addfinalizer(client.close)
-        before = {one.id for one in client.containers.list(all=True, ignore_removed=True)}
 
         def ours() -> list[Any]:
+            """Those of this process: others may use the engine meanwhile."""
+            label = f"{OWNER}={owner_label()}"
             found = client.containers.list(
-                all=True, filters={"label": "twingraph.owner"}, ignore_removed=True
+                all=True, filters={"label": label}, ignore_removed=True
             )
-            return [one for one in found if one.id not in before]
+            return list(found)
 
         return Place(
             "docker",
@@ -33,3 +45,42 @@ class TestDocker(Conformance):
             left=lambda: [one.name for one in ours()],
             visible=lambda: json.dumps([one.attrs for one in ours()]),
         )
+
+
+@pytest.fixture
+def engine_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """An engine that a test may kill, with the image of the running Python; gives its address."""
+    monkeypatch.setattr(base, "FOLDER", tmp_path / "services")
+    monkeypatch.setenv("TWINGRAPH_HOME", str(tmp_path / "home"))
+    host = base.ensure("docker")["host"]
+    monkeypatch.setenv("DOCKER_HOST", host)
+    yield host
+    base.stop("docker")
+
+
+def test_an_engine_that_was_killed_and_restarted_is_used_again(engine_of_its_own: str) -> None:
+    close_session()
+    options = {"image": images.python_image()}
+
+    def start(function: Any, *args: object) -> Any:
+        return make_component(function, platform="docker", options=options, keep=False)(*args)
+
+    assert start(steps.square, 3).result(PATIENCE) == 9
+    name = mark()
+    task = start(steps.stays, name)
+    until(lambda: pids_of(name))
+    known = base.state("docker")
+    assert known is not None
+    for each in known.processes.values():
+        os.kill(int(each.partition(":")[0]), signal.SIGKILL)
+    for each in known.processes.values():
+        processes.wait_for_end(each)
+    assert base.ensure("docker")["host"] == engine_of_its_own
+    with pytest.raises(WorkerDied, match="the container that ran stays"):
+        task.result(PATIENCE)
+    until(lambda: not pids_of(name))
+    assert start(steps.square, 4).result(PATIENCE) == 16
+    close_session()
+    client: Any = docker.DockerClient(base_url=engine_of_its_own)
+    with contextlib.closing(client):
+        assert client.containers.list(all=True, filters={"label": "twingraph.owner"}) == []

@@ -31,6 +31,7 @@ class TestLambda(Conformance):
             "lambda",
             {"role": aws["role"], "bucket": BUCKET},
             left=lambda: objects(aws, BUCKET),  # functions stay, for the next session
+            cure="packages=['kernel_only']",
             visible=lambda: json.dumps(client(aws, "lambda").list_functions(), default=str),
         )
 

@@ -14,7 +14,7 @@ import boto3
 
 from tests.executors.running import Memory
 from twingraph_nb.component import make_component
-from twingraph_nb.executors.base import Executor, Job
+from twingraph_nb.executors.base import Executor, Job, RemoteValue
 from twingraph_nb.settings import Settings
 
 _numbers = itertools.count(1)
@@ -59,10 +59,12 @@ def job(
 
 
 async def value(executor: Executor, asked: Job, told: Told | None = None) -> object:
+    """What a job gives, brought here if it stays elsewhere."""
     outcome = await executor.run(asked, told or Told())
     if outcome.error is not None:
         raise outcome.error
-    return outcome.value
+    found = outcome.value
+    return await found.fetch() if isinstance(found, RemoteValue) else found
 
 
 async def until(condition: Callable[[], object]) -> None:

@@ -138,6 +138,54 @@ async def test_twenty_megabytes_go_there_and_back(far: CeleryExecutor) -> None:
     assert await value(far, on(same, large)) == large
 
 
+def counted(array: np.ndarray, number: int) -> tuple[int, int]:
+    array[0] = number
+    return number, int(array.sum())
+
+
+async def test_an_input_of_many_tasks_is_put_into_redis_once(
+    far: CeleryExecutor, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sealed: list[int] = []
+    close = Seal.close
+
+    def counting(self: Seal, messages: object) -> bytes:
+        sealed.append(len(token := close(self, messages)))  # type: ignore[arg-type]
+        return token
+
+    monkeypatch.setattr(Seal, "close", counting)
+    array = np.zeros(1_000_000, np.int64)
+    asked = [value(far, on(counted, array, number)) for number in range(12)]
+    assert await asyncio.gather(*asked) == [(number, number) for number in range(12)]
+    assert 8_000_000 < sum(sealed) < 12_000_000  # base64 makes it a third longer
+    (kept,) = [key for key in keys_of(url) if ":payload:" in key]
+    with redis.Redis.from_url(url) as there:
+        assert 0 < there.ttl(kept) <= celery_protocol.KEEP
+
+
+async def test_an_input_that_was_changed_in_redis_is_refused(far: CeleryExecutor, url: str) -> None:
+    task = asyncio.create_task(value(far, on(same, os.urandom(2 << 20), queue="held")))
+    with redis.Redis.from_url(url) as there:
+        await until(lambda: list(there.scan_iter("*:payload:*")))
+        (key,) = there.scan_iter("*:payload:*")
+        there.set(key, Seal(b"x" * 32, "another").close([]))
+    process = worker(url, "--queue", "held")
+    with pytest.raises(ExecutorError, match="a part of its inputs was refused: the signature"):
+        await task
+    ended(process)
+
+
+async def test_tasks_find_their_inputs_in_a_folder_that_is_mounted(
+    far: CeleryExecutor, url: str, tmp_path: Path
+) -> None:
+    array = np.zeros(1_000_000, np.int64)
+    for number in range(3):
+        found = await value(far, on(counted, array, number, payloads=str(tmp_path)))
+        assert found == (number, number)
+    assert len([path for path in tmp_path.rglob("*") if path.is_file()]) == 1
+    assert not [key for key in keys_of(url) if ":payload:" in key]
+
+
 async def test_an_error_comes_back_with_its_cause_and_its_own_lines(far: CeleryExecutor) -> None:
     def broken() -> None:
         try:
@@ -506,14 +554,15 @@ async def test_a_broker_that_comes_back_empty_is_given_its_jobs_again(tmp_path: 
     broker = await server(port, tmp_path)
     far = CeleryExecutor(Settings.load())
     report = Memory()
-    task = asyncio.create_task(value(far, on(same, 5, broker=place), report))
+    large = bytes(2 << 20)
+    task = asyncio.create_task(value(far, on(same, large, broker=place), report))
     with redis.Redis.from_url(place) as there:
         await until(lambda: list(there.scan_iter("twingraph\x06*")))
     broker.kill()
     broker.wait()
     broker = await server(port, tmp_path)
     process = worker(place)
-    assert await task == 5
+    assert await task == large
     assert "the broker came back without it" in report.text("system")
     await far.close()
     ended(process)

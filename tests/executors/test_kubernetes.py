@@ -21,6 +21,7 @@ from tests.executors.kubernetes_running import Admin, Ticketed, Using, admin, us
 from twingraph_nb.context import ctx
 from twingraph_nb.errors import ExecutorError, TaskTimeout, WorkerDied
 from twingraph_nb.executors.kubernetes_setup import NAME
+from twingraph_nb.executors.kubernetes_worker import KubernetesWorker
 from twingraph_nb.executors.owner import POD_OWNER, owner_label
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -55,6 +56,10 @@ def moved(point: Point, more: dict[str, Any]) -> dict[str, Any]:
 
 def add(a: int, b: int = 1) -> int:
     return a + b
+
+
+def length(data: bytes) -> int:
+    return len(data)
 
 
 def same(x: object) -> object:
@@ -137,6 +142,23 @@ async def test_output_progress_and_chunks_come_while_the_task_runs(shared: Using
 async def test_small_tasks_share_warm_pods(shared: Using) -> None:
     places = {(await shared.run(place, warm=True))[0] for _ in range(200)}
     assert len(places) == 1
+
+
+async def test_a_warm_pod_gets_the_same_input_once(
+    shared: Using, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts, write = [], KubernetesWorker.write
+
+    def counting(self: KubernetesWorker, data: Any) -> int:
+        counts.append(write(self, data))
+        return counts[-1]
+
+    monkeypatch.setattr(KubernetesWorker, "write", counting)
+    data = os.urandom(2_000_000)
+    for _ in range(4):
+        value, _ = await shared.run(length, data, warm=True, workers=1)
+        assert value == len(data)
+    assert len(data) < sum(counts) < 2 * len(data)
 
 
 async def test_a_warm_pod_ends_when_nobody_needs_it(shared: Using) -> None:

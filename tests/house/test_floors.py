@@ -11,21 +11,22 @@ from collections.abc import Iterator
 from tests.house.package import NAME, ROOT, Module, modules
 
 FLOORS = (
-    ("errors", "context", "wire", "outlet", "values_kinds"),
-    ("values_classes", "values_data", "values_tables"),
+    ("errors", "context", "wire", "outlet", "values_kinds", "amounts"),
+    ("values_classes", "values_data", "values_tables", "breaker", "limit"),
     ("values", "segments"),
-    ("failure",),
+    ("failure", "remote_payloads"),
     ("events", "settings", "rebuild"),
     ("remote", "remote_turns"),
     ("remote_process", "remote_stream", "remote_dask", "remote_post", "platforms"),
     ("source",),
+    ("fallback",),
     ("policy",),
     ("component",),
     ("languages",),
     ("decorators",),
     ("graph",),
     ("plan",),
-    ("executors", "store", "picture"),
+    ("executors", "store", "picture", "lineage"),
     ("scheduler",),
     ("session",),
     ("views", "runs"),
@@ -38,7 +39,7 @@ TRAVELS = (
     "context", "wire", "outlet", "values_kinds", "values_classes", "values_data", "values_tables",
     "values", "segments", "failure", "rebuild", "remote", "remote_turns", "remote_process",
     "remote_stream",
-    "remote_post",
+    "remote_payloads", "remote_post",
 )  # fmt: skip
 """They go to the far side as they are: standard library and each other only."""
 

@@ -174,3 +174,25 @@ def test_every_language_has_a_class_that_keeps_the_contract() -> None:
         assert one.name == name
         assert one.form in ("packed", "json", "fields")
         assert (one.image, one.typed) == ("", name in CODE)
+
+
+WRONG = {
+    "c++": ("int f(int x) {\n  int y = x;\n  return z;\n}", 3),
+    "rust": ('fn f(x: i64) -> i64 {\n  let y: i64 = "a";\n  x + y\n}', 2),
+}
+
+
+@pytest.mark.parametrize("language", WRONG)
+def test_what_a_compiler_elsewhere_refuses_is_told_as_it_is_here(language: str) -> None:
+    code, line = WRONG[language]
+    component = made(language, "f(x: int) -> y: int", code)
+    there = language_of(language).build(component, cache=cache_folder(), where="inside")
+    assert there.refused is not None
+    (command,) = there.prepared_in(there.folder)
+    said = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert said.returncode
+    error = there.refused(said.stderr)
+    with pytest.raises(CompileError) as caught:
+        run(component, 1).result(60)
+    assert error.errors == caught.value.errors
+    assert error.errors[0][0] == line

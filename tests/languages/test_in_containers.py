@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import collections
 import contextlib
 import json
 import os
@@ -47,6 +48,40 @@ WAITING = {
     ' std::cout << "begun" << std::endl; for (;;) pause(); }',
     "rust": 'fn f(p: &str) -> String { println!("begun"); loop { std::thread::park() } }',
 }
+ODD = "\0>é\x10P\x01twingraph-\0x\0 %"
+TEXT = r'"\0>é\x10P\x01twingraph-\0x\0 %"'  # as all four languages write it
+MUCH = {
+    "javascript": f"function f(n) {{ while (n--) console.log({TEXT}); console.error('last');"
+    " return 1 }",
+    "bash": r"""while ((n--)); do printf '>é\x10P\x01twingraph-x %%\n'; done
+        sh -c 'echo child'; echo last >&2; y=1""",
+    "c++": f"""#include <iostream>
+        const char text[] = {TEXT};
+        int f(int n) {{
+          while (n--) std::cout << std::string(text, sizeof text - 1) << "\\n";
+          std::cout.flush();
+          if (system("echo child")) return 0;
+          std::cerr << "last\\n";
+          return 1;
+        }}""",
+    "rust": f"""fn f(n: i64) -> i64 {{
+          for _ in 0..n {{ println!({TEXT}) }}
+          std::process::Command::new("sh").args(["-c", "echo child"]).status().unwrap();
+          eprintln!("last");
+          1
+        }}""",
+}
+"""They print to stdout what might be taken for something else, and have a child do so."""
+CRASHING = {
+    "c++": '#include <cstdio>\nint f() { puts("so far"); return *(volatile int *)8; }',
+    "rust": 'fn f() -> i64 { println!("so far"); std::process::abort() }',
+}
+COMPILED = (
+    "#include <cstdint>\nstd::int64_t f(std::int64_t x) {\n  return x * 2;\n}",
+    "#include <cstdint>\nstd::int64_t f(std::int64_t x) {\n  return x * two;\n}",
+    '#include <string>\nstd::string f(int x) { return "a"; }',
+)
+"""A function, one that a compiler refuses, and one that does not fit its ports."""
 FAILING = {
     "javascript": ("const f = (p) => {\n  throw new RangeError('no ' + p)\n}", "RangeError", (2,)),
     "typescript": (
@@ -56,9 +91,11 @@ FAILING = {
     ),
     "bash": ('echo "no $path" >&2\nfalse', "ExitStatus", (2,)),
     "c++": (
-        'std::string f(std::string p) { throw std::runtime_error("no " + p); }',
-        "runtime_error",
-        (),  # only with debugging information and binutils, which a container has not
+        "#include <stdexcept>\nint inner(const std::string &p) {\n"
+        '  if (!p.empty()) throw std::out_of_range("no " + p);\n  return 1;\n}\n'
+        "std::string f(std::string p) {\n  return std::string(inner(p), 0);\n}",
+        "out_of_range",
+        (3, 7),
     ),
     "rust": ('fn f(p: &str) -> String {\n    panic!("no {p}")\n}', "panic", (2,)),
 }
@@ -124,8 +161,32 @@ async def test_prints_are_in_the_log_before_the_result(language: str, client: An
         for _ in range(20):
             memory = Memory()
             assert await value_of(await platform.run(job_of(component, "x"), memory)) == "x"
-            assert memory.text("stderr") == "out é\nerr\n"
+            assert (memory.text(), memory.text("stderr")) == ("out é\n", "err\n")
         assert memory.workers == [f"container {containers(client)[0].id[:12]}"]
+
+
+@pytest.mark.parametrize("language", MUCH)
+async def test_all_that_is_printed_arrives_whole_also_from_its_children(
+    language: str, client: Any
+) -> None:
+    component = there(language, "f(n: int) -> y: int", MUCH[language])
+    line, memory = ODD.replace("\0", "") if language == "bash" else ODD, Memory()
+    async with executor(client) as platform:
+        assert await value_of(await platform.run(job_of(component, 5000), memory)) == 1
+    *lines, last = memory.text().splitlines()
+    assert last == (line if language == "javascript" else "child")
+    assert collections.Counter(lines) == {line: len(lines)}
+    assert len(lines) == (4999 if language == "javascript" else 5000)
+    assert memory.text("stderr") == "last\n"
+
+
+@pytest.mark.parametrize("language", CRASHING)
+async def test_what_is_printed_before_a_crash_arrives(language: str, client: Any) -> None:
+    component, memory = there(language, "f() -> y: int", CRASHING[language]), Memory()
+    async with executor(client) as platform:
+        error = (await platform.run(job_of(component), memory)).error
+        assert isinstance(error, WorkerDied)
+    assert memory.text() == "so far\n"
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -146,7 +207,7 @@ async def test_cancelled_call_takes_its_container_along(language: str, client: A
     component, memory = there(language, SIGNATURE, WAITING[language]), Memory()
     async with executor(client) as platform:
         running = asyncio.create_task(platform.run(job_of(component, "x"), memory))
-        while "begun" not in memory.text("stderr"):
+        while "begun" not in memory.text():
             told = asyncio.ensure_future(memory.told.wait())
             await asyncio.wait({told, running}, return_when=asyncio.FIRST_COMPLETED)
             assert told.done(), running.result().error
@@ -200,25 +261,25 @@ async def test_image_without_the_program_says_which_and_what_to_do(client: Any) 
 async def test_compiler_in_the_container_compiles_there(client: Any) -> None:
     # This machine's own compiler, in place of an image that would take minutes to make.
     tools = {"/usr": "/usr:ro", "/etc/alternatives": "/etc/alternatives:ro"}
-    signature = "f(x: int) -> y: int"
-    code = "#include <cstdint>\nstd::int64_t f(std::int64_t x) {\n  return x * 2;\n}"
-    component = there("c++", signature, code, volumes=tools)
-    wrong = there("c++", signature, code.replace("* 2", "* two"), volumes=tools)
+    right, wrong, unfit = (
+        there("c++", "f(x: int) -> y: int", code, volumes=tools) for code in COMPILED
+    )
     async with executor(client) as platform:
-        assert await value_of(await platform.run(job_of(component, 21), Memory())) == 42
+        assert await value_of(await platform.run(job_of(right, 21), Memory())) == 42
         (one,) = containers(client)
         assert "c++" in one.attrs["Config"]["Entrypoint"][2]
-        error = (await platform.run(job_of(wrong, 21), Memory())).error
-        assert isinstance(error, CompileError)
-        assert error.errors[0][0] == 3
-        assert "two" in str(error)
+        for component, line, said in ((wrong, 3, "two"), (unfit, 2, "not the int that")):
+            error = (await platform.run(job_of(component, 21), Memory())).error
+            assert isinstance(error, CompileError)
+            assert error.errors[0][0] == line
+            assert said in str(error)
 
 
 def test_platform_that_runs_python_alone_refuses_at_once() -> None:
     with pytest.raises(
-        DefinitionError, match="bash, which runs on docker, local, not on kubernetes"
+        DefinitionError, match="bash, which runs on docker, kubernetes, local, not on celery"
     ):
-        made("bash", SIGNATURE, "y=1", platform="kubernetes")
+        made("bash", SIGNATURE, "y=1", platform="celery")
 
 
 async def test_container_without_work_goes_and_a_fresh_one_serves_once(client: Any) -> None:

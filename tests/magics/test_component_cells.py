@@ -326,3 +326,23 @@ def test_notebook_magics_in_a_body_work_and_keep_line_numbers(notebook: Notebook
     notebook.good("%%component where() -> here\nhere = %pwd\nassert here")
     assert component_of(notebook, "where").function()
     assert "line 2: notebook magics and shell lines work in the kernel only" in notebook.shown
+
+
+def test_what_cannot_travel_is_refused_where_a_platform_is_set_and_told_where_none_is(
+    notebook: Notebook,
+) -> None:
+    notebook.good("import threading\nguard = threading.Lock()")
+    text = "def step(x):\n    with guard:\n        return x"
+    said = str(notebook.bad(f"%%component --platform docker\n{text}"))
+    assert said.startswith("step cannot travel to platform 'docker':\n  - cell [")
+    assert said.endswith(
+        "], line 3 uses guard, a _thread.lock, which cannot be sent: "
+        "make it inside the component, or pass what it is made of"
+    )
+    assert "step" not in shelf.components
+    notebook.good(f"%%component\n{text}")
+    assert "line 3: `guard` is a lock of this kernel; make it inside the component" in (
+        notebook.shown
+    )
+    assert "cannot travel" in str(notebook.bad("step.on('process')"))
+    assert component_of(notebook, "step").platform == "local"

@@ -7,9 +7,8 @@ import os
 import re
 import subprocess
 import sys
-import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,18 +16,13 @@ from urllib.parse import urlsplit
 
 import nbformat
 import pytest
-import redis
 
-from tests.executors.clusters import ended, started
-from tests.services.aws import environment
+from tests.notebooks.conftest import Places
 from twingraph_nb.events import ComponentUsed, Event, TaskAdded, TaskStarted
-from twingraph_nb.executors.celery_protocol import WORKERS
-from twingraph_nb.executors.dask_local import LocalDask
 from twingraph_nb.store import RunRow, Store
 
 NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "01_platforms.ipynb"
 TWINGRAPH = Path(sys.executable).with_name("twingraph")
-SECRET = "a secret of this test, long enough"
 FAR = ("docker", "kubernetes", "celery", "dask", "lambda", "batch")
 EVERY = ("local", "process", *FAR)
 STEPS = ("record", "clean", "fit", "forecast", "risk", "score", "schedule")
@@ -100,53 +94,8 @@ def execute(folder: Path, given: Mapping[str, str], parameters: Mapping[str, str
 
 
 @pytest.fixture(scope="module")
-def broker(redis_url: str) -> Iterator[str]:
-    """A database of the tests' Redis with one Celery worker."""
-    url = urlsplit(redis_url)._replace(path="/9").geturl()
-    command = ("-m", "twingraph_nb.runs.cli", "worker", "celery", "--broker", url)
-    with redis.Redis.from_url(url) as there:
-        there.flushdb()
-        worker = started(*command, "--concurrency", "2", TWINGRAPH_SECRET=SECRET)
-        while not there.zcard(WORKERS):
-            assert worker.poll() is None
-            time.sleep(0.05)
-        yield url
-        ended(worker)
-        there.flushdb()
-
-
-@pytest.fixture(scope="module")
-def dask_address() -> Iterator[str]:
-    cluster = LocalDask(1)
-    yield cluster.address
-    cluster.close()
-
-
-@pytest.fixture(scope="module")
-def everywhere(
-    tmp_path_factory: pytest.TempPathFactory,
-    docker_host: str,
-    kubernetes: Mapping[str, str],
-    aws: Mapping[str, str],
-    broker: str,
-    dask_address: str,
-) -> Executed:
-    environ = {
-        **environment(aws),
-        "DOCKER_HOST": docker_host,
-        "KUBECONFIG": kubernetes["kubeconfig"],
-        "TWINGRAPH_CELERY_BROKER": broker,
-        "TWINGRAPH_DASK_ADDRESS": dask_address,
-        "TWINGRAPH_SECRET": SECRET,
-    }
-    parameters = {
-        "image": kubernetes["image"],
-        "kubeconfig": kubernetes["kubeconfig"],
-        **{name: aws[name] for name in ("role", "queue", "bucket", "region", "endpoint_url")},
-        "execution_role": aws["role"],
-        "dask_address": dask_address,
-    }
-    return execute(tmp_path_factory.mktemp("everywhere"), environ, parameters)
+def everywhere(tmp_path_factory: pytest.TempPathFactory, places: Places) -> Executed:
+    return execute(tmp_path_factory.mktemp("everywhere"), places.environ, places.parameters)
 
 
 @pytest.fixture(scope="module")

@@ -22,10 +22,16 @@ BOOM = ErrorInfo("ValueError", "boom")
 __all__ = ["BOOM", "added", "done", "erred", "mapped", "run", "screen", "started"]
 
 
-def run(*components: str, retries: int = 0, on_error: str = "fail_fast") -> list[Event]:
-    """The start of a run that uses these components."""
+def run(
+    *components: str, retries: int = 0, on_error: str = "fail_fast", **platforms: str
+) -> list[Event]:
+    """The start of a run that uses these components, and those named on their platforms."""
     policy = {"retries": retries} if retries else {}
-    used = [ComponentUsed(0.0, digest=name, name=name, policy=policy) for name in components]
+    everywhere = {**dict.fromkeys(components, "local"), **platforms}
+    used = [
+        ComponentUsed(0.0, digest=name, name=name, policy=policy, platform=platform)
+        for name, platform in everywhere.items()
+    ]
     return [RunStarted(0.0, run="r1", name="etl", on_error=on_error), *used]  # type: ignore[arg-type]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import xml.etree.ElementTree as ET
 from collections.abc import Sequence
 
@@ -10,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.picture.samples import added, done, erred, mapped, run, screen, started
-from twingraph_nb.events import Event
+from twingraph_nb.events import Event, TaskAdded
 from twingraph_nb.picture.collapse import TIMES, Drawing, drawing
 from twingraph_nb.picture.layout import columns, rows
 from twingraph_nb.picture.measure import cut, text_width
 from twingraph_nb.picture.palette import LOOKS
-from twingraph_nb.picture.svg import NAME_SIZE, img_tag, render
+from twingraph_nb.picture.svg import NAME_SIZE, img_tag, render, size_of
 from twingraph_nb.picture.text import text_view
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -54,10 +55,10 @@ def test_a_large_map_is_one_box_with_counters() -> None:
     shown = drawing(screen(events))
     assert [box.title for box in shown.nodes] == [
         "a: 1.0 s",
-        f"parse {TIMES} 240: 200 done, 1 running, 1 failed, 38 waiting",
+        f"parse {TIMES} 240: 1 failed, 200 done, 1 running, 38 waiting",
         "b: waiting",
     ]
-    assert edges(shown) == {("t0", "g1"), ("g1", "t242")}
+    assert edges(shown) == {("t0", "t1"), ("t1", "t242")}
     assert shown.nodes[1].state == "failed"
 
 
@@ -101,6 +102,54 @@ def test_hundreds_of_different_components_are_cut_not_drawn() -> None:
 def test_only_the_asked_tasks_are_drawn() -> None:
     model = screen(run("a", "b", "c"), added(0, "a"), added(1, "b", 0), added(2, "c", 0))
     assert [box.name for box in drawing(model, only={0, 1}).nodes] == ["a", "b"]
+
+
+def test_a_box_says_where_it_runs_unless_that_is_here() -> None:
+    model = screen(
+        run("a", parse="docker", b="kubernetes"),
+        [added(0, "a"), *mapped(1, 400, 0), added(402, "b", 1)],
+        [added(403, "b", 402)],
+    )
+    shown = drawing(model)
+    assert [box.place for box in shown.nodes] == ["", "on docker", "on kubernetes", "on kubernetes"]
+    assert shown.nodes[1].title == f"parse {TIMES} 400 on docker: 400 waiting"
+    words = [text.text for text in ET.fromstring(render(shown)).iter(f"{SVG}text")]
+    assert words.count("on docker") == 1
+    assert "on kubernetes" in text_view(model, 1.0)
+
+
+def test_equal_calls_in_several_places_are_one_box_that_names_them() -> None:
+    fan = [TaskAdded(0.0, i, f"h{i}", "work", "ab"[i % 2]) for i in range(400)]
+    shown = drawing(screen(run("a", b="docker"), fan))
+    assert [box.place for box in shown.nodes] == ["on local, docker"]
+
+
+@pytest.mark.parametrize("platform", ["docker", "a-platform-of-somebody-else-with-a-long-name"])
+def test_the_place_is_inside_its_box(platform: str) -> None:
+    root = ET.fromstring(render(drawing(screen(run(ab=platform), added(0, "ab"), done(0)))))
+    box = next(g for g in root.iter(f"{SVG}g") if g.find(f"{SVG}title") is not None)
+    outline = next(p for p in box.iter(f"{SVG}path") if p.get("stroke-dasharray") is None)
+    left, top = map(float, re.findall(r"[\d.]+", outline.get("d", ""))[:2])
+    wide, high = size_of(drawing(screen(run(ab=platform), added(0, "ab"))).nodes[0])
+    for text in box.iter(f"{SVG}text"):
+        size, x = float(text.get("font-size", 0)), float(text.get("x", 0))
+        assert x + text_width(text.text or "", size) <= left + wide
+        assert top < float(text.get("y", 0)) < top + high - 3
+
+
+def test_a_map_keeps_its_box_when_its_items_come() -> None:
+    """The page then changes the box, and need not draw all of them anew."""
+    before = [*run("a", "parse"), added(0, "a"), added(1, "parse", 0, form="map")]
+    items = [added(2 + i, f"parse[{i}]", group=1, index=i) for i in range(400)]
+    assert drawing(screen(before)).shape == drawing(screen(before, items)).shape
+
+
+def test_a_narrow_box_leaves_out_what_waits_and_keeps_what_failed() -> None:
+    model = screen(run("parse"), mapped(0, 400), done(1), started(2), erred(3, retryable=False))
+    box = drawing(model).nodes[0]
+    assert box.detail == "1 failed, 1 done, 1 running, 397 waiting"
+    assert box.brief == "1 failed, 1 done, 1 running"
+    assert drawing(screen(run("parse"), mapped(0, 400))).nodes[0].brief == "400 waiting"
 
 
 def test_a_drawing_keeps_its_shape_when_only_states_change() -> None:

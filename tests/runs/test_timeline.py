@@ -1,13 +1,23 @@
-"""The timeline has a bar for each task that ran, side by side when they overlap."""
+"""The timeline has a bar for each task that ran, and a curve where there are many."""
 
 from __future__ import annotations
 
 import re
 
 from tests.runs.samples import START, census
-from twingraph_nb.events import Batch, RunStarted, TaskAdded, TaskDone, TaskStarted
+from twingraph_nb.events import (
+    Batch,
+    ComponentUsed,
+    ErrorInfo,
+    Event,
+    RunStarted,
+    TaskAdded,
+    TaskDone,
+    TaskErred,
+    TaskStarted,
+)
 from twingraph_nb.picture.screen import screen_of
-from twingraph_nb.runs.timeline import MOST_BARS, timeline
+from twingraph_nb.runs.timeline import BAND, MOST_BARS, MOST_ROWS, timeline
 
 NOW = START + 100
 
@@ -45,10 +55,59 @@ def test_a_reused_task_is_a_mark_and_not_a_bar() -> None:
     assert len(re.findall(r"parse\[.\]: reused", svg)) == 2
 
 
-def test_the_longest_are_drawn_when_there_are_too_many() -> None:
-    svg, missing = timeline(census(MOST_BARS + 500), NOW)
-    assert len(bars(svg)) == MOST_BARS
-    assert missing == 502
+def wide(count: int, *, failed: int = -1) -> str:
+    """The picture of one map whose items all run at once."""
+    events: list[Event] = [RunStarted(START, "r", "r")]
+    events.append(ComponentUsed(START, "d", "work", platform="docker"))
+    events.append(TaskAdded(START, 0, "h", "work", "d", form="map"))
+    for task in range(1, count + 1):
+        events.append(TaskAdded(START, task, f"h{task}", f"work[{task}]", "d", group=0, index=task))
+    events += [TaskStarted(START + 1, task) for task in range(1, count + 1)]
+    for task in range(1, count + 1):
+        error = TaskErred(START + 9, task, 1, ErrorInfo("ValueError", "no"))
+        events.append(error if task == failed else TaskDone(START + 9, task))
+    svg, missing = timeline(screen_of([Batch("r", 0, events)]), NOW)
+    assert missing == 0
+    return svg
+
+
+def height(svg: str) -> int:
+    found = re.search(r'height="(\d+)"', svg)
+    assert found is not None
+    return int(found[1])
+
+
+def test_a_wide_map_is_one_curve_as_tall_as_any_other() -> None:
+    assert height(wide(30)) == height(wide(3_000)) < 100
+    assert len(wide(3_000)) < 5_000
+    assert "work \u00d73,000" in wide(3_000)
+    assert "on docker, 3,000 at once" in wide(3_000)
+
+
+def test_a_curve_is_as_high_as_there_were_tasks_at_once() -> None:
+    svg, _ = timeline(census(MOST_BARS + 100), NOW)  # one after the other: always one
+    levels = {float(y) for y in re.findall(r"[ML]\d+ ([\d.]+)", svg)}
+    ground = max(levels)
+    assert min(levels) == ground - (BAND - 6)
+
+
+def test_what_failed_stands_out_of_a_curve() -> None:
+    svg = wide(500, failed=77)
+    assert "work[77]: failed" in svg
+    assert "work: 499 succeeded, 8.0 s to 8.0 s" in svg
+    assert "failed" not in wide(500)
+
+
+def test_hundreds_of_components_are_cut_to_those_that_took_longest() -> None:
+    events: list[Event] = [RunStarted(START, "r", "r")]
+    for task in range(MOST_ROWS + 5):
+        events.append(TaskAdded(START, task, f"h{task}", f"step{task}", f"d{task}"))
+        events.append(TaskStarted(START + task, task))
+        events.append(TaskDone(START + task + (0.1 if task < 5 else 1.0), task))
+    svg, missing = timeline(screen_of([Batch("r", 0, events)]), NOW)
+    assert missing == 5
+    assert "step4:" not in svg
+    assert "step5:" in svg
 
 
 def test_a_run_without_tasks_has_no_timeline() -> None:

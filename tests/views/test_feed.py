@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from twingraph_nb.events import Batch, Event, RunFinished, RunStarted, Sink, TaskAdded
 from twingraph_nb.views.feed import Feed
-from twingraph_nb.views.ticker import Ticker
+from twingraph_nb.views.ticker import Ticker, pause_after
 
 EVENTS: list[Event] = [
     RunStarted(0.0, "r", "etl"),
@@ -109,6 +109,11 @@ def test_a_click_is_answered_although_nothing_moves() -> None:
     view = Counting(1)
     ticker.poke(view)
     assert view.over.wait(10)
+
+
+def test_a_slow_picture_moves_less_often_but_does_move() -> None:
+    """One that took long once, when the page was made, must not stand still for it."""
+    assert [round(pause_after(took), 2) for took in (0.0, 0.01, 0.1, 5.0)] == [0.1, 0.09, 0.67, 1.0]
 
 
 def test_a_flush_returns_when_all_views_have_been_drawn() -> None:

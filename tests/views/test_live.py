@@ -6,6 +6,7 @@ import gc
 import time
 import warnings
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -132,6 +133,35 @@ def test_a_finished_view_is_over_for_the_ticker_after_its_last_fit() -> None:
     view.tick(time.time() + 10)
     assert not view.tick(time.time() + 20)
     assert view._stop.layout.display == "none"
+
+
+def test_the_last_picture_has_every_task() -> None:
+    """However many came while the one before was thought out."""
+    session = get_session()
+    run = steps("ab")
+    view = LiveView(session, run)
+    view.picture.drawing()  # of nothing yet, and the next one is not due
+    view.picture._plan_next = float("inf")
+    session.drain()
+    view.tick(time.time())
+    assert len(view._graph.widget.graph.nodes) == 3
+
+
+def test_a_box_that_gets_wider_keeps_its_widget_and_never_shrinks() -> None:
+    def shown(name: str, **more: Any) -> bool:
+        return graph.show(Drawing((Box("t0", name, "ready", "ready", (0,), 0, **more),), (), 1))
+
+    graph = Graph(lambda node: None)
+    assert shown("fit", platform="docker")
+    widget, node = graph.widget, graph.widget.graph.nodes[0]
+    assert node.data["label"] == "fit\nready\non docker"
+    narrow = node.data["width"]
+    assert shown("fit_of_everything_there_is", platform="docker")
+    wide = node.data["width"]
+    assert wide > narrow
+    assert not shown("fit", platform="docker")
+    assert (node.data["width"], node.data["label"]) == (wide, "fit\nready\non docker")
+    assert graph.widget is widget
 
 
 def test_a_graph_that_grows_keeps_its_widget_and_one_that_shrinks_gets_another() -> None:

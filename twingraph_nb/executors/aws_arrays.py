@@ -13,6 +13,7 @@ from twingraph_nb.executors.aws_bucket import Bucket
 from twingraph_nb.executors.aws_clients import Where
 from twingraph_nb.executors.aws_jobs import Jobs, JobSetup, job_name
 from twingraph_nb.executors.base import Job
+from twingraph_nb.executors.payloads import LARGE
 from twingraph_nb.remote import TAG
 from twingraph_nb.wire import Buffer
 
@@ -151,6 +152,7 @@ class Arrays:
             "component": kind.component,
             "jobs": bucket.url(f"in/{group}/jobs"),
             "post": bucket.form(f"jobs/{group}/"),
+            "most": LARGE,
             "trust": kind.setup.trust,
         }
         bucket.put(f"in/{group}/manifest", [json.dumps(manifest).encode()])

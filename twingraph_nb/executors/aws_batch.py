@@ -2,7 +2,8 @@
 
 The image needs Python 3.9 or later and nothing of ours: the job's command fetches our far side,
 its component and its inputs from the component's `bucket`, and posts what it says and its result
-there while it runs. Equal components that are called within one turn become one array job.
+there while it runs. Equal components that are called within one turn become one array job. A
+large result stays in the bucket until somebody looks; the next task there gets it from there.
 
 What a job's description shows is one presigned URL, good for a week, of a manifest with more such
 URLs: who may describe jobs could read the inputs, with environment and secrets, until the objects
@@ -24,21 +25,24 @@ import json
 from collections.abc import Coroutine
 from typing import Any, ClassVar, cast
 
+from twingraph_nb.component import Component
 from twingraph_nb.errors import ExecutorError, TwingraphError
 from twingraph_nb.executors.aws_arrays import Arrays, Entry, Kind, Mark
 from twingraph_nb.executors.aws_bucket import Bucket, Mail
 from twingraph_nb.executors.aws_clients import (
     Ear,
-    Once,
     Services,
     component_letter,
     job_letter,
 )
 from twingraph_nb.executors.aws_jobs import Jobs, JobSetup, fate, setup_of, unheard
+from twingraph_nb.executors.aws_values import BucketValue, is_there, with_places
 from twingraph_nb.executors.aws_watch import OVER, Watch
-from twingraph_nb.executors.base import Capabilities, Job, Outcome, Report
+from twingraph_nb.executors.base import Capabilities, Job, Outcome, RemoteValue, Report
 from twingraph_nb.executors.kit import kit_zip
-from twingraph_nb.executors.travel import Hearing, Travel
+from twingraph_nb.executors.once import Once
+from twingraph_nb.executors.travel import Hearing, Travel, environ_of
+from twingraph_nb.remote import STAYS
 from twingraph_nb.settings import Settings
 
 __all__ = ["BatchExecutor"]
@@ -53,7 +57,7 @@ class BatchExecutor:
     capabilities: ClassVar[Capabilities] = Capabilities(isolated=True, stops=True, attaches=True)
 
     def __init__(self, settings: Settings) -> None:
-        self._services = Services()
+        self._services, self._payloads = Services(), settings.payloads
         self._jobs = Jobs(self._services)
         self._travel = Travel(self.name)
         self._once = Once()
@@ -67,9 +71,9 @@ class BatchExecutor:
 
     async def run(self, job: Job, report: Report) -> Outcome:
         try:
-            setup = setup_of(job)
-            sent, frames = await self._travel.packed(job)
-            letter = job_letter(job, frames)
+            setup = setup_of(job, self._payloads)
+            sent, frames = await self._travel.packed(with_places(job))
+            environ_of(job)  # what is missing is said before anything is stored
             bucket = await self._bucket(setup)
             definition = await self._definition(setup)
             kit = await bucket.shared("kit", "kit", lambda: [kit_zip({})])
@@ -80,7 +84,8 @@ class BatchExecutor:
         except TwingraphError as exc:
             return Outcome(error=exc)
         kind = Kind(setup, definition, bucket, sent.key, place, kit)
-        entry = self._arrays.join(kind, job, letter)
+        held = await bucket.payloads.held(frames)
+        entry = self._arrays.join(kind, job, job_letter(job, held))
         try:
             mark = await asyncio.shield(entry.mark)
             report.ticket(_ticket(job, mark, bucket))
@@ -93,7 +98,11 @@ class BatchExecutor:
             await self._stopped(entry)  # it may still run, and is going to be tried again
             raise
         finally:
+            held.release()
             self._over(entry, bucket)
+
+    def takes(self, value: RemoteValue, component: Component) -> bool:
+        return is_there(value, component, self._payloads)
 
     async def attach(self, ticket: str, report: Report) -> Outcome:
         known = json.loads(ticket)
@@ -103,11 +112,13 @@ class BatchExecutor:
         job = cast(Job, _Recalled(known))
         try:
             outcome = await self._waited(job, mark, bucket, report)
+            if isinstance(outcome.value, BucketValue):  # its session is gone: nobody removes it
+                outcome = Outcome(await outcome.value.fetch())
         finally:
             del self._mails[bucket]
         alone = ":" not in mark.id  # others of an array may still need what they share
         if alone:
-            self._later(asyncio.to_thread(_clear, bucket, mark))
+            self._later(asyncio.to_thread(_clear, bucket, mark, leave=True))
         else:
             self._later(asyncio.to_thread(bucket.clear, mark.box))
         return outcome
@@ -154,6 +165,8 @@ class BatchExecutor:
             self._watch.forget(mark.where, mark.id)
         if call.ear.last is not None:
             kind, frames = call.ear.last
+            if kind == STAYS:
+                return Outcome(bucket.kept.value(job, mark.box, frames))
             return await self._travel.outcome(job, kind, frames, call.ear.hearing)
         assert detail is not None
         lines = await asyncio.to_thread(self._jobs.tail, mark.where, detail)
@@ -265,9 +278,11 @@ def _ticket(job: Job, mark: Mark, bucket: Bucket) -> str:
     )
 
 
-def _clear(bucket: Bucket, mark: Mark) -> None:
+def _clear(bucket: Bucket, mark: Mark, leave: bool = False) -> None:
     try:
-        bucket.clear(f"jobs/{mark.group}/")
+        bucket.clear(f"jobs/{mark.group}/", but=bucket.kept.keys)
         bucket.clear(f"in/{mark.group}/")
+        if leave:
+            bucket.leave()
     except ExecutorError:
         pass  # the session's folder is removed at its end

@@ -2,42 +2,42 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import pickle
 import re
 import threading
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import boto3
 import botocore
 from botocore import exceptions as trouble
 from botocore.config import Config
 
-from twingraph_nb.errors import ExecutorError, Unreachable
+from twingraph_nb.component import Component
+from twingraph_nb.errors import ExecutorError, PortabilityError, Unreachable
 from twingraph_nb.executors.base import Job
+from twingraph_nb.executors.payloads import Held
 from twingraph_nb.executors.travel import Hearing, environ_of
-from twingraph_nb.remote import FAILED, LOG, RESULT, TURNED
-from twingraph_nb.remote_post import letter, messages
+from twingraph_nb.remote import FAILED, LOG, RESULT, STAYS, TURNED
+from twingraph_nb.remote_payloads import messages
+from twingraph_nb.remote_post import letter
 from twingraph_nb.source.bundle import Bundle
 from twingraph_nb.wire import Buffer, Message, WireError
 
 __all__ = [
     "Ear",
-    "Once",
     "Services",
     "Where",
     "asking",
+    "bucket_of",
     "component_letter",
     "job_letter",
     "refused",
     "where_of",
 ]
-
-T = TypeVar("T")
 
 _CONNECTIONS = 64
 _KEPT = 1 << 20  # characters
@@ -84,10 +84,29 @@ class Where:
         return " ".join(filter(None, [f"AWS, region {region or 'of the profile'}", url]))
 
 
-def where_of(job: Job) -> Where:
-    """Give where a job's component wants to run."""
-    options = job.component.options
+def where_of(component: Component) -> Where:
+    """Give where a component wants to run."""
+    options = component.options
     return Where(str(options.get("region", "")), str(options.get("endpoint_url", "")))
+
+
+def bucket_of(component: Component, default: str = "") -> str:
+    """Give the bucket that a component names, "" for none: bucket=, or that of payloads=.
+
+    Args:
+        default: what payloads= is where the component does not say.
+    Raises:
+        PortabilityError: payloads= of the component is no bucket.
+    """
+    options = component.options
+    if options.get("bucket"):
+        return str(options["bucket"])
+    asked = str(options.get("payloads") or "")
+    if asked and not asked.startswith("s3://") and asked != "off":
+        said = f"payloads={asked!r} is no bucket of S3, and AWS sees no other place: s3://my-bucket"
+        raise PortabilityError(component.name, component.platform, [said])
+    found = asked or default
+    return found.removeprefix("s3://").strip("/") if found.startswith("s3://") else ""
 
 
 class Services:
@@ -202,46 +221,19 @@ def refused(
     return ExecutorError(f"platform {platform!r}: cannot {doing}: {code}: {said}")
 
 
-class Once:
-    """Things that are made once for all who need them; one that failed is tried again."""
-
-    def __init__(self) -> None:
-        self._made: dict[object, asyncio.Future[Any]] = {}
-
-    async def get(self, key: object, make: Callable[[], Awaitable[T]]) -> T:
-        """Give the thing of that key."""
-        known = self._made.get(key)
-        if known is None or (known.done() and (known.cancelled() or known.exception())):
-            known = asyncio.ensure_future(make())
-            self._made[key] = known
-        found: T = await asyncio.shield(known)
-        return found
-
-    def forget(self, key: object) -> None:
-        """Make it again next time."""
-        self._made.pop(key, None)
-
-    async def settle(self) -> list[Any]:
-        """Wait for all that is being made; gives all that was, and forgets it."""
-        made = list(self._made.values())
-        self._made.clear()
-        found = await asyncio.gather(*made, return_exceptions=True)
-        return [one for one in found if not isinstance(one, BaseException)]
-
-
 def component_letter(sent: Bundle) -> list[Buffer]:
     """Give a component as it is handed over."""
     return letter([(1, sent.frames)])
 
 
-def job_letter(job: Job, frames: Sequence[Buffer]) -> list[Buffer]:
+def job_letter(job: Job, held: Held) -> list[Buffer]:
     """Give a job as it is handed over, its secrets in it.
 
     Raises:
         PortabilityError: a secret it asks for is not there.
     """
-    meta = pickle.dumps((job.hash, job.name, job.attempt, "", environ_of(job)), 5)
-    return letter([(1, [meta, *frames])])
+    meta = (job.hash, job.name, job.attempt, "", environ_of(job), held.parts)
+    return letter([(1, [pickle.dumps(meta, 5), *held.rest])])
 
 
 class Ear:
@@ -272,7 +264,7 @@ class Ear:
 
     def _take(self, message: Message) -> None:
         kind, frames = message.kind, message.frames
-        if kind in (RESULT, FAILED):
+        if kind in (RESULT, FAILED, STAYS):
             self.last = kind, frames[1:]
         elif kind == TURNED:
             self.turned = True

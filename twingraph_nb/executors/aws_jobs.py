@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from twingraph_nb.errors import ExecutorError, PortabilityError, TaskTimeout, WorkerDied
-from twingraph_nb.executors.aws_clients import Services, Where, asking, where_of
+from twingraph_nb.executors.aws_clients import Services, Where, asking, bucket_of, where_of
 from twingraph_nb.executors.base import Job
 
 __all__ = ["JobSetup", "Jobs", "fate", "job_name", "setup_of", "unheard"]
@@ -121,21 +121,24 @@ class JobSetup:
         )
 
 
-def setup_of(job: Job) -> JobSetup:
+def setup_of(job: Job, payloads: str = "") -> JobSetup:
     """Give the setup that a job's component asks for.
 
+    Args:
+        payloads: where values go if the component names no bucket.
     Raises:
         PortabilityError: what is needed is missing; says what.
     """
     options: Mapping[str, Any] = job.component.options
     policy = job.component.policy
+    bucket, queue = bucket_of(job.component, payloads), options.get("queue")
     problems = [
         f"{name}= is missing, {about}"
-        for name, about in (
-            ("queue", "the name of a job queue of AWS Batch: queue='my-queue'"),
-            ("bucket", "the bucket through which inputs and results go: bucket='my-bucket'"),
+        for name, given, about in (
+            ("queue", queue, "the name of a job queue of AWS Batch: queue='my-queue'"),
+            ("bucket", bucket, "the one through which inputs and results go: bucket='my-bucket'"),
         )
-        if not options.get(name)
+        if not given
     ]
     vcpus = options.get("vcpus") or policy.cpus
     try:
@@ -150,8 +153,8 @@ def setup_of(job: Job) -> JobSetup:
         raise PortabilityError(job.name, "batch", problems)
     timeout = policy.timeout
     return JobSetup(
-        where=where_of(job),
-        bucket=options["bucket"],
+        where=where_of(job.component),
+        bucket=bucket,
         queue=options["queue"],
         given=options.get("job_definition", ""),
         image=options.get("image") or _image(),

@@ -7,8 +7,10 @@ stays: an unused function costs nothing, and the next session finds it by its di
 variables and secrets go with the call, never into the function's settings.
 
 Up to about 4 MB travel in the call itself. With `bucket`, larger values go through S3 by URLs
-that are good for a week, what a task says is heard while it runs, and the objects are removed
-after the task. Values of a call that was given up are removed when the function has ended.
+that are good for a week, and what a task says is heard while it runs. An input that several tasks
+share is stored once, and a result that is too large for an answer stays there until somebody
+looks; the next task there gets it from there. What belongs to one task is removed after it, or
+when the function of a call that was given up has ended.
 
 Lambda has no way to end a call: a cancelled task is given up at once, and its function runs on
 until it is done or its own time limit, which follows the component's timeout.
@@ -24,19 +26,23 @@ import uuid
 from collections.abc import Callable
 from typing import Any, ClassVar
 
+from twingraph_nb.component import Component
 from twingraph_nb.errors import ExecutorError, PortabilityError, ResultError, TwingraphError
 from twingraph_nb.executors.aws_bucket import Bucket, Mail
 from twingraph_nb.executors.aws_clients import (
     Ear,
-    Once,
     Services,
     component_letter,
     job_letter,
 )
 from twingraph_nb.executors.aws_function import Busy, Functions, Gone, accident, printed
 from twingraph_nb.executors.aws_package import MIB, FunctionSetup, setup_of
-from twingraph_nb.executors.base import Capabilities, Job, Outcome, Report
-from twingraph_nb.executors.travel import Hearing, Travel
+from twingraph_nb.executors.aws_values import is_there, with_places
+from twingraph_nb.executors.base import Capabilities, Job, Outcome, RemoteValue, Report
+from twingraph_nb.executors.once import Once
+from twingraph_nb.executors.payloads import Held
+from twingraph_nb.executors.travel import Hearing, Travel, environ_of
+from twingraph_nb.remote import STAYS
 from twingraph_nb.settings import Settings
 from twingraph_nb.source.bundle import Bundle
 from twingraph_nb.wire import Buffer
@@ -58,7 +64,7 @@ class LambdaExecutor:
     capabilities: ClassVar[Capabilities] = Capabilities(isolated=True, stops=False)
 
     def __init__(self, settings: Settings) -> None:
-        self._services = Services()
+        self._services, self._payloads = Services(), settings.payloads
         self._functions = Functions(self._services, settings.home / "lambda")
         self._travel = Travel(self.name)
         self._once = Once()
@@ -71,27 +77,32 @@ class LambdaExecutor:
 
     async def run(self, job: Job, report: Report) -> Outcome:
         try:
-            setup = setup_of(job)
-            sent, frames = await self._travel.packed(job)
-            letter = job_letter(job, frames)
+            setup = setup_of(job, self._payloads)
+            sent, frames = await self._travel.packed(with_places(job))
+            environ_of(job)  # what is missing is said before anything is stored
             bucket = await self._bucket(setup)
             await self._ensure(setup, bucket)
-            call = _Call(job, setup, bucket, Hearing(job, report, self._travel))
-            event = await call.event(sent, letter)
         except ExecutorError:
             raise
         except TwingraphError as exc:
             return Outcome(error=exc)
+        held = await bucket.payloads.held(frames) if bucket else Held(frames)
+        call = _Call(job, setup, bucket, Hearing(job, report, self._travel))
         try:
+            event = await call.event(sent, job_letter(job, held))
             async with self._place(setup):
                 return await self._called(call, event, report)
         except PortabilityError as exc:
             return Outcome(error=exc)
         finally:
+            held.release()
             call.over()
             task = asyncio.create_task(call.clear())
             self._clearing.add(task)
             task.add_done_callback(self._clearing.discard)
+
+    def takes(self, value: RemoteValue, component: Component) -> bool:
+        return is_there(value, component, self._payloads)
 
     async def attach(self, ticket: str, report: Report) -> Outcome:
         raise NotImplementedError("the answer of a Lambda function is lost with the kernel")
@@ -191,6 +202,8 @@ class LambdaExecutor:
         if call.ear.last is None:
             raise ExecutorError(f"the answer of {call.job.name} is not whole")
         kind, frames = call.ear.last
+        if kind == STAYS and call.bucket is not None:
+            return Outcome(call.bucket.kept.value(call.job, call.box, frames))
         return await self._travel.outcome(call.job, kind, frames, call.ear.hearing)
 
 
@@ -262,7 +275,7 @@ class _Call:
     def _clear(self) -> None:
         assert self.bucket is not None
         try:
-            self.bucket.clear(self.box)
+            self.bucket.clear(self.box, but=self.bucket.kept.keys)
             if self._stored:
                 self.bucket.clear(f"in/{self._id}")
         except ExecutorError:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from twingraph_nb.errors import ExecutorError, PortabilityError
-from twingraph_nb.executors.aws_clients import Where, where_of
+from twingraph_nb.executors.aws_clients import Where, bucket_of, where_of
 from twingraph_nb.executors.base import Job
 from twingraph_nb.executors.kit import kit_zip
 
@@ -94,9 +94,11 @@ class FunctionSetup:
         return found
 
 
-def setup_of(job: Job) -> FunctionSetup:
+def setup_of(job: Job, payloads: str = "") -> FunctionSetup:
     """Give the setup that a job's component asks for.
 
+    Args:
+        payloads: where large values go if the component names no bucket.
     Raises:
         PortabilityError: more than Lambda has; says how much that is.
     """
@@ -118,7 +120,7 @@ def setup_of(job: Job) -> FunctionSetup:
     if problems:
         raise PortabilityError(job.name, "lambda", problems)
     return FunctionSetup(
-        where=where_of(job),
+        where=where_of(job.component),
         given=options.get("function_name", ""),
         role=options.get("role", ""),
         runtime=options.get("runtime") or _runtime(),
@@ -128,7 +130,7 @@ def setup_of(job: Job) -> FunctionSetup:
         packages=tuple(sorted(options.get("packages") or ())),
         vpc=tuple((k, _frozen(v)) for k, v in sorted((options.get("vpc") or {}).items())),
         trust=bool(options.get("trust")),
-        bucket=options.get("bucket", ""),
+        bucket=bucket_of(job.component, payloads),
         workers=options.get("workers", 0),
     )
 

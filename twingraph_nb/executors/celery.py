@@ -16,8 +16,9 @@ from twingraph_nb.errors import ExecutorError, TwingraphError
 from twingraph_nb.executors.base import Capabilities, Job, Outcome, Report
 from twingraph_nb.executors.celery_broker import Broker
 from twingraph_nb.executors.celery_link import Link
-from twingraph_nb.executors.celery_protocol import LOST, QUEUE, hidden, secret_of
+from twingraph_nb.executors.celery_protocol import KEEP, LOST, QUEUE, hidden, secret_of
 from twingraph_nb.executors.parcels import Load
+from twingraph_nb.executors.payload_stores import Stores
 from twingraph_nb.executors.travel import Hearing, Travel, environ_of, settling
 from twingraph_nb.remote import FAILED, RESULT
 from twingraph_nb.settings import Settings
@@ -41,7 +42,8 @@ class CeleryExecutor:
     def __init__(self, settings: Settings) -> None:
         self._home = settings.home
         self._links: dict[tuple[str, str], asyncio.Task[Link]] = {}
-        self._travel = Travel(self.name, plain=False)
+        self._stores = Stores(self.name, settings.payloads, spare=KEEP)
+        self._travel = Travel(self.name, plain=False, stores=self._stores)
 
     async def open(self) -> None:
         pass
@@ -60,13 +62,23 @@ class CeleryExecutor:
         answer: asyncio.Future[tuple[int, Any]] = asyncio.get_running_loop().create_future()
         try:
             sent, frames = await self._travel.packed(job)
-            meta = (job.hash, job.name, job.attempt, "", environ_of(job))
+            environ = environ_of(job)
         except TwingraphError as exc:
             return Outcome(error=exc)
         link = await self._link(job.component)
+        held = await self._travel.held(job, frames)
+        meta = (job.hash, job.name, job.attempt, "", environ, held.parts)
         lane = (str(job.component.options.get("queue", QUEUE)), job.component.policy.priority)
         load = Load(
-            job, sent, meta, frames, hearing, settling(answer), lane=lane, ticketed=report.ticket
+            job,
+            sent,
+            meta,
+            held.rest,
+            hearing,
+            settling(answer),
+            lane=lane,
+            shared={digest: frames[at] for at, digest, _, where in held.parts if not where},
+            ticketed=report.ticket,
         )
         link.submit(load)
         try:
@@ -74,6 +86,8 @@ class CeleryExecutor:
         except asyncio.CancelledError:
             await link.cancel(load)
             raise
+        finally:
+            held.release()
         if isinstance(said, ExecutorError):
             raise said
         if isinstance(said, BaseException):
@@ -105,6 +119,7 @@ class CeleryExecutor:
         for found in await asyncio.gather(*links.values(), return_exceptions=True):
             if isinstance(found, Link):
                 await found.close()
+        await self._stores.close()
         self._travel.clear()
 
     # -- inside --------------------------------------------------------------------------------

@@ -24,6 +24,7 @@ from twingraph_nb.errors import ExecutorError, Unreachable
 from twingraph_nb.executors.celery_protocol import (
     ABOUT,
     ASIDE,
+    ELSEWHERE,
     KEEP,
     TASK,
     WITHDRAW,
@@ -36,7 +37,7 @@ from twingraph_nb.executors.celery_protocol import (
     transport,
 )
 from twingraph_nb.executors.parcels import Load, Parcel
-from twingraph_nb.remote import BUNDLE, JOB
+from twingraph_nb.remote import BUNDLE, JOB, PAYLOAD
 from twingraph_nb.wire import Message
 
 __all__ = ["PATIENCE", "Broker", "reading_again"]
@@ -74,6 +75,7 @@ class Broker:
         )
         self._orders = Seal(secret, "orders")
         self._bundles: dict[str, float] = {}
+        self._payloads: dict[str, float] = {}
         self._heard = Seal(secret, f"answers {self.session}")
         self._patience = 0.0
         self.closed = threading.Event()
@@ -119,6 +121,13 @@ class Broker:
                     token = seal.close([(BUNDLE, 0, bundle.frames)])
                     pipe.set(self.names.bundle(bundle.key), token, ex=KEEP)
                     self._bundles[bundle.key] = now
+            shared = {digest: one for load in loads for digest, one in load.shared.items()}
+            for digest, content in shared.items():
+                if self._payloads.get(digest, -KEEP) < now - _RENEW:
+                    seal = Seal(self._secret, f"payload {self.session} {digest}")
+                    token = seal.close([(PAYLOAD, 0, [content])])
+                    pipe.set(self.names.payload(digest), token, ex=KEEP)
+                    self._payloads[digest] = now
             for load in loads:
                 if load.size > ASIDE:
                     purpose = f"arguments {self.session} {load.tag}"
@@ -132,9 +141,8 @@ class Broker:
         for load in parcel.loads:
             inline = list(load.frames) if load.size <= ASIDE else []
             ref, stamp = load.bundle.ref, load.bundle.stamp
-            orders.append(
-                (load.tag, load.sending, load.bundle.key, ref, stamp, load.meta, len(inline))
-            )
+            size = len(inline) if load.size <= ASIDE else ELSEWHERE
+            orders.append((load.tag, load.sending, load.bundle.key, ref, stamp, load.meta, size))
             frames += inline
         head = pickle.dumps((ABOUT, (self.session, message), orders), 5)
         token = self._orders.close([(JOB, 0, [head, *frames])])
@@ -175,14 +183,19 @@ class Broker:
                         if json.loads(raw).get("headers", {}).get("id") in ids:
                             self._queues.lrem(key, 1, raw)
 
-    def forget(self, tags: Collection[int]) -> None:
-        """Remove the inputs of jobs that need them no more."""
+    def forget(self, tags: Collection[int], digests: Collection[str] = ()) -> None:
+        """Remove the inputs of jobs that need them no more, and those that several shared."""
+        keys = [self.names.arguments(tag) for tag in tags]
+        keys += [self.names.payload(digest) for digest in digests]
+        for digest in digests:
+            self._payloads.pop(digest, None)
         with self._told():
-            self._redis.unlink(*(self.names.arguments(tag) for tag in tags))
+            self._redis.unlink(*keys)
 
     def anew(self) -> None:
-        """Send components again: the broker came back without what it had."""
+        """Send components and inputs again: the broker came back without what it had."""
         self._bundles.clear()
+        self._payloads.clear()
 
     def pending(self) -> set[int]:
         """Give the tags of the jobs that wait or run."""
@@ -239,6 +252,7 @@ class Broker:
         with contextlib.suppress(RedisError):
             keys = [self.names.answers, self.names.jobs]
             keys += [self.names.bundle(key) for key in self._bundles]
+            keys += [self.names.payload(digest) for digest in self._payloads]
             keys += [self.names.arguments(tag) for tag in tags]
             if not leave:
                 self._redis.unlink(*keys)
@@ -260,7 +274,7 @@ class Broker:
                 call()
                 return
             except _AWAY as exc:
-                self._bundles.clear()
+                self.anew()
                 if time.monotonic() > until or self.closed.wait(_RETRY):
                     raise self._unreachable(exc) from exc
             except RedisError as exc:

@@ -26,6 +26,7 @@ from redis.exceptions import TimeoutError as TooSlow
 
 from twingraph_nb.executors.celery_protocol import (
     CLAIM,
+    ELSEWHERE,
     KEEP,
     LARGEST,
     LATEST,
@@ -36,11 +37,13 @@ from twingraph_nb.executors.celery_protocol import (
 )
 from twingraph_nb.failure import pack_failure
 from twingraph_nb.remote import FAILED, GAVE, LOG, RESULT, SECONDS, TAG, TURNED, Runner
+from twingraph_nb.remote_payloads import PayloadError, Payloads
 from twingraph_nb.remote_turns import Turns
 
 __all__ = ["Child", "Order"]
 
 _DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG, linux/prctl.h
+_ROOM = 128 << 20  # bytes of inputs that each process keeps for the next job
 _KNOWN = 32  # components kept; each may hold captured data
 _STARTS = 3  # times a job may begin; more would let one that kills its worker do so for ever
 _PATIENCE = 60.0  # seconds an answer waits for a Redis that is away
@@ -50,7 +53,7 @@ _PIPE = 1 << 16
 
 
 class Order(NamedTuple):
-    """A job of a message. size: its frames in the message, 0 when they have a key of their own."""
+    """A job of a message. size: how many frames of it are in the message, or `ELSEWHERE`."""
 
     tag: int
     sending: int
@@ -80,7 +83,7 @@ class Child:
         self._flushed = 0.0
         self._turns = Turns(self._look)
         self._label = f"{socket.gethostname()}, process {os.getpid()}".encode()
-        self._runner = Runner(self._say)
+        self._runner = Runner(self._say, payloads=Payloads(_ROOM, self._payload))
         self._spill = _Spill(self._say, self._runner.out.flush)
         os.register_at_fork(after_in_child=self._runner.leave)
 
@@ -95,7 +98,8 @@ class Child:
         self._session, left = session, list(frames)
         inputs: dict[int, list[Any]] = {}
         for order in orders:
-            inputs[order.tag], left = left[: order.size], left[order.size :]
+            count = max(0, order.size)
+            inputs[order.tag], left = left[:count], left[count:]
         times = self._claimed(orders)
         often = {order.tag: count for order, count in zip(orders, times, strict=True)}
         turn = self._turns.begin([one for one in orders if often[one.tag]], self._give)
@@ -114,7 +118,7 @@ class Child:
             self._kept.append((TURNED, order.tag, [self._label]))
 
     def _one(self, order: Order, frames: list[Any]) -> None:
-        if not order.size:
+        if order.size == ELSEWHERE:
             frames = self._arguments(order.tag)
         number = self._loaded(order)
         head = pickle.dumps((number, *order.meta), 5)
@@ -169,6 +173,17 @@ class Child:
             raise Refused("its inputs are not in Redis any more")
         (message,) = Seal(self._secret, f"arguments {session} {tag}").open(token, LATEST)
         return message.frames
+
+    def _payload(self, digest: str, where: str) -> Any:
+        session = self._session
+        token = _patiently(lambda: self._redis.get(Names(session).payload(digest)))
+        if token is None:
+            raise PayloadError("a part of its inputs is not in Redis any more")
+        try:
+            (message,) = Seal(self._secret, f"payload {session} {digest}").open(token)
+        except Refused as exc:
+            raise PayloadError(f"a part of its inputs was refused: {exc}") from exc
+        return message.frames[0]
 
     def _seal(self) -> Seal:
         session = self._session

@@ -13,12 +13,14 @@ from twingraph_nb.errors import ExecutorError, WorkerDied
 from twingraph_nb.executors.celery_broker import REFUSED, Broker, reading_again
 from twingraph_nb.executors.celery_protocol import ASIDE, LOST, REVOKED, hidden
 from twingraph_nb.executors.parcels import Load, Paces, Parcel, parcels_of
+from twingraph_nb.executors.payloads import Shelf
 from twingraph_nb.executors.worker import BEGAN
 from twingraph_nb.remote import FAILED, GAVE, LOG, RESULT, SECONDS, TAG, TURNED
 from twingraph_nb.wire import Message
 
 __all__ = ["Link"]
 
+_UNUSED = 512 << 20  # bytes of inputs that stay in Redis although no job needs them now
 _AT_ONCE = 16  # messages sent before what has been learned meanwhile counts
 _ALONE = 0.5  # seconds a worker has to give back what waits behind a job
 _LOOK = 0.01  # seconds between looks whether it has
@@ -44,6 +46,8 @@ class Link:
         self._withdrawn: list[Load] = []
         self._withdrawing: asyncio.Task[None] | None = None
         self._used: list[int] = []
+        self._shelf = Shelf(_UNUSED)
+        self._surplus: list[str] = []
         self._side: set[asyncio.Task[None]] = set()
         self._threads = ThreadPoolExecutor(1, "twingraph-celery")
         self._reader = threading.Thread(target=self._read, name="twingraph-celery-answers")
@@ -56,6 +60,8 @@ class Link:
         self._tags += 1
         load.tag, load.since = self._tags, self._loop.time()
         self._loads[load.tag] = load
+        for digest, content in load.shared.items():
+            self._shelf.use(digest, memoryview(content).nbytes)
         self._send_later([load])
 
     async def cancel(self, load: Load) -> None:
@@ -218,9 +224,12 @@ class Link:
 
     def _over(self, load: Load) -> None:
         """Nothing more is to come of it."""
-        if self._loads.pop(load.tag, None) is not None and load.size > ASIDE:
-            self._used.append(load.tag)
-            self._loop.call_soon(self._forget)
+        if self._loads.pop(load.tag, None) is not None:
+            self._surplus += self._shelf.leave(load.shared)
+            if load.size > ASIDE:
+                self._used.append(load.tag)
+            if self._used or self._surplus:
+                self._loop.call_soon(self._forget)
         self._unpack(load)
         if load.gone is not None and not load.gone.done():
             load.gone.set_result(None)
@@ -234,8 +243,11 @@ class Link:
 
     def _forget(self) -> None:
         used, self._used = self._used, []
-        if used and not self._broker.closed.is_set():
-            self._aside(self._blocking(lambda: self._broker.forget(used)))
+        gone, self._surplus = [one for one in self._surplus if one not in self._shelf], []
+        if (used or gone) and not self._broker.closed.is_set():
+            # Handed to the thread at once: what is sent later must come after this.
+            forget = functools.partial(self._broker.forget, used, gone)
+            self._aside(self._loop.run_in_executor(self._threads, forget))
 
     # -- ending --------------------------------------------------------------------------------
 

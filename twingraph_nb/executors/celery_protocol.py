@@ -30,6 +30,7 @@ __all__ = [
     "ABOUT",
     "ASIDE",
     "CLAIM",
+    "ELSEWHERE",
     "KEEP",
     "LARGEST",
     "LATEST",
@@ -62,6 +63,8 @@ was lost with its worker too often."""
 KEEP = 7 * 86_400  # seconds after which Redis drops what nobody asked for any more
 LATEST = 86_400  # seconds; an older message is refused
 ASIDE = 1 << 16  # bytes; larger inputs go by a key of their own, not through the queue
+ELSEWHERE = -1
+"""The size of a job's inputs in its message when they have a key of their own."""
 LARGEST = 350 << 20  # bytes; Redis takes 512 MiB as one string, and a token is a third longer
 _SHORTEST = 16  # characters of a secret
 _MIDDLE = 5  # Redis priorities are 0 to 9, the smaller first
@@ -146,6 +149,10 @@ class Names(NamedTuple):
     def arguments(self, tag: int) -> str:
         """The inputs of a job, when they are large."""
         return f"twingraph:{self.session}:arguments:{tag}"
+
+    def payload(self, digest: str) -> str:
+        """A large part of the inputs of several jobs."""
+        return f"twingraph:{self.session}:payload:{digest}"
 
     def bundle(self, key: str) -> str:
         """The source of a component."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Coroutine, Mapping
-from typing import Generic, Literal, Protocol, TypeVar, cast
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from typing import Generic, Protocol, TypeVar, cast
 
 from twingraph_nb.component import Component
 from twingraph_nb.context import Stream
@@ -34,7 +34,7 @@ class Workman(Protocol):
     place: Place
     gone: asyncio.Future[None]
     heard: Callable[[Said], None]
-    printed: Callable[[Literal["stdout", "stderr"], str], None]
+    printed: Callable[[Stream, str], None]
     ended: Callable[[str | TwingraphError], None]
 
     @property
@@ -108,7 +108,7 @@ class Call(Generic[W]):
 class Crew(Generic[W]):
     """The workers of one component, and the calls that wait for them.
 
-    build: gives what runs it; called in a thread. start: makes a worker. here: says where one
+    build: gives what runs it. start: makes a worker. here: says where one
     is to be; one that was started elsewhere is not used again. idle: seconds after which one
     without a call ends. kind: what a worker is, in sentences. single: one ends after one call.
     """
@@ -119,7 +119,7 @@ class Crew(Generic[W]):
         size: int,
         idle: float,
         *,
-        build: Callable[[], Built],
+        build: Callable[[], Awaitable[Built]],
         start: Callable[[Built, Speaker, Place], W],
         here: Callable[[], Place],
         kind: str,
@@ -172,7 +172,7 @@ class Crew(Generic[W]):
         telling = self._loop.call_later(_SLOW, self._tell, f"compiling {self._spoken}")
         try:
             self._form = language_of(component.language).form
-            self._built = await asyncio.to_thread(self._how)
+            self._built = await self._how()
         except Exception as exc:  # of a compiler, a disk, a language of another package
             waiting, self._queue = self._queue, deque()
             for call in waiting:
@@ -263,6 +263,9 @@ class Crew(Generic[W]):
             else:
                 self._finish(worker, call, self._outcome(worker, call, body))
         elif said.kind == "failed":
+            if isinstance(said.value, str):
+                self._later(self._look_up(worker, call, said.value))
+                return
             error = cast(BaseException, said.value)
             if isinstance(error, ForeignError) and self._form == "fields" and worker.last_words:
                 error.args = (f"{error}: {worker.last_words}",)
@@ -275,6 +278,13 @@ class Crew(Generic[W]):
         else:
             call.report.log(*cast("tuple[Stream, str]", said.value))
 
+    async def _look_up(self, worker: W, call: Call[W], text: str) -> None:
+        """An error whose lines are addresses yet: another program knows them."""
+        assert self._built is not None
+        error = self._speakers[worker].error
+        made = await asyncio.to_thread(error, text, self._built.located)
+        self._finish(worker, call, Outcome(error=made))
+
     async def _read_bulky(self, worker: W, call: Call[W], body: bytes) -> None:
         self._finish(worker, call, await asyncio.to_thread(self._outcome, worker, call, body))
 
@@ -286,7 +296,7 @@ class Crew(Generic[W]):
         except ResultError as exc:
             return Outcome(error=exc)
 
-    def _printed(self, worker: W, stream: Literal["stdout", "stderr"], text: str) -> None:
+    def _printed(self, worker: W, stream: Stream, text: str) -> None:
         call = self._busy.get(worker)
         if call is not None and not call.cancelled:
             call.report.log(stream, text)

@@ -6,7 +6,7 @@ import asyncio
 import functools
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import docker
@@ -16,10 +16,12 @@ from requests.exceptions import RequestException
 from twingraph_nb.errors import ExecutorError, TwingraphError, Unreachable
 from twingraph_nb.executors.base import Capabilities, Job, Outcome, Report, Stop
 from twingraph_nb.executors.docker_images import Images
-from twingraph_nb.executors.docker_native import DockerNative
+from twingraph_nb.executors.docker_native import ContainerHome
 from twingraph_nb.executors.docker_setup import Setup, setup_of
 from twingraph_nb.executors.docker_worker import DockerWorker
+from twingraph_nb.executors.native_crews import Natives
 from twingraph_nb.executors.owner import OWNER, is_orphan
+from twingraph_nb.executors.payload_stores import FolderStore, Stores
 from twingraph_nb.executors.pool import Pool
 from twingraph_nb.executors.pooled import Handed, Running, pooled
 from twingraph_nb.executors.travel import Hearing, Travel
@@ -29,6 +31,8 @@ __all__ = ["DockerExecutor"]
 
 _PATIENCE = 60
 """Seconds for an answer of the engine."""
+_PAYLOADS = "/twingraph-payloads"
+"""Where containers find the session's folder of `payloads`."""
 _CURE = "Start Docker, or say where it is: host='unix:///path/to/docker.sock', or DOCKER_HOST"
 
 
@@ -48,7 +52,7 @@ class _Engine:
 
     api: Any
     images: Images
-    natives: DockerNative
+    natives: Natives = field(default_factory=Natives)
     pools: dict[str, Pool] = field(default_factory=dict)
 
 
@@ -62,7 +66,8 @@ class DockerExecutor:
     def __init__(self, settings: Settings) -> None:
         self._workers = settings.processes
         self._engines: dict[str, asyncio.Task[_Engine]] = {}
-        self._travel = Travel(self.name)
+        self._stores = Stores(self.name, settings.payloads, mounted=_PAYLOADS)
+        self._travel = Travel(self.name, stores=self._stores)
         self._known: dict[str, tuple[Pool, Setup]] = {}
 
     async def open(self) -> None:
@@ -78,7 +83,9 @@ class DockerExecutor:
         except TwingraphError as exc:
             return Outcome(error=exc)
         if job.component.language != "python":
-            return await engine.natives.run(job, report, setup, image)
+            home = ContainerHome(engine.api, setup, image, self._workers)
+            return await engine.natives.run(job, report, home)
+        setup = await self._with_payloads(job, setup)
         pool = self._pool(engine, setup, image)
         self._known[job.component.digest] = (pool, setup)
         outcome = await pooled(pool, self._travel, job, report)
@@ -113,6 +120,7 @@ class DockerExecutor:
         await asyncio.gather(*closing, *[engine.natives.close() for engine in engines])
         for engine in engines:
             await asyncio.to_thread(engine.api.close)
+        await self._stores.close()
         self._engines.clear()
         self._known.clear()
         self._travel.clear()
@@ -125,9 +133,17 @@ class DockerExecutor:
     async def _engine(self, host: str) -> _Engine:
         known = self._engines.get(host)
         if known is None or (known.done() and known.exception() is not None):
-            known = asyncio.create_task(asyncio.to_thread(_reached, host, self._workers))
+            known = asyncio.create_task(asyncio.to_thread(_reached, host))
             self._engines[host] = known
         return await asyncio.shield(known)
+
+    async def _with_payloads(self, job: Job, setup: Setup) -> Setup:
+        """The setup with the folder of its payloads mounted, if that is where they go."""
+        payloads = self._stores.of(job.component)
+        if payloads is None or not isinstance(payloads.store, FolderStore):
+            return setup
+        await payloads.ready()  # the engine would make a missing folder as root
+        return replace(setup, volumes={**setup.volumes, **payloads.store.mounts})
 
     def _pool(self, engine: _Engine, setup: Setup, image: str) -> Pool:
         key = f"{image} {setup.key}"
@@ -139,7 +155,7 @@ class DockerExecutor:
         return pool
 
 
-def _reached(host: str, workers: int) -> _Engine:
+def _reached(host: str) -> _Engine:
     """Connect to an engine, and remove what kernels that are gone have left there."""
     api = _api(host)
     for one in api.containers(all=True, filters={"label": OWNER}):
@@ -148,7 +164,7 @@ def _reached(host: str, workers: int) -> _Engine:
                 api.remove_container(one["Id"], force=True, v=True)
             except DockerException:
                 pass  # another kernel was quicker
-    return _Engine(api, Images(api), DockerNative(api, workers))
+    return _Engine(api, Images(api))
 
 
 def _api(host: str) -> Any:

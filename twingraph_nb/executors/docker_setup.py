@@ -13,7 +13,7 @@ from twingraph_nb.errors import PortabilityError
 from twingraph_nb.executors.base import Job
 from twingraph_nb.languages import language_of
 
-__all__ = ["Setup", "default_image", "setup_of"]
+__all__ = ["Setup", "default_image", "image_of", "setup_of"]
 
 _PIDS = 512
 """Processes and threads of a container; a fork bomb ends there."""
@@ -28,7 +28,8 @@ def default_image() -> str:
     return f"python:{sys.version_info[0]}.{sys.version_info[1]}-slim"
 
 
-def _image(component: Component) -> str:
+def image_of(component: Component) -> str:
+    """Give the image for a component that names none."""
     if component.language == "python":
         return default_image()
     asked = language_of(component.language).image
@@ -96,7 +97,7 @@ def setup_of(job: Job) -> Setup:
             raise PortabilityError(job.name, "docker", [what])
     known = Setup.__dataclass_fields__
     chosen = {k: v for k, v in options.items() if k in known and v is not None}
-    chosen.setdefault("image", "" if options.get("build") else _image(component))
+    chosen.setdefault("image", "" if options.get("build") else image_of(component))
     policy = component.policy
     return Setup(
         **{  # type: ignore[arg-type]

@@ -13,7 +13,7 @@ from twingraph_nb.errors import ExecutorError
 from twingraph_nb.executors.docker_container import Container, Streams, is_missing, start_error
 from twingraph_nb.executors.docker_setup import Setup
 from twingraph_nb.executors.kit import bootstrap
-from twingraph_nb.executors.stream_worker import StreamWorker
+from twingraph_nb.executors.stream_worker import StreamWorker, room_of
 from twingraph_nb.executors.worker import Ending, Worker
 from twingraph_nb.wire import Message
 
@@ -38,6 +38,7 @@ class DockerWorker(StreamWorker):
         image: str,
     ) -> None:
         self.single = setup.fresh
+        self.room = 0 if setup.fresh else room_of(setup.memory)
         self._program = ["python3", "-u", "-c", bootstrap(trust=setup.trust)]
         self._container = Container(api, setup, image)
         self._streams = Streams(loop, self.received, self.heard_error, self.gone)

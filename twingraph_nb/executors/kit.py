@@ -25,6 +25,7 @@ MODULES = (
     "failure",
     "outlet",
     "rebuild",
+    "remote_payloads",
     "remote",
     "remote_stream",
     "remote_post",

@@ -17,10 +17,13 @@ import kubernetes
 from twingraph_nb.errors import ExecutorError, TwingraphError
 from twingraph_nb.executors.base import Capabilities, Job, Outcome, Report
 from twingraph_nb.executors.kubernetes_api import Cluster, Failed, reached
+from twingraph_nb.executors.kubernetes_native import PodHome
 from twingraph_nb.executors.kubernetes_setup import Setup, job_name, setup_of
 from twingraph_nb.executors.kubernetes_watch import PodWatch
 from twingraph_nb.executors.kubernetes_worker import KubernetesWorker
+from twingraph_nb.executors.native_crews import Natives
 from twingraph_nb.executors.owner import POD_OWNER, is_orphan
+from twingraph_nb.executors.payload_stores import Stores
 from twingraph_nb.executors.pool import Pool
 from twingraph_nb.executors.pooled import pooled
 from twingraph_nb.executors.travel import Travel
@@ -42,6 +45,7 @@ class _Place:
 
     cluster: Cluster
     watch: PodWatch
+    natives: Natives = field(default_factory=Natives)
     pools: dict[str, Pool] = field(default_factory=dict)
     rooms: dict[str, asyncio.Semaphore] = field(default_factory=dict)
 
@@ -59,7 +63,8 @@ class KubernetesExecutor:
         self._entered: list[_Place] = []
         self._jobs: set[Pool] = set()  # one each, until its pod is gone
         self._closing: set[asyncio.Task[None]] = set()
-        self._travel = Travel(self.name)
+        self._stores = Stores(self.name, settings.payloads)
+        self._travel = Travel(self.name, stores=self._stores)
 
     async def open(self) -> None:
         pass
@@ -75,7 +80,7 @@ class KubernetesExecutor:
         setup = replace(setup, namespace=setup.namespace or place.cluster.namespace)
         try:
             if setup.warm:
-                return await pooled(self._pool(place, setup), self._travel, job, report)
+                return await self._in_warm_pod(place, setup, job, report)
             room = place.rooms.setdefault(setup.key, asyncio.Semaphore(setup.workers or _JOBS))
             async with room:
                 return await self._as_job(place, setup, job, report)
@@ -92,13 +97,15 @@ class KubernetesExecutor:
     async def close(self) -> None:
         await _made(self._places.values())  # those that are being entered
         pools = [pool for place in self._entered for pool in place.pools.values()]
-        await asyncio.gather(*[pool.close() for pool in (*pools, *self._jobs)])
+        natives = [place.natives.close() for place in self._entered]
+        await asyncio.gather(*natives, *[pool.close() for pool in (*pools, *self._jobs)])
         await asyncio.gather(*self._closing)
         for place in self._entered:
             place.watch.close()
             place.cluster.close()
         for cluster in await _made(self._clusters.values()):
             cluster.close()
+        await self._stores.close()
         self._entered.clear()
         self._places.clear()
         self._clusters.clear()
@@ -110,10 +117,17 @@ class KubernetesExecutor:
         cluster.close()
         return f"client {kubernetes.__version__}, server {cluster.version or 'unknown'}"
 
+    async def _in_warm_pod(self, place: _Place, setup: Setup, job: Job, report: Report) -> Outcome:
+        if job.component.language != "python":
+            return await place.natives.run(job, report, self._home(place, setup, job, ""))
+        return await pooled(self._pool(place, setup), self._travel, job, report)
+
     async def _as_job(self, place: _Place, setup: Setup, job: Job, report: Report) -> Outcome:
         """Run in a pod of its own; it is removed while the next task runs already."""
         name = job_name(setup.component, job.hash, job.attempt)
         report.ticket(f"{setup.namespace}/{name}")
+        if job.component.language != "python":
+            return await place.natives.run(job, report, self._home(place, setup, job, name))
         start = functools.partial(
             KubernetesWorker, cluster=place.cluster, watch=place.watch, setup=setup, name=name
         )
@@ -125,6 +139,10 @@ class KubernetesExecutor:
             closing = asyncio.create_task(self._removed(pool))
             self._closing.add(closing)
             closing.add_done_callback(self._closing.discard)
+
+    def _home(self, place: _Place, setup: Setup, job: Job, name: str) -> PodHome:
+        size, component = self._workers, job.component
+        return PodHome(place.cluster, place.watch, setup, component, size=size, name=name)
 
     async def _removed(self, pool: Pool) -> None:
         await pool.close()

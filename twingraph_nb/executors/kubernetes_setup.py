@@ -5,17 +5,27 @@ from __future__ import annotations
 import math
 import re
 import secrets
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from twingraph_nb.errors import DefinitionError
 from twingraph_nb.executors.base import Job
-from twingraph_nb.executors.docker_setup import default_image
+from twingraph_nb.executors.docker_setup import image_of
 from twingraph_nb.executors.kit import bootstrap
 from twingraph_nb.executors.owner import POD_OWNER, owner_label
 
-__all__ = ["CONTAINER", "NAME", "Setup", "job_body", "job_name", "setup_of"]
+__all__ = [
+    "CONTAINER",
+    "NAME",
+    "PYTHON",
+    "Launch",
+    "Setup",
+    "job_body",
+    "job_name",
+    "python_launch",
+    "setup_of",
+]
 
 NAME = "twingraph.name"
 """The label by which the watch finds whose pod it is."""
@@ -70,6 +80,35 @@ class Setup:
         return repr(sorted((k, repr(v)) for k, v in facts.items()))
 
 
+@dataclass(frozen=True)
+class Launch:
+    """What a pod runs.
+
+    lacks: gives the sentence for an image, named by a word or as it is written, that has not the
+    program. environ: its environment; nothing secret goes there.
+    """
+
+    command: Sequence[str]
+    environ: Mapping[str, str]
+    lacks: Callable[[str], str]
+
+
+def _no_python(image: str) -> str:
+    return (
+        f"{image} has no python3 on its PATH, which runs the component there: "
+        "take an image with Python 3.9 or later"
+    )
+
+
+PYTHON = Launch(["python3", "-u", "-c"], {"PYTHONDONTWRITEBYTECODE": "1"}, _no_python)
+"""What runs jobs in Python; the program in it comes with the setup."""
+
+
+def python_launch(setup: Setup) -> Launch:
+    """Give what runs jobs in Python in pods of a setup."""
+    return replace(PYTHON, command=[*PYTHON.command, bootstrap(trust=setup.trust)])
+
+
 def setup_of(job: Job) -> Setup:
     """Give the setup that a job's component asks for.
 
@@ -80,12 +119,12 @@ def setup_of(job: Job) -> Setup:
     options: Mapping[str, Any] = component.options
     known = Setup.__dataclass_fields__
     chosen = {k: v for k, v in options.items() if k in known and v is not None}
-    chosen.setdefault("image", default_image())
+    chosen.setdefault("image", image_of(component))
     policy = component.policy
     chosen |= {"cpus": policy.cpus, "memory": policy.memory, "timeout": policy.timeout or 0.0}
     chosen["component"] = component.name
     setup = Setup(**chosen)
-    _template(setup)  # what is wrong with it is known before anything is asked of a cluster
+    _template(setup, PYTHON)  # what is wrong with it is known before a cluster is asked
     return setup
 
 
@@ -97,7 +136,7 @@ def job_name(component: str, hash: str = "", attempt: int = 0) -> str:
     return "-".join(part for part in parts if part)
 
 
-def job_body(setup: Setup, name: str) -> dict[str, Any]:
+def job_body(setup: Setup, name: str, launch: Launch = PYTHON) -> dict[str, Any]:
     """Give the Job with one pod that reads jobs from its standard input.
 
     Nothing in it is secret: values, variables and secrets travel on the stream alone.
@@ -108,7 +147,7 @@ def job_body(setup: Setup, name: str) -> dict[str, Any]:
         "app.kubernetes.io/managed-by": "twingraph",
         "app.kubernetes.io/component": _label(setup.component),
     }
-    pod = _template(setup)
+    pod = _template(setup, launch)
     pod["metadata"]["labels"] |= labels
     return {
         "apiVersion": "batch/v1",
@@ -122,15 +161,15 @@ def job_body(setup: Setup, name: str) -> dict[str, Any]:
     }
 
 
-def _template(setup: Setup) -> dict[str, Any]:
+def _template(setup: Setup, launch: Launch) -> dict[str, Any]:
     """The pod as we and the component want it, without the labels that tell whose it is."""
     metadata, spec = _overrides(setup.pod)
-    ours = {"metadata": {"labels": {}}, "spec": _spec(setup)}
+    ours = {"metadata": {"labels": {}}, "spec": _spec(setup, launch)}
     merged: dict[str, Any] = _merged(ours, {"metadata": metadata, "spec": spec})
     return merged
 
 
-def _spec(setup: Setup) -> dict[str, Any]:
+def _spec(setup: Setup, launch: Launch) -> dict[str, Any]:
     """The pod with least rights: no token of the cluster, no root, nothing to write but /tmp."""
     volumes, mounts = _volumes(setup.volumes)
     spec: dict[str, Any] = {
@@ -145,7 +184,7 @@ def _spec(setup: Setup) -> dict[str, Any]:
             "seccompProfile": {"type": "RuntimeDefault"},
         },
         "volumes": [{"name": "tmp", "emptyDir": {}}, *volumes],
-        "containers": [_container(setup, mounts)],
+        "containers": [_container(setup, launch, mounts)],
     }
     if setup.timeout and not setup.warm:
         spec["activeDeadlineSeconds"] = math.ceil(setup.timeout) + _SPARE
@@ -163,17 +202,16 @@ def _spec(setup: Setup) -> dict[str, Any]:
     return spec
 
 
-def _container(setup: Setup, mounts: list[dict[str, Any]]) -> dict[str, Any]:
-    # Kubernetes puts variables in place of $(NAME) in a command.
-    program = bootstrap(trust=setup.trust).replace("$(", "$$(")
+def _container(setup: Setup, launch: Launch, mounts: list[dict[str, Any]]) -> dict[str, Any]:
     made: dict[str, Any] = {
         "name": CONTAINER,
         "image": setup.image,
-        "command": ["python3", "-u", "-c", program],
+        # Kubernetes puts variables in place of $(NAME) in a command.
+        "command": [part.replace("$(", "$$(") for part in launch.command],
         "workingDir": "/tmp",
         "env": [
             {"name": "HOME", "value": "/tmp"},
-            {"name": "PYTHONDONTWRITEBYTECODE", "value": "1"},
+            *({"name": name, "value": value} for name, value in launch.environ.items()),
         ],
         "stdin": True,
         "stdinOnce": True,

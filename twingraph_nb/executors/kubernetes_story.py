@@ -6,12 +6,14 @@ import signal
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from twingraph_nb.executors.kubernetes_setup import PYTHON, Launch
+
 __all__ = ["Story", "is_active", "story_of"]
 
 _HOPELESS = {"InvalidImageName", "ErrImageNeverPull"}
 _PULL = {"ErrImagePull", "ImagePullBackOff", "RegistryUnavailable", "ImageInspectError"}
 _QUIET = {"ContainerCreating", "PodInitializing", ""}
-_NO_PYTHON = ("executable file not found", "no such file or directory")
+_MISSING = ("executable file not found", "no such file or directory")
 _ENDED = {
     "Evicted": "was evicted by its node: {message}",
     "DeadlineExceeded": "was active for longer than its deadline (activeDeadlineSeconds)",
@@ -30,7 +32,8 @@ class Story(NamedTuple):
     running: its worker runs. ended: the rest of a sentence about how, "" while it has not.
     trouble: why it does not start, "" if all is well. hopeless: waiting will not mend that.
     failing: waiting seldom mends it; else a pod may wait as long as it takes. again: it is only
-    said that the same is tried again, what was said before tells more.
+    said that the same is tried again, what was said before tells more. code: its exit code.
+    lacks: its image does not have what it is to run.
     """
 
     running: bool = False
@@ -39,20 +42,25 @@ class Story(NamedTuple):
     hopeless: bool = False
     failing: bool = False
     again: bool = False
+    code: int | None = None
+    lacks: bool = False
 
 
-def story_of(pod: Mapping[str, Any], container: str, memory: int = 0) -> Story:
+def story_of(
+    pod: Mapping[str, Any], container: str, memory: int = 0, launch: Launch = PYTHON
+) -> Story:
     """Give where a pod stands.
 
     Args:
         pod: as the API gives it. container: the one that works. memory: its limit in bytes.
+        launch: what it runs.
     """
     status = pod.get("status") or {}
     found = [one for one in status.get("containerStatuses") or () if one.get("name") == container]
     state = dict((found[0].get("state") if found else None) or {})
     done = state.get("terminated")
     if done or status.get("phase") in ("Failed", "Succeeded"):
-        return _over(status, done or {}, memory)
+        return _over(status, done or {}, memory, launch)
     if pod.get("metadata", {}).get("deletionTimestamp"):
         return Story(ended=_deleted(status))
     if state.get("running"):
@@ -61,7 +69,7 @@ def story_of(pod: Mapping[str, Any], container: str, memory: int = 0) -> Story:
     for one in (*found, *before):
         waiting = (one.get("state") or {}).get("waiting") or {}
         if waiting.get("reason", "") not in _QUIET:
-            return _waiting(str(one.get("image", "")), waiting)
+            return _waiting(str(one.get("image", "")), waiting, launch)
     return _placed(status)
 
 
@@ -83,11 +91,11 @@ def _placed(status: Mapping[str, Any]) -> Story:
     return Story()
 
 
-def _waiting(image: str, waiting: Mapping[str, Any]) -> Story:
+def _waiting(image: str, waiting: Mapping[str, Any], launch: Launch) -> Story:
     reason = str(waiting["reason"])
     message = str(waiting.get("message") or reason).strip().rstrip(".")
-    if _lacks_python(message):
-        return Story(trouble=_no_python(image), hopeless=True)
+    if _is_missing(launch.command[0], message):
+        return Story(trouble=launch.lacks(f"image {image!r}"), hopeless=True, lacks=True)
     if reason == "InvalidImageName":
         said = f"image {image!r} is no name of an image: {message}"
     elif reason == "ErrImageNeverPull":
@@ -102,7 +110,7 @@ def _waiting(image: str, waiting: Mapping[str, Any]) -> Story:
     return Story(trouble=said, hopeless=reason in _HOPELESS, failing=True, again=again)
 
 
-def _over(status: Mapping[str, Any], done: Mapping[str, Any], memory: int) -> Story:
+def _over(status: Mapping[str, Any], done: Mapping[str, Any], memory: int, launch: Launch) -> Story:
     reason = str(status.get("reason") or "")
     message = str(status.get("message") or "").strip().rstrip(".")
     disrupted = _disruption(status)
@@ -115,9 +123,11 @@ def _over(status: Mapping[str, Any], done: Mapping[str, Any], memory: int) -> St
     if why == "OOMKilled":
         limit = f"{memory / 2**20:,.0f} MiB" if memory else "that of its node"
         return Story(ended=f"ran out of memory (the limit is {limit}); give it more with memory=")
-    if _lacks_python(said):
-        return Story(ended=f"did not start: {_no_python('')}", trouble=_no_python(""))
-    return Story(ended=_exit(int(done.get("exitCode") or 0), said))
+    if _is_missing(launch.command[0], said):
+        lacks = launch.lacks("its image")
+        return Story(ended=f"did not start: {lacks}", trouble=lacks, lacks=True)
+    code = int(done.get("exitCode") or 0)
+    return Story(ended=_exit(code, said), code=code)
 
 
 def _exit(code: int, said: str) -> str:
@@ -147,13 +157,5 @@ def _disruption(status: Mapping[str, Any]) -> str:
     return ""
 
 
-def _lacks_python(message: str) -> bool:
-    return "python3" in message and any(one in message for one in _NO_PYTHON)
-
-
-def _no_python(image: str) -> str:
-    named = f"image {image!r}" if image else "its image"
-    return (
-        f"{named} has no python3 on its PATH, which runs the component there: "
-        "take an image with Python 3.9 or later"
-    )
+def _is_missing(program: str, message: str) -> bool:
+    return program in message and any(one in message for one in _MISSING)

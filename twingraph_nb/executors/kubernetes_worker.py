@@ -1,33 +1,26 @@
-"""One pod that works on jobs: how it is made, reached over its streams, and ended."""
+"""One pod that works on jobs, as a pool of workers sees it."""
 
 from __future__ import annotations
 
 import asyncio
-import math
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
-from twingraph_nb.errors import ExecutorError
-from twingraph_nb.executors.kubernetes_api import Cluster, Failed
-from twingraph_nb.executors.kubernetes_setup import CONTAINER, NAME, Setup, job_body, job_name
-from twingraph_nb.executors.kubernetes_story import Story, is_active, story_of
-from twingraph_nb.executors.kubernetes_stream import Channels
-from twingraph_nb.executors.kubernetes_watch import DELETED, PodWatch
-from twingraph_nb.executors.stream_worker import StreamWorker
+from twingraph_nb.executors.kubernetes_api import Cluster
+from twingraph_nb.executors.kubernetes_pod import Pod
+from twingraph_nb.executors.kubernetes_setup import Setup, job_name, python_launch
+from twingraph_nb.executors.kubernetes_watch import PodWatch
+from twingraph_nb.executors.native_far import Ears
+from twingraph_nb.executors.stream_worker import StreamWorker, room_of
 from twingraph_nb.executors.worker import Ending, Worker
 from twingraph_nb.wire import Message
 
 __all__ = ["KubernetesWorker"]
 
-_UNSEEN = 3.0  # seconds without a pod after which the Job is asked why
-_NEWS = 5.0  # seconds for the watch to say how a pod ended whose streams did
-_LEAVING = 30.0  # seconds for a pod to go before it is forced to
-
 
 class KubernetesWorker(StreamWorker):
-    """A pod, made by a Job of its own, whose standard streams carry jobs.
+    """A pod whose standard streams carry jobs.
 
-    name: of the Job; one is made up if it is not given.
+    name: of its Job; one is made up if it is not given.
     """
 
     kind = "pod"
@@ -43,207 +36,22 @@ class KubernetesWorker(StreamWorker):
         setup: Setup,
         name: str = "",
     ) -> None:
-        self._cluster, self._watch, self._setup = cluster, watch, setup
-        self._space = setup.namespace
+        self._launch = python_launch(setup)
         self.single = not setup.warm
-        self._name = name or job_name(setup.component)
-        self._made = False
-        self._pod = self._uid = ""
-        self._pods: dict[str, bool] = {}  # those that are not gone: name -> something runs in it
-        self._story = Story()
-        self._said = ""
-        self._news = asyncio.Event()
-        self._patience: asyncio.TimerHandle | None = None
-        self._hopeless = ""
-        self._channels: Channels | None = None
-        self._killing = False
+        self.room = room_of(setup.memory) if setup.warm else 0
+        ears = Ears(self.received, self.heard_error, self.flush, self.gone, self.tell)
+        self._pod = Pod(cluster, watch, setup, name or job_name(setup.component), ears)
         super().__init__(loop, heard, ended)
 
     async def connect(self) -> None:
-        await self._watch.ready()
-        self._watch.follow(self._name, self._changed)
-        body = job_body(self._setup, self._name)
-        making = asyncio.ensure_future(self._cluster.create_job(self._space, body))
-        self._made = True
-        try:
-            await asyncio.shield(making)
-        except asyncio.CancelledError:
-            await asyncio.wait([making])  # so that `kill` finds the Job
-            raise
-        await self._until_it_runs()
-        reaching = asyncio.ensure_future(self._cluster.attach(self._space, self._pod, CONTAINER))
-        try:
-            sock = await asyncio.shield(reaching)
-        except asyncio.CancelledError:
-            reaching.add_done_callback(_hung_up)
-            raise
-        except Failed as exc:
-            raise await self._not_reached(exc) from exc
-        self.label = f"pod {self._pod}"
-        self._channels = Channels(
-            sock,
-            out=self.received,
-            error=self.heard_error,
-            drained=self.flush,
-            gone=self.gone,
-        )
+        await self._pod.start(self._launch)
+        self.label = self._pod.label
 
     def write(self, data: Sequence[memoryview]) -> int:
-        assert self._channels is not None
-        return self._channels.write(data)
+        return self._pod.write(data)
 
     async def kill(self, grace: float) -> None:
-        self._killing = True
-        if self._patience is not None:
-            self._patience.cancel()
-        if not grace:
-            self._disconnect()
-        if self._made:
-            try:
-                await self._removed(max(1, math.ceil(grace)))
-            except ExecutorError:
-                pass  # the label lets the next session find it, and the server its own time limit
-            self._made = False
-        self._disconnect()
-        self._watch.forget(self._name)
+        await self._pod.remove(grace)
 
     async def cause(self) -> str:
-        if not self._killing and not self._story.ended:
-            await self._until(lambda: bool(self._story.ended), _NEWS)
-        if self._story.ended.startswith("ended with"):
-            return f"{self._story.ended} before the task was done{await self._last_words()}"
-        if self._story.ended:
-            return self._story.ended
-        if self._killing:
-            return "was ended"
-        heard = f" ({self._watch.trouble})" if self._watch.trouble else ""
-        return f"lost its connection to this kernel{heard}{await self._last_words()}"
-
-    # -- what the watch says -------------------------------------------------------------------
-
-    def _changed(self, what: str, pod: Mapping[str, Any]) -> None:
-        facts = pod["metadata"]
-        if what == DELETED:
-            self._pods.pop(facts["name"], None)
-        else:
-            self._pods[facts["name"]] = is_active(pod)
-        if not self._uid:
-            self._uid, self._pod = facts["uid"], facts["name"]
-        # The Job makes another pod when somebody deletes the first: that is not ours to use.
-        if facts["uid"] == self._uid and not (self._story.ended or self._killing):
-            self._story = story_of(pod, CONTAINER, self._setup.memory)
-            if what == DELETED and not self._story.ended:
-                self._story = Story(ended="was deleted by somebody else")
-            self._tell_trouble(self._story)
-            if self._story.ended:
-                # Its streams end too, unless its node is lost.
-                self._loop.call_later(_NEWS, self.gone)
-        self._news.set()
-
-    def _tell_trouble(self, story: Story) -> None:
-        """Say why it does not start, each reason once, and lose patience after a while."""
-        if not story.trouble:
-            return
-        if story.trouble != self._said and not (story.again and self._said):
-            self._said = story.trouble
-            self.tell(story.trouble)
-        if story.hopeless:
-            self._hopeless = story.trouble
-        elif story.failing:
-            self._lose_patience()
-
-    def _lose_patience(self) -> None:
-        if self._patience is None:
-            self._patience = self._loop.call_later(self._setup.patience, self._give_up)
-
-    def _give_up(self) -> None:
-        self._patience = None
-        if self._story.failing or not self._uid:
-            seconds = f"{self._setup.patience:g} s"
-            self._hopeless = f"{self._said}; that did not change in {seconds}"
-            self._news.set()
-
-    async def _until_it_runs(self) -> None:
-        """Wait until the pod runs.
-
-        Raises:
-            ExecutorError: it never will.
-        """
-        while not self._story.running:
-            if self._hopeless:
-                raise ExecutorError(self._hopeless)
-            if self._story.ended:
-                raise await self._early_end()
-            news = await self._until(lambda: True, _UNSEEN)
-            if not news and not self._uid:
-                await self._ask_job()
-        if self._patience is not None:
-            self._patience.cancel()
-
-    async def _ask_job(self) -> None:
-        """There is no pod yet: the Job's events say why, a quota for example."""
-        for said in (await self._cluster.warnings(self._space, self._name))[-1:]:
-            trouble = f"the cluster does not make the pod: {said.rstrip('.')}"
-            self._tell_trouble(Story(trouble=trouble, failing=True))
-
-    async def _until(self, condition: Callable[[], bool], seconds: float) -> bool:
-        """Wait for news after which the condition holds; False if there are none in time."""
-        try:
-            async with asyncio.timeout(seconds):
-                while True:
-                    self._news.clear()
-                    await self._news.wait()
-                    if condition():
-                        return True
-        except TimeoutError:
-            return False
-
-    async def _not_reached(self, exc: Failed) -> ExecutorError:
-        """The better reason, when a pod ended before it could be attached to."""
-        if not isinstance(exc, Failed) or exc.status in (401, 403):
-            return exc
-        if not self._story.ended:
-            await self._until(lambda: bool(self._story.ended), _NEWS)
-        return await self._early_end() if self._story.ended else exc
-
-    async def _early_end(self) -> ExecutorError:
-        if self._story.trouble:
-            return ExecutorError(self._story.trouble)
-        said = f"the pod {self._story.ended} before it could work{await self._last_words()}"
-        return ExecutorError(said)
-
-    async def _last_words(self) -> str:
-        """The last line it wrote to standard error, or before anybody listened."""
-        told = self.tail.strip()
-        if not told and not self.ready:  # later its log holds the protocol, with values
-            told = await self._cluster.log_of(self._space, self._pod, CONTAINER)
-        return f": {told.splitlines()[-1]}" if told else ""
-
-    # -- ending --------------------------------------------------------------------------------
-
-    async def _removed(self, grace: int) -> None:
-        """Delete the Job, which would replace its pod, then the pod; wait until it is gone."""
-        await self._cluster.delete_job(self._space, self._name)
-        if not self._pods:  # it may be that the watch has not heard of it yet
-            for pod in await self._cluster.pods(self._space, f"{NAME}={self._name}"):
-                self._pods[pod["metadata"]["name"]] = is_active(pod)
-        # Only our own pod has run anything; others are the Job's replacements for it.
-        if self._pods.get(self._pod):
-            await self._cluster.delete_pod(self._space, self._pod, grace)
-            await self._until(lambda: not self._pods.get(self._pod), _LEAVING)
-        # Its node takes up to 10 s more to let go of what is not running any more.
-        for name in tuple(self._pods):
-            await self._cluster.delete_pod(self._space, name, 0)
-        if self._pods:
-            await self._until(lambda: not self._pods, _NEWS)
-
-    def _disconnect(self) -> None:
-        if self._channels is not None:
-            self._channels.close()
-            self._channels = None
-
-
-def _hung_up(reaching: asyncio.Future[Any]) -> None:
-    """Close a connection that came too late."""
-    if not reaching.cancelled() and reaching.exception() is None:
-        reaching.result().close()
+        return await self._pod.cause(self.tail, worked=self.ready)

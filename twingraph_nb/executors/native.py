@@ -75,8 +75,9 @@ class NativeExecutor:
         return crew
 
 
-def _built(component: Component) -> Built:
-    return language_of(component.language).build(component, cache=cache_folder())
+async def _built(component: Component) -> Built:
+    build = language_of(component.language).build
+    return await asyncio.to_thread(build, component, cache=cache_folder())
 
 
 def _here() -> Place:

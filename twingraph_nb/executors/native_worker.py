@@ -12,8 +12,9 @@ import socket
 import subprocess
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Literal, cast
+from typing import cast
 
+from twingraph_nb.context import Stream
 from twingraph_nb.errors import TwingraphError
 from twingraph_nb.executors.crew import Place, Workman
 from twingraph_nb.languages import CHANNEL, Built, Garbled, Said, Speaker
@@ -37,7 +38,7 @@ class NativeWorker(Workman):
         self._speaker, self._spoken = speaker, spoken
         self.place = place
         self.heard: Callable[[Said], None]
-        self.printed: Callable[[Literal["stdout", "stderr"], str], None]
+        self.printed: Callable[[Stream, str], None]
         self.ended: Callable[[str | TwingraphError], None]
         self.gone: asyncio.Future[None] = self._loop.create_future()
         self._tail = self._garbled = ""
@@ -170,7 +171,7 @@ class NativeWorker(Workman):
                 if stream == "stderr":
                     self._tail = (self._tail + text)[-_TAIL:]
                 if text:
-                    self.printed(cast('Literal["stdout", "stderr"]', stream), text)
+                    self.printed(cast("Stream", stream), text)
                 if not all_of_it:
                     return
         except BlockingIOError:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from twingraph_nb.executors.base import Job
@@ -22,8 +22,9 @@ _COMPONENTS = 1000
 class Load:
     """A job on its way.
 
-    lane: jobs of the same lane may travel together. settle: called once with the kind of the
-    last message and its frames, or with an error. began: how often it has begun. sending: which
+    frames: those that go with it. shared: others, by digest, that its platform keeps for several
+    jobs. lane: jobs of the same lane may travel together. settle: called once with the kind of
+    the last message and its frames, or with an error. began: how often it has begun. sending: which
     sending of it counts.
     """
 
@@ -41,6 +42,7 @@ class Load:
         "place",
         "sending",
         "settle",
+        "shared",
         "since",
         "tag",
         "ticketed",
@@ -57,10 +59,12 @@ class Load:
         settle: Callable[[int, Any], None],
         *,
         lane: Any = None,
+        shared: Mapping[str, Buffer] | None = None,
         ticketed: Callable[[str], None] | None = None,
     ) -> None:
         self.job, self.bundle, self.meta, self.frames = job, bundle, meta, frames
         self.hearing, self.settle, self.lane, self.ticketed = hearing, settle, lane, ticketed
+        self.shared = shared or {}
         self.tag = self.began = 0
         self.sending = 1
         self.parcel: Parcel | None = None

@@ -18,6 +18,7 @@ from twingraph_nb.executors.base import Job, Report
 from twingraph_nb.executors.environments import Builder, Stopped
 from twingraph_nb.executors.interpreters import find_interpreter
 from twingraph_nb.executors.kit import kit_sources
+from twingraph_nb.executors.lacking import lacking
 from twingraph_nb.executors.pool import Pool
 from twingraph_nb.executors.process_worker import Foreign, ProcessWorker
 from twingraph_nb.executors.travel import Travel
@@ -158,7 +159,9 @@ def kit_folder(cache: Path) -> str:
     sources = kit_sources(_MODULES)
     digest = hashlib.sha256(repr(sorted(sources.items())).encode()).hexdigest()[:12]
     place = cache / "kit" / f"{__version__}-{digest}"
-    if not place.is_dir():
+    try:
+        os.utime(place)  # when it was used last, for whoever cleans up
+    except FileNotFoundError:
         place.parent.mkdir(parents=True, exist_ok=True)
         new = Path(tempfile.mkdtemp(prefix=".new-", dir=place.parent))
         try:
@@ -189,7 +192,8 @@ def blamed(job: Job, error: BaseException, place: Place) -> BaseException:
         said += f"\n    {text}" if text else ""
         said += "\n    take another python=, or rewrite the line"
     elif isinstance(cause, ModuleNotFoundError):
-        said = f"{cause.msg} in Python {place.python} {_cure(job, cause.name)}"
+        cure = f"the task runs in Python {place.python} {_cure(job, cause.name)}"
+        said = lacking(job.component, cause, cure)
     else:
         said = "; ".join(error.problems) + f" (it runs in Python {place.python})"
     made = PortabilityError(job.name, "process", [said])

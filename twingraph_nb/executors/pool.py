@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from twingraph_nb.errors import ExecutorError, WorkerDied
+from twingraph_nb.executors.payloads import Held
 from twingraph_nb.executors.worker import BEGAN, Ending, Ticket, Worker
 from twingraph_nb.remote import (
     CHUNK,
@@ -92,7 +93,7 @@ class Pool:
             worker.take_back([t.tag for t in worker.tickets])
             self._loop.call_later(_GRACE / 2, self._end_if_on, worker, ticket)
         else:
-            self._end(worker)
+            self._end(worker, ticket.grace)
         await ticket.gone
 
     async def close(self) -> None:
@@ -178,8 +179,13 @@ class Pool:
         if len(worker.tickets) == 1:
             self._begin_first(worker)
         number = worker.teach(ticket.bundle)
-        head = pickle.dumps((number, *ticket.meta), 5)
-        worker.send([head, *ticket.frames], kind=JOB, tag=ticket.tag)
+        parts = worker.apart(ticket) if ticket.parts else ()
+        if not parts:
+            head = pickle.dumps((number, *ticket.meta), 5)
+            worker.send([head, *ticket.frames], kind=JOB, tag=ticket.tag)
+            return
+        head = pickle.dumps((number, *ticket.meta, parts), 5)
+        worker.send([head, *Held(ticket.frames, parts).rest], kind=JOB, tag=ticket.tag)
 
     @staticmethod
     def _begin_first(worker: Worker) -> None:
@@ -247,8 +253,9 @@ class Pool:
         for ticket in back:
             worker.tickets.remove(ticket)
         self._again(back)
-        if any(t.cancelled and t.tag in asked for t in worker.tickets):
-            self._end(worker)
+        for ticket in worker.tickets:
+            if ticket.cancelled and ticket.tag in asked:
+                self._end(worker, ticket.grace)
 
     def _again(self, tickets: Sequence[Ticket]) -> None:
         """Put jobs that have not begun back to the front of the queue."""
@@ -266,13 +273,13 @@ class Pool:
 
     def _end_if_on(self, worker: Worker, ticket: Ticket) -> None:
         if ticket.worker is worker:
-            self._end(worker)
+            self._end(worker, ticket.grace)
 
-    def _end(self, worker: Worker, grace: float = _GRACE) -> None:
+    def _end(self, worker: Worker, grace: float | None) -> None:
         if worker.ending:
             return
         worker.ending = True
-        task = self._loop.create_task(worker.end(grace))
+        task = self._loop.create_task(worker.end(_GRACE if grace is None else grace))
         self._ends.add(task)
         task.add_done_callback(self._ends.discard)
 

@@ -9,7 +9,7 @@ from typing import Any
 from twingraph_nb.errors import ExecutorError, TwingraphError
 from twingraph_nb.executors.base import Job, Outcome, Report
 from twingraph_nb.executors.pool import Pool
-from twingraph_nb.executors.travel import Hearing, Travel, settling, ticket_of
+from twingraph_nb.executors.travel import Hearing, Travel, environ_of, settling, ticket_of
 from twingraph_nb.executors.worker import Ticket
 
 __all__ = ["Handed", "Running", "pooled"]
@@ -27,15 +27,23 @@ async def pooled(
     answer: asyncio.Future[tuple[int, Any]] = asyncio.get_running_loop().create_future()
     try:
         sent, frames = await travel.packed(job)
-        ticket: Ticket = ticket_of(job, sent, frames, hearing, settling(answer), folder=folder)
+        environ_of(job)  # what is missing is said before anything is stored
+        held = await travel.held(job, frames)
+    except ExecutorError:
+        raise
     except TwingraphError as exc:
         return Outcome(error=exc)
+    ticket: Ticket = ticket_of(
+        job, sent, frames, hearing, settling(answer), folder=folder, parts=held.parts
+    )
     pool.submit(ticket)
     try:
         kind, said = await answer
     except asyncio.CancelledError:
         await pool.cancel(ticket)
         raise
+    finally:
+        held.release()
     if isinstance(said, ExecutorError):
         raise said
     if isinstance(said, BaseException):
@@ -69,7 +77,7 @@ class Handed:
         """Submit the job; False if it is too large to be packed on the loop's thread."""
         try:
             packed = self._travel.packed_now(self._job)
-            if packed is None:
+            if packed is None or self._travel.is_large(packed[1]):
                 return False
             self._ticket = ticket_of(self._job, *packed, self._hearing, self._settle, folder=folder)
         except TwingraphError as exc:

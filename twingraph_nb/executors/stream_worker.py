@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from abc import abstractmethod
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 
 from twingraph_nb.errors import ExecutorError
 from twingraph_nb.executors.kit import kit_bytes
 from twingraph_nb.executors.worker import Ending, Ticket, Worker
-from twingraph_nb.remote import GIVE, TAG, TURNED
-from twingraph_nb.wire import Decoder, Message, WireError, frame
+from twingraph_nb.remote import DROP, GIVE, PAYLOAD, TAG, TURNED
+from twingraph_nb.remote_payloads import ROOM, Part
+from twingraph_nb.wire import Buffer, Decoder, Message, WireError, frame
 
-__all__ = ["StreamWorker"]
+__all__ = ["StreamWorker", "room_of"]
 
+_SHARE = 4  # of its memory that a far side may fill with inputs for the next job
 _TAIL = 4000  # characters of stderr kept for the message about a death
 
 
@@ -22,7 +25,11 @@ class StreamWorker(Worker):
 
     A subclass starts the far side in `connect`, sends with `write`, and calls `received`,
     `heard_error` and `gone` as bytes come and when it is over. All on the loop's thread.
+
+    room: bytes of inputs that the far side keeps for the next job.
     """
+
+    room = ROOM
 
     def __init__(
         self,
@@ -32,6 +39,7 @@ class StreamWorker(Worker):
     ) -> None:
         super().__init__(loop, heard, ended)
         self._decoder = Decoder()
+        self._held: OrderedDict[str, int] = OrderedDict()  # bytes by digest, as kept there
         self._running = 0
         self._over = False
         self._open = False
@@ -115,6 +123,14 @@ class StreamWorker(Worker):
         self.put(frame([b"".join(map(TAG.pack, tags))], kind=GIVE))
         self.flush()
 
+    def apart(self, ticket: Ticket) -> Sequence[Part]:
+        needed = {digest for _, digest, _, _ in ticket.parts}
+        return [
+            part
+            for part in ticket.parts
+            if part[3] or self._keeps(part[1], part[2], ticket.frames[part[0]], needed)
+        ]
+
     async def end(self, grace: float) -> None:
         self._starting.cancel()
         await asyncio.wait([self._starting])
@@ -123,6 +139,22 @@ class StreamWorker(Worker):
         await self._finished.wait()
 
     # -- inside --------------------------------------------------------------------------------
+
+    def _keeps(self, digest: str, size: int, content: Buffer, needed: set[str]) -> bool:
+        """See to it that the far side has a part of a job's inputs; False if it has no room."""
+        if digest in self._held:
+            self._held.move_to_end(digest)
+            return True
+        if size + sum(n for one, n in self._held.items() if one in needed) > self.room:
+            return False
+        for one in [one for one in self._held if one not in needed]:
+            if size + sum(self._held.values()) <= self.room:
+                break
+            del self._held[one]
+            self.send([one.encode()], kind=DROP)
+        self._held[digest] = size
+        self.send([digest.encode(), content], kind=PAYLOAD)
+        return True
 
     async def _connected(self) -> None:
         try:
@@ -165,3 +197,8 @@ class StreamWorker(Worker):
         self._finished.set()
         self._unsent.clear()
         self._ended(self, ending)
+
+
+def room_of(memory: int) -> int:
+    """Give how much of its memory (bytes, 0 = no limit) a far side may keep inputs in."""
+    return min(ROOM, memory // _SHARE) if memory else ROOM

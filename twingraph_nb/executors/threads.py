@@ -204,7 +204,7 @@ class Threads:
         if not self._woken:
             self._woken = True
             with contextlib.suppress(RuntimeError):  # the loop was closed: nobody listens
-                self._loop.call_soon_threadsafe(self._settle)  # type: ignore[union-attr]
+                self._loop.call_soon_threadsafe(self.settle)  # type: ignore[union-attr]
 
     def _rest(self) -> bool:
         """Wait until there may be work again; False to end."""
@@ -239,7 +239,8 @@ class Threads:
             work.error = work.error or exc
             work.running = False
 
-    def _settle(self) -> None:
+    def settle(self) -> None:
+        """Hear what threads have begun and ended. On the loop's thread."""
         self._woken = False
         news = self._news
         while news:

@@ -13,11 +13,21 @@ from typing import Any
 
 from twingraph_nb import values
 from twingraph_nb.component import Component
-from twingraph_nb.errors import PortabilityError, ResultError, TaskError, TwingraphError
+from twingraph_nb.errors import (
+    ExecutorError,
+    PortabilityError,
+    ResultError,
+    TaskError,
+    TwingraphError,
+)
 from twingraph_nb.executors.base import Job, Outcome, Report
+from twingraph_nb.executors.lacking import lacking, note_cure
+from twingraph_nb.executors.payload_stores import Stores
+from twingraph_nb.executors.payloads import LARGE, Held, parts_of
 from twingraph_nb.executors.worker import BEGAN, Ticket
 from twingraph_nb.failure import restore_failure
 from twingraph_nb.remote import CHUNK, LOG, PROGRESS, RESULT, SECONDS
+from twingraph_nb.remote_payloads import Part
 from twingraph_nb.source.bundle import Bundle, bundle
 from twingraph_nb.source.local import local_modules
 from twingraph_nb.source.pickled import pickled_bundle
@@ -37,7 +47,7 @@ class Travel:
     plain: values travel by `values` and what comes back is not unpickled, unless the component
     says `trust`; else by pickle both ways. far: the user's own modules are not there.
     trust: what comes back is trusted in any case. path: folders of modules that are there too;
-    None = all of this process.
+    None = all of this process. stores: where large parts of inputs go; None = with their jobs.
     """
 
     def __init__(
@@ -48,8 +58,9 @@ class Travel:
         far: bool = True,
         trust: bool = False,
         path: Sequence[str] | None = None,
+        stores: Stores | None = None,
     ) -> None:
-        self.platform, self.plain, self.far = platform, plain, far
+        self.platform, self.plain, self.far, self._stores = platform, plain, far, stores
         self._trust, self._path = trust, path
         self._modules: dict[object, frozenset[str]] = {}
         self._bundles: OrderedDict[object, Bundle] = OrderedDict()
@@ -99,6 +110,23 @@ class Travel:
         if self._learnt(job.component, called, stream, sent):
             sent = self._bundle(job.component, anew=True)
         return sent, frames
+
+    async def held(self, job: Job, frames: Sequence[Buffer]) -> Held:
+        """Give the frames of a job with the large ones apart, stored if the component says where.
+
+        Raises:
+            ExecutorError: they cannot be stored; says what to do.
+        """
+        if self._stores is None:
+            return Held(frames)
+        payloads = self._stores.of(job.component)
+        if payloads is None:
+            return Held(frames, await parts_of(frames))
+        return await payloads.held(frames)
+
+    def is_large(self, frames: Sequence[Buffer]) -> bool:
+        """True if some of the frames may go apart from their job."""
+        return self._stores is not None and any(memoryview(f).nbytes >= LARGE for f in frames)
 
     async def outcome(
         self, job: Job, kind: int, frames: Sequence[Any], hearing: Hearing
@@ -151,7 +179,14 @@ class Travel:
         except Exception as exc:  # an answer from elsewhere may be anything
             return unreadable(job, "error", exc)
         if kind == "user":
+            if isinstance(error, ModuleNotFoundError):
+                note_cure(job.component, error)
             return error
+        said_of_load = lacking(job.component, error) if kind == "load" else ""
+        if said_of_load:
+            missing = PortabilityError(job.name, self.platform, [said_of_load])
+            missing.__cause__ = error
+            return missing
         made = _said_of(job, self.platform, str(kind), str(what), failure)
         made.__cause__ = error
         return made
@@ -282,16 +317,19 @@ def ticket_of(
     settle: Callable[[int, Any], None],
     *,
     folder: str = "",
+    parts: Sequence[Part] = (),
 ) -> Ticket:
     """Give the job as a pool takes it.
 
     Args:
-        folder: the working folder the task finds; "" leaves it.
+        folder: the working folder the task finds; "" leaves it. parts: frames that may go apart.
     Raises:
         PortabilityError: a secret it asks for is not there.
     """
     meta = (job.hash, job.name, job.attempt, folder, environ_of(job))
-    return Ticket(sent, job.component.function, meta, frames, hearing.hear, settle)
+    ticket = Ticket(sent, job.component.function, meta, frames, hearing.hear, settle, parts)
+    ticket.grace = job.component.policy.grace
+    return ticket
 
 
 def environ_of(job: Job) -> dict[str, str]:
@@ -386,8 +424,11 @@ def _said_of(
         )
     if kind == "load":
         said = f"{failure['type']} when it was loaded in the worker: {failure['message']}"
+        said = f"{job.component.source.where}: {said}"
         return PortabilityError(job.name, platform, [said])
     if kind == "argument":
         said = f"{failure['type']} when its inputs were read in the worker: {failure['message']}"
         return PortabilityError(job.name, platform, [said])
+    if kind == "payload":
+        return ExecutorError(f"platform {platform!r}: {job.name}: {failure['message']}")
     return TaskError(f"{job.name} raised {failure['type']} {failure['message']}".rstrip())

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from twingraph_nb.errors import ExecutorError
 from twingraph_nb.remote import BUNDLE, FORGET, LOG
+from twingraph_nb.remote_payloads import Part
 from twingraph_nb.source.bundle import Bundle
 from twingraph_nb.wire import Buffer, Message, frame
 
@@ -39,7 +40,8 @@ class Ticket:
     """A job in the pool.
 
     pace: jobs of the same pace take about as long. meta: hash, name, attempt, folder, variables
-    of the environment. frames: the arguments as they travel. listener: told what the job says.
+    of the environment. frames: the arguments as they travel. parts: those of them that may go
+    apart from the job, and where they are already. listener: told what the job says.
     settle: called once with the kind of the last message and its frames, or with an error.
     """
 
@@ -48,9 +50,11 @@ class Ticket:
         "cancelled",
         "frames",
         "gone",
+        "grace",
         "listener",
         "meta",
         "pace",
+        "parts",
         "settle",
         "starts",
         "tag",
@@ -65,8 +69,11 @@ class Ticket:
         frames: Sequence[Any],
         listener: Callable[[int, list[Any]], None],
         settle: Callable[[int, Any], None],
+        parts: Sequence[Part] = (),
     ) -> None:
         self.bundle, self.pace, self.meta, self.frames = bundle, pace, meta, frames
+        self.parts = parts
+        self.grace: float | None = None  # seconds from asking to killing; None = the pool's own
         self.listener, self.settle = listener, settle
         self.worker: Worker | None = None
         self.tag = self.starts = 0
@@ -139,6 +146,10 @@ class Worker(ABC):
             _, old = self.known.popitem(last=False)
             self.send([], kind=FORGET, tag=old)
         return self._numbers
+
+    def apart(self, ticket: Ticket) -> Sequence[Part]:
+        """Give the parts of the inputs that the worker finds without the job's message."""
+        return [part for part in ticket.parts if part[3]]
 
     def outdated(self, bundle: Bundle) -> bool:
         """True if it has imported an older version of the component's module."""

@@ -25,6 +25,9 @@ class RunLink(Protocol):
     @property
     def finished(self) -> float | None: ...
     def cancel(self, why: str = "", who: str = "") -> None: ...
+    def pause(self) -> None: ...
+    def unpause(self) -> None: ...
+    def resume(self) -> Run: ...
     def events(self) -> AsyncIterator[Event]: ...
 
 
@@ -131,6 +134,24 @@ class Run:
     def cancel(self) -> None:
         """Ask the run to stop: what waits is dropped, what runs is cancelled."""
         self.link.cancel(who="user")
+
+    def pause(self) -> None:
+        """Begin no further task; what runs is let finish."""
+        self.link.pause()
+
+    def unpause(self) -> None:
+        """Let a paused run go on."""
+        self.link.unpause()
+
+    def resume(self) -> Run:
+        """Start a run of the same pipeline and arguments that takes over what this one finished.
+
+        Failed, cancelled and unfinished tasks run; of edited components what depends on them too.
+
+        Raises:
+            RunError: it still runs, somebody else resumes it, or it is not a pipeline's.
+        """
+        return self.link.resume()
 
     def when_done(self, callback: Callable[[], object]) -> None:
         """Call back once it has finished, on the scheduler's thread; at once if it has."""

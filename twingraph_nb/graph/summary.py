@@ -11,9 +11,10 @@ from twingraph_nb.graph.remote_value import RemoteValue
 from twingraph_nb.graph.run import Run
 from twingraph_nb.graph.task import Ref, Task
 
-__all__ = ["summaries", "summary"]
+__all__ = ["MASK", "is_secret", "summaries", "summary", "without_passwords"]
 
-_MASK = "•••"
+MASK = "•••"
+"""What stands in for a secret."""
 _SECRET = re.compile(
     r"(?i)(pass(word|wd|phrase)?|secret|token|api_?key|credential|private_?key|auth)s?$"
 )
@@ -51,8 +52,12 @@ def summary(value: object) -> str:
 
     Never raises, never reads much of the value.
     """
-    text = _text(value)
-    return _IN_ADDRESS.sub(rf"\1:{_MASK}@", text) if "://" in text else text
+    return without_passwords(_text(value))
+
+
+def without_passwords(text: str) -> str:
+    """Give the text with the passwords of its URLs masked."""
+    return _IN_ADDRESS.sub(rf"\1:{MASK}@", text) if "://" in text else text
 
 
 def _text(value: object) -> str:
@@ -96,13 +101,14 @@ def summaries(bound: Mapping[str, object]) -> dict[str, str] | None:
         kind = type(value)
         if kind is Task or kind is Ref:
             continue
-        if _is_secret(name):
-            texts[name] = _MASK
+        if is_secret(name):
+            texts[name] = MASK
         else:
             texts[name] = repr(value) if kind is int and -_BIG < value < _BIG else summary(value)
     return texts or None
 
 
 @lru_cache(maxsize=1024)
-def _is_secret(name: str) -> bool:
+def is_secret(name: str) -> bool:
+    """Tell whether a name says that its value is secret."""
     return _SECRET.search(name) is not None

@@ -7,14 +7,16 @@ Several outputs are a tuple, pair or struct with the outputs in order.
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import sys
+from functools import lru_cache
 from pathlib import Path
 from typing import ClassVar
 
 from twingraph_nb.component import Component
-from twingraph_nb.errors import DefinitionError
+from twingraph_nb.errors import CompileError, DefinitionError
 from twingraph_nb.languages.base import (
     HERE,
     Built,
@@ -35,11 +37,14 @@ _GLUE = Path(__file__).parent / "glue" / "glue.hpp"
 _THROW = _GLUE.with_name("throw.cpp")
 _CURE = "install a compiler (on Debian: apt-get install g++; on macOS: xcode-select --install)"
 _FLAGS = ("-std=c++17", "-O2", "-pthread")
-_LINES = ("-g1", "-no-pie", "-DTWINGRAPH_LINES", "-rdynamic")
-"""Flags by which glue.hpp finds the lines an exception passed through; only where it runs."""
+_LINES = ("-g1", "-no-pie", "-DTWINGRAPH_LINES")
+"""Flags by which glue.hpp finds the lines an exception passed through, or its addresses."""
+_ALONE = ("-static", *_LINES, "-DTWINGRAPH_WRAPPED", "-Wl,--wrap=__cxa_throw")
+"""Flags of a program that needs nothing where it runs: the addresses are looked up here."""
 _ERROR = re.compile(r"^(.*?):(\d+):(?:\d+:)? (?:fatal )?error: (.*)$", re.MULTILINE)
 _OURS = re.compile(r"static assertion failed(?: due to.*?)?: \"?\[twingraph\] (.*?)\"?$")
 _CELL = "cell.cpp"
+_PLACE = re.compile(r"/cell\.cpp:(\d+)")
 _COMPILED = ("main.cpp", "throw.cpp")
 _WORDS = {
     "none": "None",
@@ -74,17 +79,17 @@ class Cpp:
         glue = _GLUE.read_text(encoding="utf-8")
         sources = {"glue.hpp": glue, _CELL: lines_in(component), "main.cpp": _main(component)}
         flags: tuple[str, ...] = _FLAGS
-        if where == "static":
-            flags = (*_FLAGS, "-static")
-        elif where == "here" and sys.platform == "linux":
-            flags = (*_FLAGS, *_LINES)
+        if where != "here" or sys.platform == "linux":
+            flags = (*_FLAGS, *(_ALONE if where == "static" else (*_LINES, "-rdynamic")))
             sources["throw.cpp"] = _THROW.read_text(encoding="utf-8")
         worker, files = f"{HERE}/worker", [name for name in sources if name in _COMPILED]
         facts = ("c++", *sources.values(), *flags, where)
         if where == "inside":
             folder = kept(cache, facts, lambda folder: _write(folder, sources))
-            command = ("c++", *_FLAGS, "-o", worker, f"{HERE}/main.cpp")
-            return Built(folder, (worker,), (command,))
+            paths = [f"{HERE}/{name}" for name in files]
+            command = ("c++", *flags, "-o", worker, *paths, "-ldl")
+            refused = functools.partial(_refused, component)
+            return Built(folder, (worker,), (command,), refused)
         names = [os.environ.get("CXX", ""), "c++", "g++", "clang++"]
         compiler = tool("C++", names, _CURE)
 
@@ -94,7 +99,19 @@ class Cpp:
             if said.returncode:
                 raise _refused(component, said.stderr)
 
-        return Built(kept(cache, (*facts, version_of(compiler)), make), (worker,))
+        folder = kept(cache, (*facts, version_of(compiler)), make)
+        located = functools.partial(_located, str(folder / "worker"))
+        return Built(folder, (worker,), located=located)
+
+
+@lru_cache(maxsize=256)
+def _located(program: str, addresses: tuple[str, ...]) -> tuple[int, ...]:
+    """The lines of the cell among addresses in a program that was built here."""
+    try:
+        said = ran(["addr2line", "-i", "-e", program, *addresses])
+    except OSError:  # there is none, so the error goes without them
+        return ()
+    return tuple(int(line) for line in _PLACE.findall(said.stdout))
 
 
 def _write(folder: Path, sources: dict[str, str]) -> None:
@@ -143,7 +160,7 @@ def _word(kind: Kind | None) -> str:
     return f"{kind.name.title()}<{inner}>" if kind.items else kind.name.title()
 
 
-def _refused(component: Component, output: str) -> Exception:
+def _refused(component: Component, output: str) -> CompileError:
     found, ours = [], []
     for file, line, message in _ERROR.findall(output):
         said = _OURS.search(message)

@@ -7,6 +7,7 @@ function may give a Result; its Err, and a panic, fail the task.
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import re
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from twingraph_nb.component import Component
-from twingraph_nb.errors import DefinitionError
+from twingraph_nb.errors import CompileError, DefinitionError
 from twingraph_nb.languages.base import (
     HERE,
     Built,
@@ -34,6 +35,7 @@ __all__ = ["Rust"]
 _GLUE = Path(__file__).parent / "glue" / "glue.rs"
 _CURE = "install it (https://rustup.rs; on Debian: apt-get install rustc)"
 _FLAGS = ("--edition", "2021", "-O", "-C", "panic=unwind")
+_TELL = "--error-format=json"
 _CELL = "cell.rs"
 _SAYS_WHY = (1, 78)  # has diagnostic::on_unimplemented
 _TUPLE = 12  # items; glue.rs has no more
@@ -79,14 +81,15 @@ class Rust:
         worker, facts = f"{HERE}/worker", ("rust", *sources.values(), *_FLAGS, where)
         if where == "inside":
             folder = kept(cache, facts, lambda folder: _write(folder, sources))
-            command = ("rustc", *_FLAGS, "-o", worker, f"{HERE}/main.rs")
-            return Built(folder, (worker,), (command,))
+            command = ("rustc", *_FLAGS, _TELL, "-o", worker, f"{HERE}/main.rs")
+            refused = functools.partial(_refused, component)
+            return Built(folder, (worker,), (command,), refused)
         compiler = tool("Rust", [os.environ.get("RUSTC", ""), "rustc"], _CURE)
         version = version_of(compiler)
 
         def make(folder: Path) -> None:
             _write(folder, sources)
-            command = [compiler, *_FLAGS, *static, *_telling(version), "--error-format=json"]
+            command = [compiler, *_FLAGS, *static, *_telling(version), _TELL]
             command += ["-o", "worker", "main.rs"]
             said = ran(command, folder)
             if said.returncode:
@@ -189,7 +192,7 @@ def _word(kind: Kind | None) -> str:
     return f"g::{_WORDS[kind.name]}" + (f"<{inner}>" if inner else "")
 
 
-def _refused(component: Component, output: str) -> Exception:
+def _refused(component: Component, output: str) -> CompileError:
     found, ours = [], []
     for text in output.splitlines():
         try:

@@ -8,22 +8,29 @@ We send `call`: the arguments. The worker sends, with the tag of the call,
 
     result      the value                                       ends the call
     failed      name of the error, NEWLINE, numbers of the code's lines separated by commas,
-                innermost first, or nothing, NEWLINE, message   ends the call
+                innermost first, or nothing, NEWLINE, message   ends the call; in place of lines
+                there may be addresses in a program that was built for it, such as 0x4010a3
     chunk       one value of a stream; `result` follows with any value
     progress    a number from 0 to 1, SPACE, a message
     log         `stdout`, `stderr` or `system`, SPACE, text
 
 A worker answers one call after the other and ends when its input ends. The environment variable
 TWINGRAPH_CHANNEL says where: the number of a file descriptor for both ways, or `stdio` for stdin
-and stdout, where it then sees to it that what the user's code prints goes to stderr. Where
-TWINGRAPH_MARKS is set, it should write NUL, the tag, NUL to stderr when a call has printed all it
-does: that and the answer may go ways of different speed.
+and stdout, where it then sees to it that what the user's code prints goes to stderr.
+
+Where TWINGRAPH_MARKS is set, only stderr is left for both, and it should tell them apart there:
+
+    NUL > text NUL     what the code printed to stdout, as it comes, in one write of at most 4096
+                       bytes, between which no other process can write. In the text NUL and DLE
+                       (16) are DLE and `@` or `P`; so may be LF, as DLE and `J`
+    NUL tag NUL        that call has printed all it does: this and the answer may go ways of
+                       different speed
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -40,9 +47,13 @@ CHANNEL = "TWINGRAPH_CHANNEL"
 MARKS = "TWINGRAPH_MARKS"
 """The environment variable that asks a worker to mark the end of what a call prints."""
 _HEAD = re.compile(rb"([a-z]+) (\d{1,10}) (\d{1,12})\n")
+_ADDRESS = re.compile(r"0x[0-9a-f]{1,16}")
 _LONGEST_HEAD = 40  # bytes
 _LARGEST = 2**34  # bytes of a body, 16 GiB; memory is taken only as they come
 _STREAMS: Mapping[str, Stream] = {"stdout": "stdout", "stderr": "stderr", "system": "system"}
+
+
+Located = Callable[[tuple[str, ...]], tuple[int, ...]]
 
 
 class Garbled(Exception):
@@ -54,8 +65,9 @@ class Said:
     """What a worker said about the call of that tag.
 
     kind: `result` and `failed` end it; the others are `chunk`, `progress`, `log`.
-    value: the body of the result, for `Speaker.result`; the exception; the chunk; (fraction,
-    message); (stream, text).
+    value: the body of the result, for `Speaker.result`; the exception, or the text for
+    `Speaker.error` if its lines have to be looked up; the chunk; (fraction, message); (stream,
+    text).
     """
 
     kind: Literal["result", "failed", "chunk", "progress", "log"]
@@ -143,7 +155,8 @@ class Speaker:
                 return Said("failed", tag, exc)
         text = body.decode("utf-8", "replace")
         if kind == "failed":
-            return Said("failed", tag, self._error(text))
+            unplaced = _addresses(text.partition("\n")[2].partition("\n")[0])
+            return Said("failed", tag, text if unplaced else self.error(text))
         first, _, rest = text.partition(" ")
         if kind == "log" and first in _STREAMS:
             return Said("log", tag, (_STREAMS[first], rest))
@@ -154,8 +167,16 @@ class Speaker:
                 raise Garbled(f"{first[:20]!r} is no progress") from None
         raise Garbled(f"no message is called {kind!r}")
 
-    def _error(self, text: str) -> ForeignError:
+    def error(self, text: str, located: Located | None = None) -> ForeignError:
+        """Give the error of a `failed` that is a text; in a thread, if lines are looked up."""
         name, _, rest = text.partition("\n")
         lines, _, message = rest.partition("\n")
         numbers = [int(one) for one in lines.split(",") if one.strip().isdigit()]
+        addresses = _addresses(lines)
+        if addresses and located is not None:
+            numbers += located(addresses)
         return foreign_error(self._component, name.strip() or "Error", message, numbers)
+
+
+def _addresses(lines: str) -> tuple[str, ...]:
+    return tuple(one for one in lines.split(",") if _ADDRESS.fullmatch(one))

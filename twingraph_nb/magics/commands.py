@@ -116,6 +116,9 @@ class TwingraphMagics(Magics):
             %twingraph runs          the latest runs, of all notebooks
             %twingraph show RUN      one run; an id, the beginning of one, a name, or `last`
             %twingraph cancel RUN    stop one run
+            %twingraph pause RUN     begin no further task of it; what runs is let finish
+            %twingraph resume RUN    let a paused run go on; start a run that takes over what
+                                     an ended one has finished
             %twingraph components    the components and pipelines of this session
             %twingraph platforms     where components can run
             %twingraph nest [off]    let your own asyncio.run(...) work in cells

@@ -103,8 +103,31 @@ def _cancel(rest: Sequence[str]) -> Shown:
     session = get_session()
     wanted = _one("cancel", rest)
     run = session.cancel(_resolve(session, wanted))
-    said = f"asked run {run.id} ({run.name}) to stop"
-    return Shown(said, said)
+    return _said(f"asked run {run.id} ({run.name}) to stop")
+
+
+def _resume(rest: Sequence[str]) -> object:
+    session = get_session()
+    run_id = _resolve(session, _one("resume", rest))
+    live = session.runs.get(run_id)
+    if live is not None and not live.done:
+        live.unpause()
+        return _said(f"run {run_id} ({live.name}) goes on")
+    return session.resume(run_id)
+
+
+def _pause(rest: Sequence[str]) -> Shown:
+    session = get_session()
+    run_id = _resolve(session, _one("pause", rest))
+    live = session.runs.get(run_id)
+    if live is None or live.done:
+        raise RunError(f"run {run_id} does not run in this session: `twingraph pause {run_id}`")
+    live.pause()
+    return _said(f"run {run_id} ({live.name}) begins no further task; what runs is let finish")
+
+
+def _said(text: str) -> Shown:
+    return Shown(text, text)
 
 
 def _components(rest: Sequence[str]) -> Shown:
@@ -158,6 +181,8 @@ COMMANDS: dict[str, Callable[[Sequence[str]], object]] = {
     "runs": _runs,
     "show": _show,
     "cancel": _cancel,
+    "resume": _resume,
+    "pause": _pause,
     "components": _components,
     "platforms": _platforms,
     "nest": _nest,

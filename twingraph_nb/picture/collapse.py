@@ -8,16 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from twingraph_nb.events import TaskForm, TaskStateName
 from twingraph_nb.picture.layout import columns
 from twingraph_nb.picture.model import FINAL, GOOD, STATES, Screen, Shown
 from twingraph_nb.picture.progress import seconds_text
 
-__all__ = ["Arrow", "Box", "Drawing", "Plan", "draw", "drawing", "plan"]
+__all__ = ["Arrow", "Box", "Drawing", "Outline", "Plan", "draw", "drawing", "folded", "plan"]
 
 TIMES: Final = "\u00d7"
+HERE: Final = "local"
+"""The platform that is not named in a box."""
 _MOST_STRETCHES: Final = 64
 
 
@@ -26,7 +28,8 @@ class Box:
     """A task, or several as one.
 
     tasks: their numbers. number: the task or group it stands for, None for equal calls drawn as
-    one. counts: plain calls by state, of several tasks. detail: the second line.
+    one. counts: plain calls by state, of several tasks. detail: the second line. platform: where
+    they run, "" for this kernel alone.
     """
 
     id: str
@@ -37,6 +40,7 @@ class Box:
     number: int | None
     form: TaskForm = "call"
     counts: Mapping[str, int] | None = None
+    platform: str = ""
 
     @property
     def several(self) -> bool:
@@ -46,7 +50,18 @@ class Box:
     @property
     def title(self) -> str:
         """Everything there is to say, in one line."""
-        return f"{self.name}: {self.detail}"
+        return f"{self.name}{f' {self.place}' if self.place else ''}: {self.detail}"
+
+    @property
+    def brief(self) -> str:
+        """The second line where room is scarce: without what waits if anything else is told."""
+        told, _, last = self.detail.rpartition(", ")
+        return told if self.several and told and last.endswith(" waiting") else self.detail
+
+    @property
+    def place(self) -> str:
+        """Where it runs, as it is written into the box; "" for this kernel alone."""
+        return f"on {self.platform}" if self.platform else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +83,21 @@ class Drawing:
     shape: int = 0
 
 
+class Outline(NamedTuple):
+    """What of a box does not change with the states of its tasks."""
+
+    id: str
+    name: str
+    number: int | None
+    tasks: tuple[int, ...]
+    platform: str
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """Which tasks become which box; holds as long as no task is added."""
 
-    boxes: tuple[tuple[str, str, int | None, tuple[int, ...]], ...]
-    """(id, name, number, tasks) of each box."""
+    boxes: tuple[Outline, ...]
     edges: tuple[Arrow, ...]
 
     @property
@@ -95,18 +119,28 @@ def plan(screen: Screen, limit: int = 300, only: Collection[int] | None = None) 
     """Decide which tasks are drawn as one box. Cost grows with the number of tasks."""
     tasks = [t for n, t in screen.tasks.items() if only is None or n in only]
     links = _links(screen, tasks)
-    made = Plan((), ())
+    homes: dict[int, object] = {}
     for homes in _levels(screen, tasks, links):
+        if len(set(homes.values())) > limit:
+            continue
         made = _plan(screen, tasks, links, homes)
         if made.size <= limit:
             return made
-    return _first(made, limit)
+    return _first(_plan(screen, tasks, links, homes), limit)
+
+
+def folded(
+    screen: Screen, made: Drawing | None, limit: int, only: Collection[int] | None = None
+) -> Drawing:
+    """Give `made`, which may have had more room, if it keeps to `limit` as well; else another."""
+    small = made is not None and len(made.nodes) + len(made.edges) <= limit
+    return made if made is not None and small else drawing(screen, limit, only)
 
 
 def draw(screen: Screen, made: Plan) -> Drawing:
     """Give the boxes of a plan with the states they have now."""
-    boxes = tuple(_box(screen, *box) for box in made.boxes)
-    return Drawing(boxes, made.edges, hash((tuple(box[:2] for box in made.boxes), made.edges)))
+    boxes = tuple(_box(screen, outline) for outline in made.boxes)
+    return Drawing(boxes, made.edges, hash((tuple(box.id for box in made.boxes), made.edges)))
 
 
 # -- edges between tasks, with groups opened -------------------------------------------------------
@@ -205,8 +239,10 @@ def _plan(
         number = home if isinstance(home, int) else numbers[0] if len(numbers) == 1 else None
         first = screen.tasks[numbers[0] if number is None else number]
         name = first.name if number is not None else _base_name(first)
-        ids[home] = f"t{first.number}" if len(numbers) == 1 else f"g{first.number}"
-        boxes.append((ids[home], name, number, tuple(numbers)))
+        # A map keeps its id when its items come, so that the page need not draw it anew.
+        ids[home] = f"g{first.number}" if number is None else f"t{first.number}"
+        where = _platform(screen, numbers)
+        boxes.append(Outline(ids[home], name, number, tuple(numbers), where))
     labels: dict[tuple[str, str], list[str]] = {}
     for source, target, label in links:
         if homes[source] != homes[target]:
@@ -221,13 +257,12 @@ def _first(made: Plan, limit: int) -> Plan:
     """Draw what fits, and all other tasks as one box: hundreds of different components."""
     room = max(1, limit // 2)
     if len(made.boxes) > room:
-        rest = tuple(number for box in made.boxes[room:] for number in box[3])
-        more = ("rest", f"{len(made.boxes) - room} more components", None, rest)
-        boxes: tuple[tuple[str, str, int | None, tuple[int, ...]], ...]
-        boxes = (*made.boxes[:room], more)
+        rest = tuple(number for box in made.boxes[room:] for number in box.tasks)
+        more = Outline("rest", f"{len(made.boxes) - room} more components", None, rest, "")
+        boxes: tuple[Outline, ...] = (*made.boxes[:room], more)
     else:
         boxes = made.boxes
-    kept = {box[0] for box in boxes}
+    kept = {box.id for box in boxes}
     edges = [edge for edge in made.edges if edge.source in kept and edge.target in kept]
     return Plan(boxes, tuple(edges[: max(0, limit - len(boxes))]))
 
@@ -235,6 +270,14 @@ def _first(made: Plan, limit: int) -> Plan:
 def _base_name(task: Shown) -> str:
     """The component's name, without the place in a map."""
     return task.name.split("[", 1)[0] if task.index is not None else task.name
+
+
+def _platform(screen: Screen, numbers: Iterable[int]) -> str:
+    """Where the tasks run, in the order they were called; "" if that is nowhere but here."""
+    parts = dict.fromkeys(screen.tasks[number].component for number in numbers)
+    facts = [part.facts for name in parts if (part := screen.parts.get(name)) is not None]
+    found = dict.fromkeys(fact.platform for fact in facts if fact is not None)
+    return "" if found.keys() <= {HERE} else ", ".join(found)
 
 
 def _number(home: object) -> int:
@@ -245,12 +288,14 @@ def _number(home: object) -> int:
 # -- one box now ----------------------------------------------------------------------------------
 
 
-def _box(screen: Screen, id: str, name: str, number: int | None, numbers: tuple[int, ...]) -> Box:
+def _box(screen: Screen, outline: Outline) -> Box:
+    id, name, number, numbers, where = outline
     own = screen.tasks[number] if number is not None else None
     if own is not None and len(numbers) == 1:
         count = len(own.items) if own.items else own.count
         label = f"{name} {TIMES} {count}" if own.form == "map" and count is not None else name
-        return Box(id, label, own.state, _detail(screen, own), numbers, number, own.form)
+        detail = _detail(screen, own)
+        return Box(id, label, own.state, detail, numbers, number, own.form, None, where)
     counts: dict[str, int] = dict.fromkeys(STATES, 0)
     for n in numbers:
         task = screen.tasks[n]
@@ -262,7 +307,7 @@ def _box(screen: Screen, id: str, name: str, number: int | None, numbers: tuple[
     total = sum(counts.values())
     label = f"{name} {TIMES} {max(total, own.count or 0) if own is not None else total}"
     form: TaskForm = own.form if own is not None else "call"
-    return Box(id, label, state, _counted(counts), numbers, number, form, counts)
+    return Box(id, label, state, _counted(counts), numbers, number, form, counts, where)
 
 
 def _state_of(counts: Mapping[str, int]) -> TaskStateName:
@@ -280,8 +325,10 @@ def _state_of(counts: Mapping[str, int]) -> TaskStateName:
 
 
 def _counted(counts: Mapping[str, int]) -> str:
-    said = [f"{counts['succeeded']} done"] if counts["succeeded"] else []
-    for state in ("reused", "running", "retrying", "failed", "skipped", "cancelled"):
+    # What matters most stands first: a narrow box cuts the end.
+    said = [f"{counts['failed']} failed"] if counts["failed"] else []
+    said += [f"{counts['succeeded']} done"] if counts["succeeded"] else []
+    for state in ("reused", "running", "retrying", "skipped", "cancelled"):
         if counts[state]:
             said.append(f"{counts[state]} {state}")
     open_ = counts["waiting"] + counts["ready"]
@@ -304,5 +351,6 @@ def _detail(screen: Screen, task: Shown) -> str:
     if task.state == "failed" and task.error is not None:
         return task.error.type.rsplit(".", 1)[-1]
     if task.state == "succeeded" and (took := task.elapsed(task.finished or 0.0)) is not None:
-        return seconds_text(took)
+        stood_in = ", by fallback" if task.error is not None else ""
+        return f"{seconds_text(took)}{stood_in}"
     return task.state

@@ -182,7 +182,9 @@ def _task_done(screen: Screen, event: TaskDone) -> None:
     task = screen.tasks[event.task]
     if task.finished is not None:
         return
-    task.outputs, task.error = event.outputs, None
+    task.outputs = event.outputs
+    if not task.why:  # else the error says why another one stood in
+        task.error = None
     if task.began is not None and task.form == "call":
         part = screen.parts[task.component]
         part.timed += 1
@@ -215,6 +217,13 @@ def _task_erred(screen: Screen, event: TaskErred) -> None:
         _stop_clock(screen, task, event.at)
         _move(screen, task, "retrying")
         return
+    if event.fallback and not screen.stopping:
+        said = f"{event.error.type}: {event.error.message}" if event.error.message else "it failed"
+        task.why = f"{event.fallback} stood in, because of {said}"
+        if task.state != "running":
+            _move(screen, task, "running")
+        return
+    task.why = ""
     _end(screen, task, "failed", event.at)
     if screen.fail_fast and not event.observed:
         screen.stopping = True

@@ -12,12 +12,15 @@ from twingraph_nb.picture.layout import columns, rows
 from twingraph_nb.picture.measure import cut, text_width
 from twingraph_nb.picture.palette import EDGE, LOOKS, MUTED, icon_path, look_of
 
-__all__ = ["img_tag", "render", "size_of"]
+__all__ = ["height_of", "img_tag", "render", "size_of"]
 
 FONT: Final = "system-ui, -apple-system, 'Segoe UI', 'Helvetica Neue', Arial, sans-serif"
 NAME_SIZE: Final = 13.0
 DETAIL_SIZE: Final = 11.0
+PLACE_SIZE: Final = 10.5
 BOX_HEIGHT: Final = 40.0
+PLACE_HEIGHT: Final = 14.0
+"""Pixels by which a box is higher that says where it runs."""
 ICON: Final = 14.0
 PAD: Final = 10.0
 """Pixels between a box's border, its icon and its text."""
@@ -32,21 +35,32 @@ Place = tuple[float, float, float, float]
 """x, y of the upper left corner, width, height."""
 
 
-def size_of(box: Box) -> tuple[float, float]:
-    """Give width and height in pixels of a box with its icon and both lines."""
-    text = max(text_width(box.name, NAME_SIZE), text_width(_longest(box), DETAIL_SIZE))
-    return min(WIDEST, text + ICON + 3.5 * PAD), BOX_HEIGHT
+def size_of(box: Box, size: float = NAME_SIZE) -> tuple[float, float]:
+    """Give width and height in pixels of a box with its icon and all its lines.
+
+    The width has room for what the second line may become while the box stays.
+
+    Args:
+        size: of the font of every line, in pixels.
+    """
+    most = max(10, sum((box.counts or {}).values()))
+    room = f"{most} done, {most} running" if box.several or box.form == "map" else "succeeded"
+    lines = (box.name, box.brief, room, box.place)
+    return _around(max(text_width(line, size) for line in lines)), height_of(box)
 
 
-def _longest(box: Box) -> str:
-    """Keep room for what the second line may become while the box stays."""
-    room = "100 done, 10 running, 1 failed" if box.several else "succeeded"
-    return max(box.detail, room, key=len)
+def height_of(box: Box) -> float:
+    """Give the height in pixels of a box: one line more if it says where it runs."""
+    return BOX_HEIGHT + (PLACE_HEIGHT if box.platform else 0.0)
 
 
 def _fitting(box: Box) -> float:
     """The width of a box in a picture, where its words change no more."""
-    words = max(text_width(box.name, NAME_SIZE), text_width(box.detail, DETAIL_SIZE))
+    lines = (box.name, NAME_SIZE), (box.brief, DETAIL_SIZE), (box.place, PLACE_SIZE)
+    return _around(max(text_width(*line) for line in lines))
+
+
+def _around(words: float) -> float:
     return min(WIDEST, words + ICON + 3.5 * PAD)
 
 
@@ -88,18 +102,18 @@ def _places(drawing: Drawing) -> tuple[dict[str, Place], float, float]:
     boxes = {box.id: box for box in drawing.nodes}
     edges = [(edge.source, edge.target) for edge in drawing.edges]
     layers = rows(list(boxes), edges, columns(list(boxes), edges))
-    tallest = max((len(layer) for layer in layers), default=0)
-    height = MARGIN * 2 + max(0.0, tallest * (BOX_HEIGHT + ROW_GAP) - ROW_GAP)
+    sizes = {id: (_fitting(box), height_of(box)) for id, box in boxes.items()}
+    used = [sum(sizes[id][1] + ROW_GAP for id in layer) - ROW_GAP for layer in layers]
+    height = MARGIN * 2 + max(used, default=0.0)
     places: dict[str, Place] = {}
     x = MARGIN
-    for layer in layers:
-        wide = max(_fitting(boxes[id]) for id in layer)
-        used = len(layer) * (BOX_HEIGHT + ROW_GAP) - ROW_GAP
-        y = (height - used) / 2
+    for layer, tall in zip(layers, used, strict=True):
+        wide = max(sizes[id][0] for id in layer)
+        y = (height - tall) / 2
         for id in layer:
-            own = _fitting(boxes[id])
-            places[id] = (x + (wide - own) / 2, y, own, BOX_HEIGHT)
-            y += BOX_HEIGHT + ROW_GAP
+            own, high = sizes[id]
+            places[id] = (x + (wide - own) / 2, y, own, high)
+            y += high + ROW_GAP
         x += wide + COLUMN_GAP
     width = x - COLUMN_GAP + MARGIN if layers else 2 * MARGIN
     return places, width, height
@@ -121,7 +135,18 @@ def _box(box: Box, place: Place) -> str:
         f'<text x="{left:.1f}" y="{y + 17:.1f}" font-size="{NAME_SIZE}" font-weight="600" '
         f'fill="{look.text}">{escape(cut(box.name, NAME_SIZE, room))}</text>'
         f'<text x="{left:.1f}" y="{y + 32:.1f}" font-size="{DETAIL_SIZE}" '
-        f'fill="{look.text}">{escape(cut(box.detail, DETAIL_SIZE, room))}</text></g>'
+        f'fill="{look.text}">{escape(cut(box.brief, DETAIL_SIZE, room))}</text>'
+        f"{_place(box, left, y + BOX_HEIGHT + 5, room)}</g>"
+    )
+
+
+def _place(box: Box, x: float, y: float, room: float) -> str:
+    """The third line, of a box that does not run in this kernel."""
+    if not box.platform:
+        return ""
+    return (
+        f'<text x="{x:.1f}" y="{y:.1f}" font-size="{PLACE_SIZE}" '
+        f'fill="{look_of(box.state).text}">{escape(cut(box.place, PLACE_SIZE, room))}</text>'
     )
 
 
@@ -145,7 +170,7 @@ def _outline(shape: str, place: Place) -> str:
             (c, 0), (w - c, 0), (w, c), (w, h - c), (w - c, h), (c, h), (0, h - c), (0, c)
         ]  # fmt: skip
         return "M" + "L".join(f"{x + a:.1f} {y + b:.1f}" for a, b in corners) + "z"
-    r = h / 2 if shape == "barrel" else 8.0
+    r = BOX_HEIGHT / 2 if shape == "barrel" else 8.0
     return (
         f"M{x + r:.1f} {y:.1f}h{w - 2 * r:.1f}a{r} {r} 0 0 1 {r} {r}v{h - 2 * r:.1f}"
         f"a{r} {r} 0 0 1 -{r} {r}h-{w - 2 * r:.1f}a{r} {r} 0 0 1 -{r} -{r}v-{h - 2 * r:.1f}"

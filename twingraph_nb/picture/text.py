@@ -6,7 +6,7 @@ import io
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Final
 
-from twingraph_nb.picture.collapse import Box, drawing
+from twingraph_nb.picture.collapse import Box, Drawing, folded
 from twingraph_nb.picture.layout import columns
 from twingraph_nb.picture.model import Screen
 from twingraph_nb.picture.palette import look_of
@@ -32,7 +32,12 @@ _STYLES: Final = {
 
 
 def table(
-    screen: Screen, now: float, *, limit: int = _MOST_ROWS, only: Collection[int] | None = None
+    screen: Screen,
+    now: float,
+    *,
+    limit: int = _MOST_ROWS,
+    only: Collection[int] | None = None,
+    made: Drawing | None = None,
 ) -> RenderableType:
     """Give the run as something that rich prints; a box stands below what it needs.
 
@@ -40,19 +45,21 @@ def table(
         now: seconds since the epoch.
         limit: most boxes and arrows before equal calls become one row.
         only: the tasks to show.
+        made: a drawing of them as they are now, which is shown if it is small enough.
     """
     from rich.console import Group
     from rich.table import Table
     from rich.text import Text
 
-    shown = drawing(screen, limit, only)
+    shown = folded(screen, made, limit, only)
     ids = [box.id for box in shown.nodes]
     column = columns(ids, [(edge.source, edge.target) for edge in shown.edges])
     grid = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     for box in sorted(shown.nodes, key=lambda box: column[box.id]):
         style = _STYLES[box.state]
         mark = Text("  " * column[box.id] + look_of(box.state).mark, style=style)
-        grid.add_row(mark + Text(f" {box.name}"), Text(_told(box), style=style))
+        where = Text(box.place, style="dim")
+        grid.add_row(mark + Text(f" {box.name}"), Text(_told(box), style=style), where)
     name = Text(screen.name or "run", style="bold")
     line = name + Text(f"  {progress_line(screen, now, only)}", style="not bold")
     return Group(line, grid) if shown.nodes else Group(line)
@@ -63,6 +70,7 @@ def text_view(
     now: float,
     *,
     only: Collection[int] | None = None,
+    made: Drawing | None = None,
     color: bool = False,
     width: int = 100,
 ) -> str:
@@ -78,7 +86,7 @@ def text_view(
         highlight=False,
     )
     with console.capture() as captured:
-        console.print(table(screen, now, only=only))
+        console.print(table(screen, now, only=only, made=made))
     return captured.get().rstrip()
 
 

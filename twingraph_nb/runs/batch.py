@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from twingraph_nb.errors import NotebookError
+from twingraph_nb.errors import NotebookError, RunError
 
 __all__ = ["add_arguments", "main"]
 
@@ -48,6 +48,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--timeout", type=float, metavar="SECONDS", help="stop it when it takes longer in all"
     )
+    parser.add_argument(
+        "--resume", metavar="RUN",
+        help="go on with an earlier run: what it finished is not done again, its parameters "
+        "hold unless given anew; 'last' is the notebook's newest run",
+    )  # fmt: skip
     parser.add_argument("--no-report", action="store_true", help="write no report.html")
 
 
@@ -59,7 +64,7 @@ def main(namespace: argparse.Namespace) -> int:
     """
     try:
         return _run(namespace)
-    except NotebookError as exc:
+    except (NotebookError, RunError) as exc:
         sys.stderr.write(f"twingraph run: {exc}\n")
         return INVALID
     except KeyboardInterrupt:  # before there is a kernel to interrupt
@@ -79,10 +84,13 @@ def _run(namespace: argparse.Namespace) -> int:
     nb = notebooks.load(path)
     kernel = notebooks.kernel_for(nb, namespace.kernel, notebook=path.name)
     params = _parameters(namespace, nb, path.name, kernel.language)
+    record = NotebookRecord(settings(), str(path.resolve()), {})
+    if namespace.resume:
+        params = {**record.resume(namespace.resume), **params}
+    record.take(params)
     folder = _folder(namespace.out, path)
     target = folder / path.name
     nb = notebooks.with_parameters(nb, params, kernel, source=path, target=target)
-    record = NotebookRecord(settings(), str(path.resolve()), params)
     manager = NotebookExecutionManager(nb, output_path=str(target), progress_bar=False)
     manager.notebook_start()
     try:

@@ -14,7 +14,7 @@ from pathlib import Path
 from twingraph_nb import __version__
 from twingraph_nb.errors import RunError, TwingraphError, suggestion
 from twingraph_nb.policy import seconds_of
-from twingraph_nb.runs import workers
+from twingraph_nb.runs import control, workers
 from twingraph_nb.settings import Settings
 from twingraph_nb.store import Store
 
@@ -66,15 +66,16 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
         batch.add_arguments(run)
         run.set_defaults(act=batch.main)
     _add_reading(commands, place)
+    control.add_arguments(commands, place)
     worker = commands.add_parser("worker", help="run tasks that kernels send", parents=[place])
     workers.add_arguments(worker)
-    gc = commands.add_parser("gc", help="remove old runs and unused values", parents=[place])
+    gc = commands.add_parser("gc", help="remove old runs, unused values and builds", parents=[place])
     gc.add_argument(
         "--older-than",
         type=_seconds,
         required=True,
         metavar="AGE",
-        help="runs that ended longer ago than this: 30d, 12h, 2w",
+        help="runs that ended, and builds used last, longer ago than this: 30d, 12h, 2w",
     )
     gc.add_argument("--keep-last", type=_count, default=0, metavar="N", help="newest runs to keep")
     gc.add_argument("--dry-run", action="store_true", help="only say what would go")
@@ -177,19 +178,22 @@ def _is_start(text: str, hash: str) -> bool:
 
 
 def _gc(namespace: argparse.Namespace) -> int:
-    from twingraph_nb.runs.tables import freed_text
+    from twingraph_nb.runs.tables import cleared_text, freed_text
+    from twingraph_nb.store.cache import remove_unused, unused
 
-    home = Settings.load().home
-    if not Store.exists(home):
+    home, dry = Settings.load().home, namespace.dry_run
+    if Store.exists(home):
+        with closing(Store.open(home, readonly=dry)) as store:
+            for note in store.notes:
+                sys.stderr.write(f"twingraph: {note}\n")
+            freed = store.gc(namespace.older_than, keep_last=namespace.keep_last, dry_run=dry)
+        sys.stdout.write(freed_text(freed, dry_run=dry) + "\n")
+    else:
         sys.stdout.write(f"no runs are recorded in {home}\n")
-        return 0
-    with closing(Store.open(home, readonly=namespace.dry_run)) as store:
-        for note in store.notes:
-            sys.stderr.write(f"twingraph: {note}\n")
-        freed = store.gc(
-            namespace.older_than, keep_last=namespace.keep_last, dry_run=namespace.dry_run
-        )
-    sys.stdout.write(freed_text(freed, dry_run=namespace.dry_run) + "\n")
+    clear = unused if dry else remove_unused
+    found = clear(home / "cache", namespace.older_than)
+    if found:
+        sys.stdout.write(cleared_text(found, dry_run=dry) + "\n")
     return 0
 
 

@@ -7,9 +7,10 @@ import sys
 import time
 from collections.abc import Mapping
 
-from twingraph_nb.errors import StoreError
+from twingraph_nb.errors import RunError, StoreError
 from twingraph_nb.events import Batch, ErrorInfo, RunFinished, RunStarted, RunStateName
 from twingraph_nb.graph.summary import summaries
+from twingraph_nb.scheduler.resuming import ended
 from twingraph_nb.settings import Settings
 from twingraph_nb.store import RunRow, Store, identity
 
@@ -22,13 +23,15 @@ class NotebookRecord:
     def __init__(self, settings: Settings, notebook: str, params: Mapping[str, object]) -> None:
         self.id = secrets.token_hex(6)
         self.notebook = notebook
-        self.params = summaries(params) or {}
+        self.params: dict[str, str] = {}
+        self.resumes = ""
         self.trouble = ""
         self.started = time.time()
         self.finished = self.started
         self._parent = settings.notebook_run or None  # a notebook may run another one
         self._home = settings.home.expanduser().absolute()  # the kernel runs in another folder
         self._store: Store | None = None
+        self._arguments = ""
         if not settings.record:
             self.trouble = "not recorded: TWINGRAPH_STORE is off"
             return
@@ -36,6 +39,46 @@ class NotebookRecord:
             self._store = Store.open(settings.home)
         except StoreError as exc:
             self.trouble = f"not recorded: {exc}"
+        self.take(params)
+
+    def take(self, params: Mapping[str, object]) -> None:
+        """Keep the parameters, for the record and for a run that resumes this one."""
+        self.params = summaries(params) or {}
+        if self._store is not None and params:
+            try:
+                self._arguments = self._store.put(dict(params), "parameters", self.notebook)
+            except StoreError:
+                self._arguments = ""  # a resumed run must be given them again
+
+    def resume(self, text: str) -> dict[str, object]:
+        """Go on with an earlier run of this notebook; gives the parameters it had.
+
+        Args:
+            text: a run's id, the start of one, or "last": the notebook's newest run.
+        Raises:
+            RunError: it is not known, still runs, or another run resumes it.
+        """
+        store = self._store
+        if store is None:
+            raise RunError(f"there is no earlier run to go on with: {self.trouble}")
+        try:
+            row = ended(store, self._newest(store) if text == "last" else store.resolve(text))
+            if row.parent is not None and store.run(row.parent).form == "notebook":
+                row = ended(store, row.parent)
+            store.claim(row.id, self.id, identity())
+            self.resumes = row.id
+            if row.form != "notebook" or not row.arguments:
+                return {}
+            return store.load(row.arguments)  # type: ignore[return-value]
+        except StoreError as exc:
+            raise RunError(str(exc)) from exc
+
+    def _newest(self, store: Store) -> str:
+        """The notebook's newest run; what it ran in a browser counts."""
+        for row in store.runs(limit=None):
+            if row.parent is None and row.notebook == self.notebook and row.state != "running":
+                return row.id
+        raise RunError(f"no earlier run of {self.notebook} is recorded that has ended")
 
     def env(self) -> dict[str, str]:
         """Give what the kernel's environment must hold to be part of this run."""
@@ -44,6 +87,7 @@ class NotebookRecord:
             "TWINGRAPH_RUN": self.id,
             "TWINGRAPH_NOTEBOOK": self.notebook,
             "TWINGRAPH_BATCH": "1",
+            "TWINGRAPH_RESUME": self.resumes,
         }
 
     def begin(self, name: str) -> None:
@@ -52,7 +96,15 @@ class NotebookRecord:
         python = ".".join(map(str, sys.version_info[:3]))
         origin = {**identity(), "notebook": self.notebook, "python": python}
         started = RunStarted(
-            self.started, self.id, name, "notebook", self._parent, self.params, origin
+            self.started,
+            self.id,
+            name,
+            "notebook",
+            self._parent,
+            self.params,
+            origin,
+            resumes=self.resumes,
+            arguments=self._arguments,
         )
         self._emit(0, started)
 

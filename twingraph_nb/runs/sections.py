@@ -63,7 +63,7 @@ def _timeline(screen: Screen, now: float) -> Iterable[Html]:
     if picture:
         yield f'<h3>Timeline</h3><div class="scroll">{picture}</div>'
     if missing:
-        yield f'<p class="soft small">{missing:,} shorter tasks are not drawn.</p>'
+        yield f'<p class="soft small">{missing:,} tasks of components that took less time are not drawn.</p>'
 
 
 def _tasks(screen: Screen, number: int, now: float) -> Iterable[Html]:

@@ -17,6 +17,7 @@ from twingraph_nb.picture.model import Screen, Shown
 from twingraph_nb.picture.palette import look_of
 from twingraph_nb.picture.progress import seconds_text
 from twingraph_nb.store import Freed, RunRow
+from twingraph_nb.store.cache import Unused
 
 __all__ = [
     "Called",
@@ -139,6 +140,13 @@ def freed_text(freed: Freed, *, dry_run: bool) -> str:
     )
 
 
+def cleared_text(found: Sequence[Unused], *, dry_run: bool) -> str:
+    """Give a sentence about unused builds that were removed, or would be."""
+    said = "would remove" if dry_run else "removed"
+    size = _size(sum(one.bytes for one in found))
+    return f"{said} {_several(len(found), 'unused build')} (programs, environments): {size}"
+
+
 # -- logs -----------------------------------------------------------------------------------------
 
 
@@ -244,7 +252,7 @@ def _facts(row: RunRow, screen: Screen, now: float) -> Iterator[tuple[str, Text]
 
 def _task_cells(task: Shown, row: RunRow, end: float) -> tuple[Text, ...]:
     why = task.why
-    if task.error is not None:
+    if task.error is not None and not why:  # else it tells why another one stood in
         where = f" ({task.error.cell}, line {task.error.line})" if task.error.line else ""
         why = f"{task.error.type}: {task.error.message}{where}"
     elif not task.final and row.state == "interrupted":

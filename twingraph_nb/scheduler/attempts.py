@@ -6,39 +6,36 @@ import asyncio
 import random
 from collections.abc import Callable, Coroutine, Mapping
 from contextvars import copy_context
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
-from twingraph_nb.component import Component
 from twingraph_nb.context import current_report
-from twingraph_nb.errors import ResultError, TaskCancelled, TaskError, TaskTimeout
+from twingraph_nb.errors import BreakerOpen, ResultError, TaskCancelled
 from twingraph_nb.events import TaskCancelled as TaskCancelledEvent
-from twingraph_nb.events import TaskDone, TaskErred, TaskReused, TaskStarted
+from twingraph_nb.events import TaskDone, TaskErred, TaskHeld, TaskReused, TaskStarted
 from twingraph_nb.executors.base import (
     Executor,
     HandsOver,
     Job,
     Outcome,
     RemoteValue,
-    TakesRemote,
 )
 from twingraph_nb.graph.outputs import texts_of
-from twingraph_nb.graph.refs import resolve
 from twingraph_nb.graph.summary import summary
 from twingraph_nb.graph.task import Task
-from twingraph_nb.platforms import PLATFORMS
+from twingraph_nb.scheduler.earlier import Finished, attached
 from twingraph_nb.scheduler.failures import error_info, retry_wanted, user_part
 from twingraph_nb.scheduler.handed import Handed
+from twingraph_nb.scheduler.inputs import arguments_of, bring, is_named, is_remote
 from twingraph_nb.scheduler.limits import Admission, Claim
-from twingraph_nb.scheduler.live import LiveRun, TaskReport, fetched
-from twingraph_nb.scheduler.reuse import Found, Reuse
+from twingraph_nb.scheduler.live import LiveRun, TaskReport
+from twingraph_nb.scheduler.places import Places, lane_of
+from twingraph_nb.scheduler.reuse import KeptResult, Reuse
+from twingraph_nb.scheduler.standin import stand_in, standing_in
 
 if TYPE_CHECKING:
     from twingraph_nb.scheduler.drive import Driver
 
 __all__ = ["Attempts"]
-
-_HERE = {platform.name for platform in PLATFORMS.values() if platform.here}
-"""Platforms whose tasks take cores and memory of this machine."""
 
 
 class Attempts:
@@ -52,7 +49,9 @@ class Attempts:
         reuse: Reuse,
     ) -> None:
         self._driver, self._executor = driver, executor
-        self._admission, self._reuse = admission, reuse
+        self._reuse = reuse
+        self._places = Places(driver.loop, admission, self._begin, self.fail)
+        self.release = self._places.release
         self._opened: dict[str, Executor] = {}
         self._handing: dict[str, HandsOver] = {}
         self._opening: dict[str, asyncio.Lock] = {}
@@ -65,6 +64,9 @@ class Attempts:
         task = run.open.get(number)
         if task is None:
             return
+        if run.state.paused:
+            run.held[number] = attempt
+            return
         for other, _, _ in task.needs:
             if not other.done:  # of another run: the state of this run does not know it
                 other.when_done(
@@ -75,12 +77,8 @@ class Attempts:
             self._begin_group(run, task, attempt)
         elif task.component.quick and not run.options.max_parallel:
             self._begin(run, task, attempt, None)
-        elif run.options.max_parallel or _lane(task.component):
-            claim = _claim(run, task, attempt)
-            if claim.cpus > self._admission.cpus or claim.memory > self._admission.memory:
-                self.fail(run, task, attempt, _too_large(task, self._admission))
-            elif self._admission.ask(claim):
-                self._begin(run, task, attempt, claim)
+        elif run.options.max_parallel or lane_of(task.component):
+            self._places.ask(run, task, attempt)
         else:
             self._begin(run, task, attempt, None)
 
@@ -93,15 +91,41 @@ class Attempts:
         driver.happen(run, TaskStarted(driver.now(), task.number, attempt))
         self._spawn(run, task, self.group(run, task))
 
+    def hold(self, run: LiveRun) -> None:
+        """Take back what is ready but does not run: the run is paused."""
+        self._driver.threads.settle()  # what a thread has begun runs
+        for task, attempt in self._places.withdraw(run):
+            run.held[task.number] = attempt
+        for number in list(run.running):
+            if number >= 0 and run.state.state_of(number) == "ready":
+                self.take_back(run, number)
+
+    def take_back(self, run: LiveRun, number: int) -> None:
+        """End the attempt of a task, which then is ready again."""
+        run.recalled.add(number)
+        run.running[number].cancel("taken back")
+
+    def limit(self, run: LiveRun, name: str, limit: int) -> None:
+        """Let a new limit hold: of the run, or of the platform `name`."""
+        self._places.limit(name, limit)
+        for task, attempt in self._places.withdraw(run):
+            self.launch(run, task.number, attempt)
+
     def _begin(self, run: LiveRun, task: Task, attempt: int, claim: Claim | None) -> None:
+        if run.state.paused:
+            run.held[task.number] = attempt
+            if claim is not None:
+                self._places.release(claim)
+            return
         component = task.component
         policy = component.policy
-        if policy.cache is None and policy.timeout is None:
+        if not policy.watched:
             handing = self._handing.get(component.platform)
             if (
                 handing is not None
+                and run.earlier is None
                 and component.style in handing.handed_styles
-                and not (task.needs and any(map(_is_remote, task.needs)))
+                and not (task.needs and any(map(is_remote, task.needs)))
             ):
                 self._hand_over(handing, run, task, attempt, claim)
                 return
@@ -119,7 +143,7 @@ class Attempts:
         report = TaskReport(run, task, attempt)
         handed = Handed(self, run, task, report, claim)
         try:
-            arguments = _arguments(task) if task.needs else task.bound or {}
+            arguments = arguments_of(task) if task.needs else task.bound or {}
             self._reuse.name(task, arguments)
         except Exception as exc:  # of a task of another run, of a digest
             handed.done(Outcome(error=exc))
@@ -133,17 +157,6 @@ class Attempts:
             work, loop=self._driver.loop, name=task.name, context=self._base.copy()
         )
 
-    def release(self, claim: Claim) -> None:
-        """Give a place back, and start what it lets in."""
-        freed = [claim]
-        while freed:
-            for admitted in self._admission.free(freed.pop()):
-                run, task, attempt = cast("tuple[LiveRun, Task, int]", admitted.item)
-                if run.finished is None and run.state.state_of(task.number) == "ready":
-                    self._begin(run, task, attempt, admitted)
-                else:
-                    freed.append(admitted)
-
     async def _go(self, run: LiveRun, task: Task, attempt: int, claim: Claim | None) -> None:
         """Run one attempt of one task to its end."""
         policy = task.component.policy
@@ -151,20 +164,29 @@ class Attempts:
         current_report.set(report)
         try:
             platform = task.component.platform
-            executor = self._opened.get(platform) or await self._open(platform)
+            executor = self._opened.get(platform)
+            if executor is None:
+                executor = await self._places.guarded(task.component, self._open, platform)
+            if run.earlier is not None and await self._recalled(run, task, executor):
+                return
             if task.needs:
-                await _bring(task, executor)
-            arguments = _arguments(task) if task.needs else task.bound or {}
+                await bring(task, executor)
+            arguments = arguments_of(task) if task.needs else task.bound or {}
             if policy.cache is None:
                 self._reuse.name(task, arguments)
             elif (found := await self._reuse.find(task, arguments)) is not None:
-                self._reused(run, task, found)
+                self._reused(run, task, found.value, found.kept)
                 return
             job = Job(task.hash, task.name, task.component, arguments, attempt)
-            if policy.timeout is None:
-                outcome = await executor.run(job, report)
+            found_again = None
+            if run.earlier is not None and executor.capabilities.attaches:
+                found_again = await attached(run.earlier, executor, task, report)
+            if found_again is not None:
+                outcome = found_again
+            elif policy.watched:
+                outcome = await self._places.run(executor, job, report, claim)
             else:
-                outcome = await _timed(executor, job, report, policy.timeout)
+                outcome = await executor.run(job, report)
             error = outcome.error
             if error is None:
                 if self._reuse.wants(task, report.seconds, outcome.value):
@@ -184,11 +206,25 @@ class Attempts:
         self._driver.write_log(report)
         self.fail(run, task, attempt, error)
 
+    async def _recalled(self, run: LiveRun, task: Task, executor: Executor) -> bool:
+        """Take over what an earlier run has done of just this work; False if it has not."""
+        assert run.earlier is not None
+        if is_named(task):  # then no value has to be looked at
+            arguments = task.bound or {}
+        else:
+            await bring(task, executor)
+            arguments = arguments_of(task)
+        found = await self._reuse.recall(run.earlier, task, arguments)
+        if found is not None:
+            self._reused(run, task, *found)
+        return found is not None
+
     async def _succeed(self, run: LiveRun, task: Task, value: object, report: TaskReport) -> None:
         """Keep the outputs, then finish."""
         if isinstance(value, RemoteValue):
             value = await value.fetch()
-        kept, why_not = await self._reuse.keep(task, value)
+        arguments = arguments_of(task) if task.needs else task.bound or {}
+        kept, why_not = await self._reuse.keep(task, arguments, value)
         if why_not:
             report.log("system", f"not kept: {why_not}\n")
         self._finish(run, task, value, report, kept)
@@ -266,30 +302,44 @@ class Attempts:
         """A map or nested pipeline has its value."""
         self._done(run, task, value, {"value": summary(value)})
 
-    def _reused(self, run: LiveRun, task: Task, found: Found) -> None:
+    def _reused(self, run: LiveRun, task: Task, value: object, kept: KeptResult) -> None:
         number = task.number
         run.running.pop(number, None)
         if run.open.pop(number, None) is None:
             return
-        task.settle(found.value)
-        now, kept = self._driver.now(), found.kept
+        task.settle(value)
+        now = self._driver.now()
+        texts = kept.texts if isinstance(kept, Finished) else texts_of(task.component, value)
         self._driver.happen(
             run,
             TaskReused(
                 now,
                 number,
                 task.digest.hex() if task.digest is not None else "",
-                texts_of(task.component, found.value),
+                texts,
                 kept.run,
                 kept.hash,
                 now - kept.at,
+                kept.outputs,
             ),
         )
         task.wake()
 
+    def _ready_again(self, run: LiveRun, task: Task) -> None:
+        number, driver = task.number, self._driver
+        begun = run.state.state_of(number) == "running"
+        attempt = run.state.attempt_of(number) + (not begun)
+        driver.happen(run, TaskHeld(driver.now(), number))
+        self.launch(run, number, attempt)
+
     def cancelled(self, run: LiveRun, task: Task, why: str) -> None:
         """The attempt was cancelled and no longer runs."""
         run.running.pop(task.number, None)
+        if task.number in run.recalled:
+            run.recalled.discard(task.number)
+            if not run.state.stopping:
+                self._ready_again(run, task)
+                return
         if run.open.pop(task.number, None) is not None:
             run.fallen[task.number] = task.name
             task.settle(None, TaskCancelled(task.name, why))
@@ -297,21 +347,21 @@ class Attempts:
             driver.happen(run, TaskCancelledEvent(driver.now(), task.number, why))
             task.wake()
 
-    def fail(self, run: LiveRun, task: Task, attempt: int, error: BaseException) -> None:
-        """The attempt failed; the state says whether there is another."""
+    def fail(
+        self, run: LiveRun, task: Task, attempt: int, error: BaseException, *, final: bool = False
+    ) -> None:
+        """The attempt failed; the state says whether there is another, or who stands in."""
         number, component, driver = task.number, task.component, self._driver
         run.running.pop(number, None)
         if number not in run.open:
             return
         error = user_part(error)
-        last = (
-            task.form != "call"
-            or attempt > component.policy.retries
-            or not retry_wanted(error, component.policy)
-            or run.state.stopping
-        )
+        over = final or task.form != "call" or run.state.stopping
+        again = not over and retry_wanted(error, attempt, component.policy) and _spend(run, error)
+        fallback = "" if over or again else standing_in(task, error)
+        last = not again and not fallback
         source = component.source if component is not None else None
-        info = error_info(error, task.name, source, note=last)
+        info = error_info(error, task.name, source, note=not again)
         observed = task.waiters > 0 or _is_item(run, task)
         if last:
             del run.open[number]
@@ -319,97 +369,49 @@ class Attempts:
             task.settle(None, error)
             if not observed and run.error is None:
                 run.error = error
+        wait = error.again if again and isinstance(error, BreakerOpen) else 0.0
+        luck = random.random()
         driver.happen(
             run,
-            TaskErred(driver.now(), number, attempt, info, not last, observed, random.random()),
+            TaskErred(driver.now(), number, attempt, info, again, observed, luck, wait, fallback),
         )
         if last:
             task.wake()
+        elif fallback:
+            self._spawn(run, task, self._stand_in(run, task, attempt, error, fallback))
+
+    async def _stand_in(
+        self, run: LiveRun, task: Task, attempt: int, error: BaseException, who: str
+    ) -> None:
+        """Finish a task that has failed with what its fallback gives."""
+        report = TaskReport(run, task, attempt)
+        current_report.set(report)
+        report.log("system", f"{who} stands in, because of {type(error).__name__}: {error}\n")
+        try:
+            value = await stand_in(run, task, report)
+            task.digest = None  # it is not what the component gives: what needs it must not say so
+            self._finish(run, task, value, report)
+        except asyncio.CancelledError as exc:
+            self._driver.write_log(report)
+            self.cancelled(run, task, str(exc.args[0]) if exc.args else "")
+        except Exception as exc:  # of the one that stands in
+            exc.__context__ = exc.__context__ or error
+            exc.add_note(f"in the fallback of {task.name}, after {type(error).__name__}: {error}")
+            self._driver.write_log(report)
+            self.fail(run, task, attempt, exc, final=True)
 
 
-async def _timed(executor: Executor, job: Job, report: TaskReport, seconds: float) -> Outcome:
-    """Run a job whose time counts from when it has a place."""
-    loop = asyncio.get_running_loop()
-    try:
-        async with asyncio.timeout(None) as limit:
-            report.on_start = lambda: limit.reschedule(loop.time() + seconds)
-            return await executor.run(job, report)
-    except TimeoutError:
-        return Outcome(error=TaskTimeout(job.name, seconds))
+def _spend(run: LiveRun, error: BaseException) -> bool:
+    """Take a retry out of the run's budget; False if there is none left."""
+    most = run.options.max_retries
+    if most is not None and run.retries >= most:
+        error.add_note(f"no other attempt: the {most} retries that the run may make are used up")
+        return False
+    run.retries += 1
+    return True
 
 
 def _is_item(run: LiveRun, task: Task) -> bool:
     """Tell whether it is an item of a map, which has its own say in errors."""
     parent = None if task.group is None else run.open.get(task.group)
     return parent is not None and parent.form == "map"
-
-
-def _lane(component: Component) -> str:
-    """The pool whose places a component's tasks take; "" when nothing limits them."""
-    lane = component.memo.get("lane")
-    if lane is None:
-        policy = component.policy
-        lane = component.platform
-        if lane == "local" and not (policy.cpus or policy.memory or policy.max_parallel):
-            lane = ""  # its threads keep to priorities themselves
-        component.memo["lane"] = lane
-    return str(lane)
-
-
-def _claim(run: LiveRun, task: Task, attempt: int) -> Claim:
-    component = task.component
-    policy = component.policy
-    here = component.platform in _HERE
-    return Claim(
-        (run, task, attempt),
-        _lane(component),
-        run.id,
-        run.options.max_parallel,
-        component.digest,
-        policy.max_parallel,
-        policy.cpus if here else 0.0,
-        policy.memory if here else 0,
-        policy.priority,
-    )
-
-
-def _is_remote(need: tuple[Task, str, str]) -> bool:
-    return isinstance(need[0].peek(), RemoteValue)
-
-
-async def _bring(task: Task, executor: Executor) -> None:
-    """Bring the values here that the task needs, but for those its platform takes as they are."""
-    for other, port, name in task.needs:
-        value = other.peek()
-        if not name or not isinstance(value, RemoteValue):
-            continue
-        whole = not port or len(other.ports) == 1
-        direct = whole and (task.bound or {}).get(name) is other
-        if direct and isinstance(executor, TakesRemote) and executor.takes(value, task.component):
-            continue
-        await fetched(other)
-
-
-def _arguments(task: Task) -> dict[str, object]:
-    """The arguments with the values of what they need put in."""
-    arguments = dict(task.bound or {})
-    resolved: set[str] = set()
-    for other, _, port in task.needs:
-        if not port:  # order only; of another run it may have failed
-            if other.exception() is not None:
-                other.result()
-        elif arguments[port] is other:
-            arguments[port] = other.peek() if other.exception() is None else other.result()
-            resolved.add(port)
-        elif port not in resolved:
-            arguments[port] = resolve(arguments[port])
-            resolved.add(port)
-    return arguments
-
-
-def _too_large(task: Task, admission: Admission) -> TaskError:
-    policy = task.component.policy
-    if policy.cpus > admission.cpus:
-        return TaskError(f"{task.name} asks for {policy.cpus:g} cpus; there are {admission.cpus:g}")
-    asked, there = policy.memory / 2**20, admission.memory / 2**20
-    return TaskError(f"{task.name} asks for {asked:.0f} MiB of memory; there are {there:.0f} MiB")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
 
-from twingraph_nb.component import Component, Pipeline
+from twingraph_nb.component import Component, Pipeline, shelf
 from twingraph_nb.errors import ArgumentError, CycleError, RunError, WiringError
 from twingraph_nb.events import RunForm, TaskForm
 from twingraph_nb.graph.refs import check_types, needs_of
@@ -19,7 +20,22 @@ __all__ = ["Calls"]
 
 DEEPEST = 200
 """Tasks inside tasks; deeper than that is taken for a recursion without end."""
-NewRun = Callable[[str, RunForm, RunOptions, Mapping[str, object]], LiveRun]
+Arguments = tuple[tuple[object, ...], dict[str, object]]
+
+
+class NewRun(Protocol):
+    """Makes a run; `arguments` are its pipeline's, `resumes` an earlier run it takes over from."""
+
+    def __call__(
+        self,
+        name: str,
+        form: RunForm,
+        options: RunOptions,
+        params: Mapping[str, object],
+        *,
+        arguments: Arguments | None = None,
+        resumes: str = "",
+    ) -> LiveRun: ...
 
 
 class Calls:
@@ -84,16 +100,42 @@ class Calls:
     ) -> Run | Task:
         """Start a run; inside a pipeline or component, a group of its run."""
         scope = current_scope()
-        function = _Body(pipeline, args, kwargs)
-        shown = dict(zip([p.name for p in pipeline.inputs], args, strict=False)) | kwargs
         if scope is not None:
+            function = _Body(pipeline, args, kwargs)
+            shown = _shown(pipeline, args, kwargs)
             needs = [] if parent is None else self._parents(parent, pipeline.name)
             bound: dict[str, object] = {"function": function, "args": (), "shown": shown}
             return self._inside(scope, None, bound, needs, pipeline.name, form="pipeline")
         if parent is not None:
             raise WiringError(f"{pipeline.name}: parent_hash= needs a pipeline around it")
-        run = self._new_run(pipeline.name, "pipeline", pipeline.options, shown)
-        self.driver.run_body(run, function)
+        return self.begin(pipeline, args, kwargs)
+
+    def begin(
+        self,
+        pipeline: Pipeline,
+        args: tuple[object, ...],
+        kwargs: dict[str, object],
+        resumes: str = "",
+    ) -> Run:
+        """Start a run of a pipeline.
+
+        Args:
+            resumes: an earlier run whose finished tasks are taken over.
+        Raises:
+            RunError: that run still runs, or another one resumes it.
+        """
+        if resumes:
+            self.driver.flush_to_disk()  # it may be a run of this process that has just ended
+        run = self._new_run(
+            pipeline.name,
+            "pipeline",
+            pipeline.options,
+            _shown(pipeline, args, kwargs),
+            arguments=(args, kwargs),
+            resumes=resumes,
+        )
+        run.again = lambda: self.begin(_newest(pipeline), args, kwargs, resumes=run.id)
+        self.driver.run_body(run, _Body(pipeline, args, kwargs))
         return run.handle
 
     def _inside(
@@ -154,6 +196,17 @@ class Calls:
             if hash.startswith(run.id):
                 return next((t for t in run.tasks if t.hash == hash), None)
         return None
+
+
+def _shown(
+    pipeline: Pipeline, args: Sequence[object], kwargs: Mapping[str, object]
+) -> dict[str, object]:
+    return dict(zip([p.name for p in pipeline.inputs], args, strict=False)) | dict(kwargs)
+
+
+def _newest(pipeline: Pipeline) -> Pipeline:
+    """The pipeline as it is defined now: its cell may have been edited since."""
+    return shelf.pipelines.get(pipeline.name, pipeline)
 
 
 class _Body:

@@ -12,7 +12,7 @@ from twingraph_nb.graph.task import Ref, Task
 from twingraph_nb.source.digest import NotDigestable, code_digest, digest_value
 from twingraph_nb.source.reach import Reach, reach
 
-__all__ = ["LIGHT", "Digests"]
+__all__ = ["LIGHT", "Digests", "size_of"]
 
 LIGHT = 2**20
 """Bytes of arguments that are read on the scheduler's own thread; more go to a worker thread."""
@@ -108,6 +108,11 @@ def _content(cell: CellType) -> object:
         return cell.cell_contents
     except ValueError:  # not set yet
         return cell
+
+
+def size_of(value: object) -> int:
+    """Give about how many bytes would have to be read of a value; looks at few of its items."""
+    return _size(value, 4)
 
 
 def _size(value: object, depth: int) -> int:

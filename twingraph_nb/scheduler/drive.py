@@ -41,6 +41,7 @@ from twingraph_nb.scheduler.attempts import Attempts
 from twingraph_nb.scheduler.bodies import Bodies
 from twingraph_nb.scheduler.limits import Admission
 from twingraph_nb.scheduler.live import LiveRun, TaskReport
+from twingraph_nb.scheduler.orders import obey
 from twingraph_nb.scheduler.reuse import Keeper, Reuse
 from twingraph_nb.scheduler.state import (
     BODY,
@@ -85,11 +86,12 @@ class Driver:
         self.sinks: list[Sink] = []
         self.runs: dict[str, LiveRun] = {}  # that have not finished
         self.handles: weakref.WeakValueDictionary[str, Run] = weakref.WeakValueDictionary()
+        self.begun: Callable[[], object] = lambda: None  # called when a run has begun
         self.thread = 0
-        reuse = Reuse(keeper, threads, keep_after)
-        self._attempts = Attempts(self, executor, admission, reuse)
-        self._bodies = Bodies(self, self._attempts)
-        self._attempts.group = self._bodies.group
+        self._reuse = Reuse(keeper, keep_after)
+        self.attempts = Attempts(self, executor, admission, self._reuse)
+        self._bodies = Bodies(self, self.attempts)
+        self.attempts.group = self._bodies.group
         self._inbox: deque[Callable[[], None] | tuple[LiveRun, Task]] = deque()
         self._woken = False
         self._dirty: dict[str, LiveRun] = {}
@@ -137,6 +139,13 @@ class Driver:
     def ask_cancel(self, run: LiveRun, task: int | None, who: str, why: str) -> None:
         """Ask to cancel a task, or the run."""
         self.call(lambda: self._cancel(run, task, who, why))
+
+    def command(self, run: LiveRun, kind: str, who: str = "user") -> None:
+        """Do what is asked of a run; see `orders`. From any thread."""
+        def act() -> None:
+            obey(self, run, kind, {}, who)
+
+        self.call(act)
 
     def ask_interrupt(self, run: LiveRun, task: Task) -> None:
         """The user stopped waiting: cancel the task and what only it needed (or its run)."""
@@ -191,8 +200,9 @@ class Driver:
             self.keeper.flush()
 
     def close(self) -> None:
-        """Let the threads of pipelines end. On the scheduler's thread."""
+        """Let the threads of pipelines and of the store's values end. On the scheduler's thread."""
         self._bodies.close()
+        self._reuse.close()
 
     # -- events ------------------------------------------------------------------------------
 
@@ -217,7 +227,7 @@ class Driver:
         for command in commands:
             kind = type(command)
             if kind is Launch:
-                self._attempts.launch(run, command.task, command.attempt)  # type: ignore[union-attr]
+                self.attempts.launch(run, command.task, command.attempt)  # type: ignore[union-attr]
             elif kind is Record:
                 self._recorded(run, command.event)  # type: ignore[union-attr]
             elif kind is Cancel:
@@ -354,6 +364,7 @@ class Driver:
         def act() -> None:
             self.runs[run.id] = run
             self.happen(run, event)
+            self.begun()
             if run.options.timeout is not None:
                 self.loop.call_later(run.options.timeout, self._bodies.time_out, run)
 

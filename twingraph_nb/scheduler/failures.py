@@ -7,7 +7,13 @@ import traceback
 from pathlib import Path
 from types import TracebackType
 
-from twingraph_nb.errors import ExecutorError, TaskCancelled, TaskSkipped, TwingraphError
+from twingraph_nb.errors import (
+    BreakerOpen,
+    ExecutorError,
+    TaskCancelled,
+    TaskSkipped,
+    TwingraphError,
+)
 from twingraph_nb.events import ErrorInfo
 from twingraph_nb.policy import Policy
 from twingraph_nb.source.text import Source, place_of
@@ -26,9 +32,11 @@ def user_part(error: BaseException) -> BaseException:
     return error.with_traceback(tb)
 
 
-def retry_wanted(error: BaseException, policy: Policy) -> bool:
-    """Tell whether the policy allows another attempt after this error."""
-    if isinstance(error, ExecutorError):
+def retry_wanted(error: BaseException, attempt: int, policy: Policy) -> bool:
+    """Tell whether the policy allows another attempt after this one (1 = first) and its error."""
+    if attempt > policy.retries_after(error):
+        return False
+    if isinstance(error, (ExecutorError, BreakerOpen)):  # nothing was started, or it is in order
         return True
     if isinstance(error, (TaskCancelled, TaskSkipped)):
         return False

@@ -1,14 +1,20 @@
-"""Which of the tasks that are ready may start now: places, cores and memory, by priority. Pure."""
+"""Which of the tasks that are ready may start now: places, cores, memory and limits by name.
+
+Pure: the clock is passed in.
+"""
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+
+from twingraph_nb.limit import Limit
 
 __all__ = ["Admission", "Claim"]
 
-_Bucket = tuple[str, str, str, float, int]
+_Bucket = tuple[str, str, str, float, int, tuple[Limit, ...]]
 
 
 @dataclass(slots=True, eq=False)
@@ -16,7 +22,8 @@ class Claim:
     """What one attempt needs in order to start.
 
     lane: the pool it runs in. run, run_limit and component, component_limit: at most so many of
-    them at once, 0 = no limit. cpus in cores, memory in bytes.
+    them at once, 0 = no limit. cpus in cores, memory in bytes. limits: those by name. until: when
+    it gives up if it has not started, 0 = never.
     """
 
     item: object
@@ -28,6 +35,8 @@ class Claim:
     cpus: float = 0.0
     memory: int = 0
     priority: int = 0
+    limits: tuple[Limit, ...] = ()
+    until: float = 0.0
 
     @property
     def bucket(self) -> _Bucket:
@@ -38,34 +47,50 @@ class Claim:
             self.component if self.component_limit else "",
             self.cpus,
             self.memory,
+            self.limits,
         )
 
 
 class Admission:
     """Hands out places. Larger priority first, then first come first served.
 
-    A claim held up by its own run's or component's limit lets others pass; one held up by cores
-    or memory does not let later claims on cores or memory pass, so that large tasks get their turn.
+    A claim held up by a limit of its run, its component or by name lets others pass; one held up
+    by cores or memory does not let later claims on cores or memory pass, so that large tasks get
+    their turn.
+
+    A limit such as 60 a minute is a bucket of 60 tokens, each of which comes back a minute after
+    it was taken: never more than 60 start in any minute. (A bucket that fills up steadily lets up
+    to twice as many through.)
+
+    Times are seconds of any clock that does not go backwards. wanted: whether a claim that waits
+    may still start; asked of those with limits by name, so that they do not cost a token.
     """
 
     def __init__(self, lanes: Mapping[str, int], cpus: float, memory: int) -> None:
         self.lanes, self.cpus, self.memory = dict(lanes), cpus, memory
+        self.wanted: Callable[[Claim], bool] = lambda claim: True
         self._used: dict[str, int] = {}
+        self._starts: dict[str, deque[float]] = {}  # by name, of limits with a period
         self._free_cpus, self._free_memory = cpus, memory
         self._waiting: dict[_Bucket, list[tuple[int, int, Claim]]] = {}
         self._count = 0
+        self._limited = 0  # how many of those that wait have limits by name
+        self._now = 0.0
 
     @property
     def waiting(self) -> int:
         """How many claims wait for a place."""
         return sum(len(heap) for heap in self._waiting.values())
 
-    def ask(self, claim: Claim) -> bool:
-        """Tell whether it may start now; if not it is kept, and `free` gives it later."""
-        if not self._waiting and self._fits(claim):
-            self._take(claim)
-            return True
+    def ask(self, claim: Claim, now: float = 0.0) -> bool:
+        """Tell whether it may start now; if not it is kept, and `free` or `tick` gives it later."""
+        if not self._waiting:
+            self._now = now
+            if self._fits(claim):
+                self._take(claim, now)
+                return True
         self._count += 1
+        self._limited += bool(claim.limits)
         entry, heap = (-claim.priority, self._count, claim), self._waiting.get(claim.bucket)
         if heap is None:
             self._waiting[claim.bucket] = [entry]
@@ -73,11 +98,12 @@ class Admission:
             heapq.heappush(heap, entry)
             if not (claim.cpus or claim.memory):  # all of its bucket are held up by one limit
                 return False
-        return claim in self._admit()
+        # At the time of the last look at all who wait, when none of the others could start.
+        return claim in self._admit(now)
 
-    def free(self, claim: Claim) -> list[Claim]:
+    def free(self, claim: Claim, now: float = 0.0) -> list[Claim]:
         """Give a place back; returns the claims that may start now."""
-        if len(self._waiting) == 1:
+        if len(self._waiting) == 1 and not claim.limits:
             bucket = claim.bucket
             if bucket in self._waiting:  # one that needs just the same takes its place
                 return [self._popped(bucket)]
@@ -86,14 +112,69 @@ class Admission:
             self._count_down(f"run {claim.run}")
         if claim.component_limit:
             self._count_down(f"component {claim.component}")
+        for limit in claim.limits:
+            if not limit.period:
+                self._count_down(f"limit {limit.name}")
         self._free_cpus += claim.cpus
         self._free_memory += claim.memory
-        return self._admit() if self._waiting else []
+        return self.tick(now) if self._waiting else []
 
-    def _admit(self) -> list[Claim]:
+    def tick(self, now: float) -> list[Claim]:
+        """Give the claims that may start because time has passed."""
+        self._now = now
+        if self._limited:
+            self._forget_unwanted()
+        return self._admit(now)
+
+    def drop(self, claim: Claim) -> bool:
+        """Take a claim off those that wait; False if it does not. `tick` gives who gains by it."""
+        heap = self._waiting.get(claim.bucket, [])
+        left = [entry for entry in heap if entry[2] is not claim]
+        if len(left) == len(heap):
+            return False
+        self._limited -= bool(claim.limits)
+        heapq.heapify(left)
+        self._waiting[claim.bucket] = left
+        if not left:
+            del self._waiting[claim.bucket]
+        return True
+
+    def drop_run(self, run: str) -> list[Claim]:
+        """Take all claims of a run off those that wait; gives them in their order."""
+        found: list[tuple[int, int, Claim]] = []
+        for bucket, heap in list(self._waiting.items()):
+            ours = [entry for entry in heap if entry[2].run == run]
+            if not ours:
+                continue
+            found.extend(ours)
+            left = [entry for entry in heap if entry[2].run != run]
+            heapq.heapify(left)
+            self._waiting[bucket] = left
+            if not left:
+                del self._waiting[bucket]
+        claims = [entry[2] for entry in sorted(found, key=lambda entry: entry[:2])]
+        self._limited -= sum(bool(claim.limits) for claim in claims)
+        return claims
+
+    def wake(self) -> float | None:
+        """Give the time from which a `tick` may let a claim in; None if time alone never does."""
+        times = [self._free_from(heap[0][2]) for heap in self._waiting.values() if self._limited]
+        return min((at for at in times if at is not None), default=None)
+
+    def _free_from(self, claim: Claim) -> float | None:
+        """When the tokens that it needs have come back, if it waits for any."""
+        latest = None
+        for limit in claim.limits:
+            starts = self._starts.get(limit.name, ()) if limit.period else ()
+            if len(starts) >= limit.most:
+                back = starts[len(starts) - limit.most] + limit.period
+                latest = back if latest is None else max(latest, back)
+        return latest
+
+    def _admit(self, now: float) -> list[Claim]:
         admitted: list[Claim] = []
         while claim := self._next():
-            self._take(claim)
+            self._take(claim, now)
             admitted.append(claim)
         return admitted
 
@@ -114,9 +195,15 @@ class Admission:
     def _popped(self, bucket: _Bucket) -> Claim:
         heap = self._waiting[bucket]
         claim = heapq.heappop(heap)[2]
+        self._limited -= bool(claim.limits)
         if not heap:
             del self._waiting[bucket]
         return claim
+
+    def _forget_unwanted(self) -> None:
+        for bucket, heap in list(self._waiting.items()):
+            while heap and heap[0][2].limits and not self.wanted(heap[0][2]):
+                self._popped(bucket)
 
     def _fits_machine(self, claim: Claim) -> bool:
         return claim.cpus <= self._free_cpus + 1e-9 and claim.memory <= self._free_memory
@@ -131,9 +218,19 @@ class Admission:
             key = f"component {claim.component}"
             if used.get(key, 0) >= claim.component_limit:
                 return False
+        if claim.limits and not all(map(self._within, claim.limits)):
+            return False
         return self._fits_machine(claim)
 
-    def _take(self, claim: Claim) -> None:
+    def _within(self, limit: Limit) -> bool:
+        if not limit.period:
+            return self._used.get(f"limit {limit.name}", 0) < limit.most
+        starts = self._starts.get(limit.name)
+        while starts and starts[0] + limit.period <= self._now:
+            starts.popleft()
+        return not starts or len(starts) < limit.most
+
+    def _take(self, claim: Claim, now: float) -> None:
         used = self._used
         key = f"lane {claim.lane}"
         used[key] = used.get(key, 0) + 1
@@ -143,6 +240,12 @@ class Admission:
         if claim.component_limit:
             key = f"component {claim.component}"
             used[key] = used.get(key, 0) + 1
+        for limit in claim.limits:
+            if limit.period:
+                self._starts.setdefault(limit.name, deque()).append(now)
+            else:
+                key = f"limit {limit.name}"
+                used[key] = used.get(key, 0) + 1
         self._free_cpus -= claim.cpus
         self._free_memory -= claim.memory
 

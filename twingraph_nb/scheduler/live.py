@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
 from twingraph_nb.component import Component
+from twingraph_nb.errors import RunError
 from twingraph_nb.events import (
     Batch,
     Event,
@@ -29,6 +30,7 @@ from twingraph_nb.graph.remote_value import RemoteValue
 from twingraph_nb.graph.run import Run
 from twingraph_nb.graph.task import Task
 from twingraph_nb.policy import RunOptions
+from twingraph_nb.scheduler.earlier import Earlier
 from twingraph_nb.scheduler.state import RunState
 
 if TYPE_CHECKING:
@@ -74,6 +76,11 @@ class LiveRun:
         self.past: list[Batch] | None = None  # kept when there is no store
         self.error: BaseException | None = None
         self.value: object = None
+        self.earlier: Earlier | None = None  # what it takes over, if it resumes another run
+        self.again: Callable[[], Run] | None = None  # starts a run that resumes this one
+        self.held: dict[int, int] = {}  # while it is paused: ready tasks, and their next attempts
+        self.recalled: set[int] = set()  # tasks whose attempt is ended so that they wait again
+        self.retries = 0  # of all its tasks so far
         self._numbers = itertools.count()
         root = Task(self, -1, f"{run_id}-run", None, name, None, "pipeline")  # type: ignore[arg-type]
         self.handle = Run(self, name, form, parent, root)
@@ -132,6 +139,17 @@ class LiveRun:
 
     def interrupted(self, task: Task) -> None:
         self.driver.ask_interrupt(self, task)
+
+    def pause(self) -> None:
+        self.driver.command(self, "pause")
+
+    def unpause(self) -> None:
+        self.driver.command(self, "continue")
+
+    def resume(self) -> Run:
+        if self.again is None:
+            raise RunError(f"run {self.id} is not a pipeline's: call what you need again")
+        return self.again()
 
     def wait(self, lock: threading.Lock, timeout: float | None, what: str) -> bool:
         return self.driver.wait(lock, timeout, what)
@@ -293,5 +311,6 @@ class TaskReport:
 
     def ticket(self, ticket: str) -> None:
         driver = self.link.driver
-        driver.tell(self.link, TaskTicketed(driver.now(), self.task.number, ticket))
+        digest = self.task.digest.hex() if self.task.digest is not None else ""
+        driver.tell(self.link, TaskTicketed(driver.now(), self.task.number, ticket, digest))
         driver.flush_to_disk()

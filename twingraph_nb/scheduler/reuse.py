@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -13,8 +13,13 @@ from twingraph_nb.graph.outputs import by_port, whole
 from twingraph_nb.graph.remote_value import RemoteValue
 from twingraph_nb.graph.task import Task
 from twingraph_nb.scheduler.digests import LIGHT, Digests
+from twingraph_nb.scheduler.earlier import Earlier, Finished, KeptValue
 
 __all__ = ["Found", "Keeper", "Reuse"]
+
+_THREADS = 4
+"""Values read or written at once. They wait in no line with tasks: what is done must be kept before
+the next long task ends."""
 
 
 class KeptResult(Protocol):
@@ -34,6 +39,7 @@ class Keeper(Protocol):
     """The part of the store that the scheduler needs."""
 
     def find(self, digest: str, max_age: float | None = None) -> KeptResult | None: ...
+    def has(self, blobs: Iterable[str]) -> bool: ...
     def keep(
         self, digest: str, component: str, run: str, hash: str, outputs: Mapping[str, object]
     ) -> Mapping[str, str]: ...
@@ -56,9 +62,14 @@ class Reuse:
     keep_after: seconds; outputs of tasks that took longer are kept even if nobody asked.
     """
 
-    def __init__(self, keeper: Keeper | None, threads: Threads, keep_after: float) -> None:
-        self._keeper, self._threads, self._keep_after = keeper, threads, keep_after
+    def __init__(self, keeper: Keeper | None, keep_after: float) -> None:
+        self._keeper, self._keep_after = keeper, keep_after
+        self._threads = Threads(_THREADS, "twingraph-keep")
         self._digests = Digests()
+
+    def close(self) -> None:
+        """Let its threads end when they are through."""
+        self._threads.close()
 
     def name(self, task: Task, arguments: Mapping[str, object]) -> None:
         """Set the task's digest, unless its plain arguments take long to read."""
@@ -72,21 +83,54 @@ class Reuse:
         if keeper is None or cache is None:
             return None
         if task.digest is None:
-            digest = await self._threads.run(lambda: self._digests.of(task, arguments))
-            if digest is None:
+            task.digest = await self._full_digest(task, arguments)
+            if task.digest is None:
                 return None
-            task.digest = digest  # type: ignore[assignment]
-        assert task.digest is not None
         try:
             kept = keeper.find(task.digest.hex(), None if cache is True else float(cache))
             if kept is None:
                 return None
-            values = await self._threads.run(
-                lambda: {port: keeper.load(blob) for port, blob in kept.outputs.items()}
-            )
+            values = await self._load(kept.outputs)
         except StoreError:
             return None  # it was damaged, and is forgotten: do the work again
-        return Found(whole(task.component, values), kept)  # type: ignore[arg-type]
+        return Found(whole(task.component, values), kept)
+
+    async def recall(
+        self, earlier: Earlier, task: Task, arguments: Mapping[str, object]
+    ) -> tuple[KeptValue, Finished] | None:
+        """Set the task's digest; give what an earlier run has done of just this work."""
+        keeper = self._keeper
+        if keeper is None:
+            return None
+        self.name(task, arguments)
+        digest = task.digest
+        if digest is None:  # large plain arguments; see `keep`
+            digest = await self._full_digest(task, arguments)
+            if digest is None:
+                return None
+        finished = earlier.take(digest)
+        while finished is not None and not keeper.has(finished.outputs.values()):
+            finished = earlier.take(digest)
+        if finished is None:
+            found = keeper.find(digest.hex())
+            if found is None or not earlier.lacks(found.run, found.hash):
+                return None
+            finished = Finished(found.run, found.hash, found.at, found.outputs)
+        task.digest = digest
+        return KeptValue(task.component, finished, self._load), finished
+
+    async def _load(self, outputs: Mapping[str, str]) -> Mapping[str, object]:
+        keeper = self._keeper
+        assert keeper is not None
+        return await self._threads.run(  # type: ignore[return-value]
+            lambda: {port: keeper.load(blob) for port, blob in outputs.items()}
+        )
+
+    async def _full_digest(self, task: Task, arguments: Mapping[str, object]) -> bytes | None:
+        """The digest, however large the arguments are."""
+        return await self._threads.run(  # type: ignore[return-value]
+            lambda: self._digests.of(task, arguments)
+        )
 
     def wants(self, task: Task, seconds: float, value: object) -> bool:
         """Tell whether the outputs of a task that took so long are worth keeping.
@@ -99,11 +143,17 @@ class Reuse:
             return True
         return seconds > self._keep_after and not isinstance(value, RemoteValue)
 
-    async def keep(self, task: Task, value: object) -> tuple[Mapping[str, str] | None, str]:
+    async def keep(
+        self, task: Task, arguments: Mapping[str, object], value: object
+    ) -> tuple[Mapping[str, str] | None, str]:
         """Keep the outputs; gives the blob of each port, or None and why not."""
         keeper, component = self._keeper, task.component
         if keeper is None:
             return None, ""
+        if task.digest is None:
+            # Large plain arguments are read only now that the task took long enough to be worth
+            # it. If the body has changed one in place, an equal call will not find this result.
+            task.digest = await self._full_digest(task, arguments)
         if task.digest is None:
             asked = component.policy.cache is not None
             return None, "an input has no stable content to name it by" if asked else ""
@@ -111,7 +161,7 @@ class Reuse:
         try:
             outputs = by_port(component, value)
             blobs = await self._threads.run(
-                lambda: keeper.keep(digest, component.name, task.link.id, task.hash, outputs)
+                lambda: keeper.keep(digest, component.name, task.link.id, task.hash, outputs),
             )
         except (StoreError, ResultError) as exc:
             return None, str(exc)

@@ -14,7 +14,10 @@ from twingraph_nb.events import (
     ComponentUsed,
     ErrorInfo,
     Event,
+    RetryAsked,
+    RunContinued,
     RunFinished,
+    RunPaused,
     RunStarted,
     RunStateName,
     RunTimedOut,
@@ -22,6 +25,7 @@ from twingraph_nb.events import (
     TaskCancelled,
     TaskDone,
     TaskErred,
+    TaskHeld,
     TaskReused,
     TaskSkipped,
     TaskStarted,
@@ -117,6 +121,7 @@ class RunState:
         "_stopping",
         "error",
         "failed",
+        "paused",
         "state",
         "unfinished",
     )
@@ -130,6 +135,7 @@ class RunState:
         self._policies: dict[str, Policy] = {}
         self._on_error = "fail_fast"
         self._body_open = True
+        self.paused = False  # the driver then holds what is ready
         self._stopping: RunStateName | None = None  # what it will be once all has stopped
 
     @property
@@ -163,7 +169,7 @@ class RunState:
         return _NONE
 
     def _component_used(self, event: ComponentUsed) -> Commands:
-        self._policies[event.digest] = _policy(event)
+        self._policies[event.digest] = Policy.recorded(event.policy)
         return _NONE
 
     def _body_done(self, event: BodyDone) -> Commands:
@@ -196,6 +202,27 @@ class RunState:
         self._cancel(event.task, event.at, event.why, out)
         out.extend(self._maybe_finish())
         return out
+
+    def _run_paused(self, event: RunPaused) -> Commands:
+        self.paused = True
+        return _NONE
+
+    def _run_continued(self, event: RunContinued) -> Commands:
+        self.paused = False
+        return _NONE
+
+    def _retry_asked(self, event: RetryAsked) -> Commands:
+        node = self._nodes.get(event.task)
+        if node is None or node.state != "retrying":
+            return _NONE
+        node.state = "ready"
+        return (Launch(event.task, node.attempt + 1),)
+
+    def _task_held(self, event: TaskHeld) -> Commands:
+        node = self._nodes[event.task]
+        if node.state not in _FINAL:
+            node.state = "ready"
+        return _NONE
 
     def _run_finished(self, event: RunFinished) -> Commands:
         self.state = event.state
@@ -298,7 +325,11 @@ class RunState:
         node.attempt = event.attempt
         if event.retryable and event.attempt <= node.policy.retries and not self.stopping:
             node.state = "retrying"
-            return (WakeAt(event.task, event.at + node.policy.wait(event.attempt, event.jitter)),)
+            wait = event.wait + node.policy.wait(event.attempt, event.jitter)
+            return (WakeAt(event.task, event.at + wait),)
+        if event.fallback and not self.stopping:
+            node.state = "running"
+            return _NONE
         out: list[Command] = []
         self._end(event.task, "failed", event.at, out)
         if not event.observed:
@@ -364,13 +395,6 @@ class RunState:
                     stack.append((other, "skipped"))
 
 
-def _policy(event: ComponentUsed) -> Policy:
-    facts = dict(event.policy)
-    if "retry_on" in facts:
-        facts["retry_on"] = tuple(facts["retry_on"])  # type: ignore[arg-type]
-    return Policy(**facts)  # type: ignore[arg-type]
-
-
 HANDLERS: dict[type[Event], Callable[[RunState, Any], Commands]] = {
     RunStarted: RunState._run_started,
     ComponentUsed: RunState._component_used,
@@ -378,6 +402,10 @@ HANDLERS: dict[type[Event], Callable[[RunState, Any], Commands]] = {
     BodyErred: RunState._body_erred,
     RunTimedOut: RunState._run_timed_out,
     CancelAsked: RunState._cancel_asked,
+    RunPaused: RunState._run_paused,
+    RunContinued: RunState._run_continued,
+    RetryAsked: RunState._retry_asked,
+    TaskHeld: RunState._task_held,
     RunFinished: RunState._run_finished,
     TaskAdded: RunState._task_added,
     TaskStarted: RunState._task_started,

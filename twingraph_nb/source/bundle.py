@@ -32,11 +32,12 @@ from twingraph_nb.source.packer import (
     stored_names,
     submodules,
 )
+from twingraph_nb.source.portability import live_kind
 from twingraph_nb.source.reach import free_names, importable, is_component, reach
 from twingraph_nb.source.text import Source
 from twingraph_nb.wire import Buffer, culprit
 
-__all__ = ["Bundle", "bundle"]
+__all__ = ["Bundle", "bundle", "lasting_problems"]
 
 _ATOMS = (
     int,
@@ -52,6 +53,8 @@ _ATOMS = (
 )
 _STORES = frozenset({"STORE_NAME", "STORE_GLOBAL"})
 _GONE = object()
+_CURE = "make it inside the component, or pass what it is made of"
+_CURE_OF_TASKS = "give it to the component as an input"
 
 
 class Bundle:
@@ -138,6 +141,16 @@ def bundle(
     return Bundle(payload, packing, 0.0)
 
 
+def lasting_problems(
+    function: Callable[..., object], source: Source, *, far: bool = False
+) -> list[str]:
+    """Give what keeps a function from travelling, whatever is defined later; [] if nothing does.
+
+    Each names where it is used, and the cure. Names that are not there yet are none of it.
+    """
+    return _Packing(function, source, far=far, trial=True).refused()
+
+
 def _stamp_of(ref: str) -> float:
     """When the file of an imported module was changed last: workers must not keep an old one."""
     file = getattr(sys.modules.get(ref.partition(":")[0]), "__file__", None)
@@ -151,9 +164,14 @@ class _Packing:
     """The parts of one bundle as they are found, and the values that go with them."""
 
     def __init__(
-        self, function: Callable[..., object], source: Source, *, far: bool = False
+        self,
+        function: Callable[..., object],
+        source: Source,
+        *,
+        far: bool = False,
+        trial: bool = False,
     ) -> None:
-        self._root, self._source, self._far = function, source, far
+        self._root, self._source, self._far, self._trial = function, source, far, trial
         home = function.__module__ or ""
         # The function's own module is not taken along as a whole: it may import anything.
         self._rebuilt = {home} if far and is_local(home) else set[str]()
@@ -194,6 +212,15 @@ class _Packing:
         )
         self.digest = self._digest()
         return problems
+
+    def refused(self) -> list[str]:
+        """Give what of it cannot travel; nothing is packed."""
+        self.part_of(self._root)
+        while True:
+            known = len(self.parts)
+            problems = self._expand() or self._refused()
+            if problems or len(self.parts) == known:
+                return problems
 
     def is_part(self, thing: Any) -> bool:
         """True for a function or class that is made again from its own source."""
@@ -276,7 +303,7 @@ class _Packing:
                 self.parts[at] = made
                 if not made.imported:
                     self.homes.add(made.home)
-                    if not isinstance(thing, type):
+                    if not isinstance(thing, type) and not self._trial:
                         problems += self._missing(thing)
                 if not os.path.exists(made.filename):
                     self.texts[made.filename] = whole_text(made)
@@ -326,6 +353,8 @@ class _Packing:
 
     def _globals(self, home: str, space: dict[str, Any], names: Iterator[str]) -> None:
         for name in names:
+            if self._trial and name == self._root.__name__:
+                continue  # what goes by it now is about to be replaced
             value = space.get(name, _GONE)
             self._seen.append((space, name, value))
             if value is _GONE or name.startswith("__"):
@@ -349,10 +378,10 @@ class _Packing:
             self.frames = (self._frozen(first)[0], self._frozen(last)[0])
             return []
         except Exception:  # whatever a value's own pickling raises
-            return self._refused()
+            return self._refused() or ["what it captures cannot be sent together"]
 
     def _frozen(self, value: object) -> tuple[list[Buffer], bool]:
-        return frozen(value, self.part_of, self.is_part, self._imported)
+        return frozen(value, self.part_of, self.is_part, self._imported, trial=self._trial)
 
     def _refused(self) -> list[str]:
         problems = []
@@ -363,11 +392,11 @@ class _Packing:
                     self._frozen(one)
                 except Exception:  # the one to blame
                     what = culprit(one, label, attempt=self._frozen)
+                    cure = _CURE_OF_TASKS if live_kind(one) == "a task" else _CURE
                     problems.append(
-                        f"{self._where(label)} uses {what}, which cannot be sent: "
-                        "make it inside the component, or pass what it is made of"
+                        f"{self._where(label)} uses {what}, which cannot be sent: {cure}"
                     )
-        return problems or ["what it captures cannot be sent together"]
+        return problems
 
     def _captured(self, at: int, value: Any) -> dict[str, object]:
         cells, defaults, keyword_defaults, attributes = value

@@ -15,7 +15,7 @@ from pathlib import Path
 
 __all__ = ["imported_names", "is_local", "local_modules", "own_folders", "sources_of"]
 
-_PACKAGES = re.compile(r"(site|dist)-packages|python\d+\.zip$")
+_PACKAGES = re.compile(r"\b(site|dist)-packages\b|python\d+\.zip$")
 """Folders of installed packages, also those of other interpreters."""
 Sources = dict[str, tuple[str, str, bool]]
 
@@ -83,7 +83,9 @@ def _is_free(folder: str) -> bool:
 
 @functools.lru_cache(maxsize=4096)
 def _is_own(file: str) -> bool:
-    return file.endswith(".py") and not os.path.realpath(file).startswith(_installed())
+    real = os.path.realpath(file)
+    installed = real.startswith(_installed()) or _PACKAGES.search(os.path.dirname(real))
+    return file.endswith(".py") and not installed
 
 
 def _source_of(name: str) -> tuple[str, str, bool] | None:

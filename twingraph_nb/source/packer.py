@@ -18,6 +18,8 @@ from twingraph_nb.source.reach import importable, is_component, reach
 from twingraph_nb.wire import Buffer
 
 __all__ = [
+    "Enough",
+    "Limited",
     "Packer",
     "frozen",
     "has_home",
@@ -31,6 +33,8 @@ __all__ = [
 Aside = Callable[[pickle.PickleBuffer], bool]
 _STORES = frozenset({"STORE_NAME", "STORE_GLOBAL"})
 _ASIDE = 1 << 14  # bytes; as in wire.py
+_ENOUGH = 4 * 2**20
+"""Bytes after which a value counts as picklable: a capture must not make a definition slow."""
 
 
 def frozen(
@@ -38,6 +42,8 @@ def frozen(
     number: Callable[[Any], int],
     is_part: Callable[[Any], bool],
     homes: set[str],
+    *,
+    trial: bool = False,
 ) -> tuple[list[Buffer], bool]:
     """Give the frames of a captured value, and whether it needs a class of the notebook.
 
@@ -45,8 +51,10 @@ def frozen(
         number: of the part that a function or class becomes.
         is_part: tells which functions and classes become parts.
         homes: gets the modules that the others are imported from.
+        trial: only see whether it can be pickled, and stop once that is likely.
     """
-    file, aside = io.BytesIO(), list[Buffer]()
+    file: io.BytesIO = Limited() if trial else io.BytesIO()
+    aside: list[Buffer] = []
 
     def keep(buffer: pickle.PickleBuffer) -> bool:
         try:
@@ -59,7 +67,10 @@ def frozen(
         return False
 
     packer = Packer(file, number, keep, is_part, homes)
-    packer.dump(value)
+    try:
+        packer.dump(value)
+    except Enough:
+        pass
     return [file.getvalue(), *aside], packer.with_classes
 
 
@@ -91,6 +102,24 @@ def _is_findable(package: str, path: tuple[str, ...]) -> bool:
         if look is not None and look(package, None) is not None:
             return True
     return False
+
+
+class Enough(Exception):
+    """So much of a value could be pickled that the rest counts as well."""
+
+
+class Limited(io.BytesIO):
+    """A file for a pickler that stops it after some megabytes, and keeps nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._written = 0
+
+    def write(self, data: Any) -> int:
+        self._written += len(data)
+        if self._written > _ENOUGH:
+            raise Enough
+        return len(data)
 
 
 class Packer(pickle.Pickler):

@@ -12,6 +12,9 @@ from twingraph_nb.source.local import is_local
 
 __all__ = ["pickled_bundle"]
 
+HERE = (sys.version_info[0], sys.version_info[1])
+"""The Python that bytecode of this kernel is for."""
+
 
 def pickled_bundle(
     function: Callable[..., object], *, name: str, style: str, platform: str, path: tuple[str, ...]
@@ -39,5 +42,4 @@ def pickled_bundle(
     finally:
         if beside:
             cloudpickle.unregister_pickle_by_value(home)
-    version = (sys.version_info[0], sys.version_info[1])
-    return Bundle(Payload(name, style, "", path, pickled=(version, body)), None, 0.0)
+    return Bundle(Payload(name, style, "", path, pickled=(HERE, body)), None, 0.0)

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from twingraph_nb.source.packer import Enough, Limited
 from twingraph_nb.source.reach import Reach, reach
 from twingraph_nb.source.text import Source
 
@@ -67,8 +68,6 @@ _LIVE: tuple[tuple[type | tuple[type, ...], str], ...] = (
     (types.CoroutineType, "a coroutine"),
     ((asyncio.Future, asyncio.AbstractEventLoop), "part of an event loop"),
 )
-_ENOUGH = 4 * 2**20
-"""Bytes after which a value counts as picklable: a capture must not make a cell slow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,8 +170,8 @@ def _unpicklable(value: object) -> str:
     if isinstance(value, (int, float, complex, str, bytes, bool, type(None))):
         return ""
     try:
-        pickle.Pickler(_Limited(), protocol=5, buffer_callback=_drop).dump(value)
-    except _Enough:
+        pickle.Pickler(Limited(), protocol=5, buffer_callback=_drop).dump(value)
+    except Enough:
         return ""
     except Exception as exc:  # any class may refuse in its own way: it is what we are asking
         return f"{type(exc).__name__}: {exc}"
@@ -181,23 +180,6 @@ def _unpicklable(value: object) -> str:
 
 def _drop(buffer: pickle.PickleBuffer) -> bool:
     return False
-
-
-class _Enough(Exception):
-    """So much of it could be pickled that the rest counts as well."""
-
-
-class _Limited:
-    """A file for a pickler that stops it after some megabytes."""
-
-    def __init__(self) -> None:
-        self._written = 0
-
-    def write(self, data: bytes) -> int:
-        self._written += len(data)
-        if self._written > _ENOUGH:
-            raise _Enough
-        return len(data)
 
 
 def _lines(source: Source) -> dict[str, int]:

@@ -19,7 +19,7 @@ __all__ = ["read_events", "read_run", "read_runs", "resolve_run"]
 LAST = "last"
 _COLUMNS = (
     "id, name, form, state, parent, started, finished, seen, tasks, done, reused, failed,"
-    " skipped, cancelled, events, error, incomplete, params, origin"
+    " skipped, cancelled, events, error, incomplete, params, origin, resumes, arguments"
 )
 _SELECT = f"SELECT {_COLUMNS} FROM runs"
 NEWEST = "ORDER BY started DESC, id DESC"

@@ -101,6 +101,8 @@ class Live:
             "seen": said.at,
             "params": json.dumps(dict(said.params)),
             "origin": json.dumps(dict(said.origin)),
+            "resumes": said.resumes,
+            "arguments": said.arguments,
         }
 
     def _note_added(self, events: Sequence[Event]) -> None:
@@ -135,7 +137,8 @@ class Live:
 
     def _fold_error(self, event: TaskErred, change: Change) -> None:
         again = event.retryable and event.attempt < self._patient.get(event.task, 1)
-        if (again and not self._stopping) or event.task in self._groups:
+        goes_on = (again or bool(event.fallback)) and not self._stopping
+        if goes_on or event.task in self._groups:
             return
         change.counts["failed"] = change.counts.get("failed", 0) + 1
         fail_fast = self.started is None or self.started.on_error == "fail_fast"

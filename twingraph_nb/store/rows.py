@@ -17,7 +17,8 @@ class RunRow:
     state: "interrupted" if the process that ran it is gone without an end. started, finished,
     seen (its latest event): seconds since the epoch. tasks: how many were added; done, reused,
     failed, skipped, cancelled: how many of them ended so. events: how many are recorded.
-    incomplete: why events are missing at the end of its record, or "".
+    incomplete: why events are missing at the end of its record, or "". resumes: the run it
+    went on with, or "". arguments: blob of its pipeline's arguments, or "".
     """
 
     id: str
@@ -42,6 +43,8 @@ class RunRow:
     incomplete: str = ""
     params: Mapping[str, str] = field(default_factory=dict)
     origin: Mapping[str, str] = field(default_factory=dict)
+    resumes: str = ""
+    arguments: str = ""
 
     @property
     def seconds(self) -> float:

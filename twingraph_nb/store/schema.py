@@ -64,7 +64,31 @@ _SECOND = (  # so that a value that is used every day outlives the run that made
     "ALTER TABLE results ADD COLUMN used REAL NOT NULL DEFAULT 0",
     "UPDATE results SET used = at",
 )
-STEPS: tuple[tuple[str, ...], ...] = (_FIRST, _SECOND)
+_THIRD = (
+    "ALTER TABLE runs ADD COLUMN resumes TEXT NOT NULL DEFAULT ''",
+    "ALTER TABLE runs ADD COLUMN arguments TEXT NOT NULL DEFAULT ''",
+    # Which run goes on with which; the origin tells whether its process still lives.
+    """CREATE TABLE claims (
+        run TEXT PRIMARY KEY,
+        by TEXT NOT NULL,
+        origin TEXT NOT NULL,
+        at REAL NOT NULL
+    ) WITHOUT ROWID""",
+    # What people ask of a run from elsewhere; the process that runs it answers.
+    """CREATE TABLE commands (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        run TEXT NOT NULL,
+        kind TEXT NOT NULL,
+        facts TEXT NOT NULL,
+        who TEXT NOT NULL,
+        at REAL NOT NULL,
+        answered REAL,
+        answer TEXT NOT NULL DEFAULT '',
+        refused INTEGER NOT NULL DEFAULT 0
+    )""",
+    "CREATE INDEX commands_open ON commands (id) WHERE answered IS NULL",
+)
+STEPS: tuple[tuple[str, ...], ...] = (_FIRST, _SECOND, _THIRD)
 """Statement lists; number i leads from version i to version i + 1. Only ever append."""
 
 LATEST = len(STEPS)

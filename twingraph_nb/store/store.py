@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
 from twingraph_nb import wire
-from twingraph_nb.errors import StoreError
+from twingraph_nb.errors import RunError, StoreError
 from twingraph_nb.events import Batch
 from twingraph_nb.store.blobs import Blobs, DamagedBlob
-from twingraph_nb.store.database import FILE, Readers, explain_os, prepare, prepare_readonly
+from twingraph_nb.store.claims import family, write_claim
+from twingraph_nb.store.commands import Answer, Inbox, read_answer, write_answer, write_command
+from twingraph_nb.store.database import (
+    FILE,
+    Readers,
+    connect,
+    explain_os,
+    prepare,
+    prepare_readonly,
+)
 from twingraph_nb.store.log import read_events, read_run, read_runs, resolve_run
 from twingraph_nb.store.results import (
     forget_blob,
@@ -148,7 +158,64 @@ class Store:
         with self._readers.lend() as connection:
             return resolve_run(connection, text)
 
+    # -- going on with runs, and telling them what to do -------------------------------------
+
+    def family(self, run_id: str) -> list[RunRow]:
+        """Give the runs whose finished tasks count when this one is resumed, oldest first."""
+        with self._readers.lend() as connection:
+            rows = read_runs(connection, None)
+            return family(connection, read_run(connection, run_id), rows[::-1])
+
+    def claim(self, run_id: str, by: str, origin: Mapping[str, str]) -> None:
+        """Note that the run `by` goes on with this one.
+
+        Raises:
+            RunError: another one does; names it, and the process that runs it.
+            StoreError: nothing can be written.
+        """
+        errors: list[RunError] = []
+
+        def act(connection: sqlite3.Connection) -> None:
+            try:
+                write_claim(connection, run_id, by, origin)
+            except RunError as exc:  # is the asker's, not the writer's
+                errors.append(exc)
+
+        self._writing().send(act).wait(KEEP_SECONDS)
+        if errors:
+            raise errors[0]
+
+    def ask(self, run_id: str, kind: str, facts: Mapping[str, object], who: str) -> int:
+        """Ask something of a run, wherever it runs; gives the number of the question.
+
+        Raises:
+            StoreError: nothing can be written.
+        """
+        act = partial(write_command, run=run_id, kind=kind, facts=facts, who=who)
+        return self._writing().send(act).wait(KEEP_SECONDS)  # type: ignore[return-value]
+
+    def answer(self, command: int, answer: Answer) -> None:
+        """Say what became of a command; does not wait."""
+        self._writing().send(partial(write_answer, id=command, answer=answer))
+
+    def answer_to(self, command: int) -> Answer | None:
+        """Give what became of a command, or None as long as nobody has answered."""
+        with self._readers.lend() as connection:
+            return read_answer(connection, command)
+
+    def inbox(self) -> Inbox:
+        """Give what looks for commands; for one thread."""
+        return Inbox(partial(connect, self.home / FILE, readonly=True))
+
     # -- values ------------------------------------------------------------------------------
+
+    def put(self, value: object, name: str, of: str) -> str:
+        """Keep one value that no result names; gives its blob. `gc` leaves a run's arguments.
+
+        Raises:
+            StoreError: it cannot be pickled or written; names it.
+        """
+        return self._put(value, name, of)
 
     def find(self, digest: str, max_age: float | None = None) -> Kept | None:
         """Give the outputs of an equal task, if they are there and at most `max_age` s old."""
@@ -180,6 +247,10 @@ class Store:
         kept = Kept(digest, component, run, hash, time.time(), blobs)
         writer.send(partial(write_result, kept=kept)).wait(KEEP_SECONDS)
         return blobs
+
+    def has(self, blobs: Iterable[str]) -> bool:
+        """True when each of these values is there."""
+        return self._blobs.has(blobs)
 
     def load(self, blob: str) -> object:
         """Give a kept value.

@@ -122,4 +122,5 @@ def _results(
             gone.append(digest)
         else:
             wanted.update(json.loads(outputs).values())
+    wanted.update(row[0] for row in connection.execute("SELECT arguments FROM runs"))
     return tuple(gone), frozenset(wanted)

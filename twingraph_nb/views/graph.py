@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import base64
+import math
+from collections.abc import Iterable
 from typing import Any, Final
 
 from twingraph_nb.picture.collapse import Arrow, Box, Drawing
 from twingraph_nb.picture.layout import columns
 from twingraph_nb.picture.measure import cut
 from twingraph_nb.picture.palette import EDGE, LOOKS, MUTED, icon_svg
-from twingraph_nb.picture.svg import BOX_HEIGHT, FONT, NAME_SIZE, size_of
+from twingraph_nb.picture.svg import FONT, size_of
 
 __all__ = ["MOST_ROWS", "Graph", "row_height"]
 
@@ -20,11 +22,15 @@ MOST_ROWS: Final = 8
 _ZOOM_FROM: Final = 30
 """Boxes from which the wheel zooms; on a small graph it scrolls the notebook as elsewhere."""
 
-_LAYOUT: Final = {
+_FONT_SIZE: Final = 12
+_PAGE: Final = 900.0
+"""Pixels of a notebook's output on a usual screen."""
+
+_LAYOUT: Final[dict[str, Any]] = {
     "name": "dagre",
     "rankDir": "LR",
     "nodeSep": 14,
-    "rankSep": 56,
+    "rankSep": 40,
     "edgeSep": 8,
     "padding": 14,
     "fit": True,
@@ -44,22 +50,25 @@ class Graph:
         self._nodes: dict[str, Any] = {}
         self._edges: set[Arrow] = set()
         self._faces: dict[str, tuple[str, str]] = {}
-        self._wide: dict[str, float] = {}
+        self._sizes: dict[str, tuple[int, int]] = {}
         self._shape: int | None = None
         self._rows = 1
         self.widget = self._empty()
 
     def show(self, drawing: Drawing) -> bool:
-        """Draw what has changed; True if there are other boxes than before."""
+        """Draw what has changed; True if there are other boxes or sizes than before."""
         if drawing.shape == self._shape:
-            self._restyle(drawing)
-            return False
+            grown = self._restyle(drawing.nodes)
+            if grown:
+                self._stretch(drawing)
+            return grown
         ids = {box.id for box in drawing.nodes}
         if not (self._nodes.keys() <= ids and self._edges <= set(drawing.edges)):
             self.widget.close()
             self._nodes, self._edges, self._faces = {}, set(), {}
             self.widget = self._empty()
         self._extend(drawing)
+        self._stretch(drawing)
         self._shape = drawing.shape
         return True
 
@@ -87,26 +96,33 @@ class Graph:
         widget.on("node", "click", self._clicked)
         return widget
 
-    def _restyle(self, drawing: Drawing) -> None:
-        for box in drawing.nodes:
-            face = _face(box, self._wide[box.id])
-            if self._faces[box.id] != face:
-                self._faces[box.id] = face
-                node = self._nodes[box.id]
-                with node.hold_sync():
-                    node.data = {**node.data, "label": face[1]}
-                    node.classes = face[0]
+    def _restyle(self, boxes: Iterable[Box]) -> bool:
+        """Change what has changed of boxes that are there; True if one is wider than it was."""
+        grown = False
+        for box in boxes:
+            size = _size(box)
+            wide = max(size[0], self._sizes[box.id][0])  # a box never shrinks, or all would dance
+            face = _face(box, wide)
+            if self._faces[box.id] == face and self._sizes[box.id] == (wide, size[1]):
+                continue
+            grown = grown or self._sizes[box.id] != (wide, size[1])
+            self._faces[box.id], self._sizes[box.id] = face, (wide, size[1])
+            node = self._nodes[box.id]
+            with node.hold_sync():
+                node.data = {**node.data, "label": face[1], "width": wide, "height": size[1]}
+                node.classes = face[0]
+        return grown
 
     def _extend(self, drawing: Drawing) -> None:
         from ipycytoscape import Edge, Node
 
-        self._restyle(Drawing(tuple(b for b in drawing.nodes if b.id in self._nodes), ()))
+        self._restyle(box for box in drawing.nodes if box.id in self._nodes)
         nodes = []
         for box in drawing.nodes:
             if box.id not in self._nodes:
-                wide = self._wide[box.id] = size_of(box)[0]
+                wide, high = self._sizes[box.id] = _size(box)
                 classes, label = self._faces[box.id] = _face(box, wide)
-                data = {"id": box.id, "label": label, "width": round(wide)}
+                data = {"id": box.id, "label": label, "width": wide, "height": high}
                 self._nodes[box.id] = node = Node(data=data, classes=classes)
                 nodes.append(node)
         new = [edge for edge in drawing.edges if edge not in self._edges]
@@ -121,6 +137,9 @@ class Graph:
         with graph.hold_sync():  # one message, so the page lays out once
             graph.nodes.extend(nodes)
             graph.edges.extend(edges)
+
+    def _stretch(self, drawing: Drawing) -> None:
+        """Make the canvas as high as the drawing needs."""
         self.widget.user_zooming_enabled = len(self._nodes) >= _ZOOM_FROM
         rows = _rows(drawing)
         if rows != self._rows:
@@ -135,28 +154,37 @@ def row_height(rows: int) -> int:
     return max(_LEAST_HEIGHT, rows * _ROW + 46)
 
 
+def _size(box: Box) -> tuple[int, int]:
+    wide, high = size_of(box, _FONT_SIZE)
+    return round(wide), round(high)
+
+
 def _face(box: Box, wide: float) -> tuple[str, str]:
     """Classes and label of a box."""
-    room = wide - 34
-    name, detail = cut(box.name, NAME_SIZE, room), cut(box.detail, NAME_SIZE, room)
-    return f"{box.state} several" if box.several else box.state, f"{name}\n{detail}"
+    lines = [cut(line, _FONT_SIZE, wide - 34) for line in (box.name, box.brief, box.place) if line]
+    return f"{box.state} several" if box.several else box.state, "\n".join(lines)
 
 
 def _rows(drawing: Drawing) -> int:
-    """How many boxes the tallest column has, as far as it decides the height."""
+    """How many rows of plain boxes the page needs room for, at the zoom of a usual page."""
     edges = [(edge.source, edge.target) for edge in drawing.edges]
     column = columns([box.id for box in drawing.nodes], edges)
-    crowd: dict[int, int] = {}
-    for place in column.values():
-        crowd[place] = crowd.get(place, 0) + 1
-    return min(MOST_ROWS, max(crowd.values(), default=1))
+    high: dict[int, float] = {}
+    wide: dict[int, float] = {}
+    for box in drawing.nodes:
+        place, (width, height) = column[box.id], _size(box)
+        high[place] = high.get(place, 0.0) + height + _LAYOUT["nodeSep"]
+        wide[place] = max(wide.get(place, 0.0), width + _LAYOUT["rankSep"])
+    zoom = min(1.0, _PAGE / max(1.0, sum(wide.values())))
+    rows = math.ceil(max(high.values(), default=1.0) * zoom / _ROW - 0.25)
+    return max(1, min(MOST_ROWS, rows))
 
 
 def _stylesheet() -> list[dict[str, Any]]:
     node = {
         "shape": "round-rectangle",
         "width": "data(width)",
-        "height": BOX_HEIGHT,
+        "height": "data(height)",
         "label": "data(label)",
         "text-wrap": "wrap",
         "text-valign": "center",
@@ -164,7 +192,7 @@ def _stylesheet() -> list[dict[str, Any]]:
         "text-margin-x": 10,
         "line-height": 1.3,
         "font-family": FONT.replace("'", ""),
-        "font-size": 12,
+        "font-size": _FONT_SIZE,
         "border-width": 1.5,
         "background-position-x": "9px",
         "background-position-y": "50%",

@@ -150,7 +150,8 @@ def _log(text: str) -> str:
 
 
 def _several(screen: Screen, box: Box, now: float) -> str:
-    parts = [f'<div class="tg-title">{badge(box.state)} {escape(box.name)}</div>']
+    where = f" <small>{escape(box.place)}</small>" if box.place else ""
+    parts = [f'<div class="tg-title">{badge(box.state)} {escape(box.name)}{where}</div>']
     counts = [(state, str(n)) for state, n in (box.counts or {}).items() if n]
     parts.append(_section("Tasks", _pairs([(badge(state), n) for state, n in counts], raw=True)))
     own = screen.tasks.get(box.number) if box.number is not None else None

@@ -27,6 +27,8 @@ __all__ = ["LiveView"]
 
 LIMIT: Final = 300
 """Boxes and arrows from which groups collapse (ipycytoscape makes one widget for each)."""
+_SHARE: Final = 0.1
+"""Most of the time that deciding what is one box may take; counters move all the same."""
 _STILL_EVERY: Final = 3.0
 """Seconds between two pictures kept in the notebook while the run goes on."""
 _REFIT_AFTER: Final = (0.6, 2.0)
@@ -49,6 +51,7 @@ class Picture:
         self.only: Collection[int] | None = None
         self._plan: Plan | None = None
         self._structure = -1
+        self._plan_next = 0.0
 
     @property
     def screen(self) -> Screen:
@@ -58,16 +61,28 @@ class Picture:
     def pull(self) -> bool:
         """Take in what has happened; tell whether anything has."""
         changed = self.feed.pull()
-        if self.number is not None and self.screen.structure != self._structure:
+        if self.number is not None and self.behind:
             self.only = needed(self.screen, self.number)
         return changed
 
     def drawing(self) -> Drawing:
-        """Give what to draw now."""
-        if self._plan is None or self.screen.structure != self._structure:
+        """Give what to draw now; new tasks may come later if there are very many."""
+        began = time.perf_counter()
+        if self._plan is None or (self.behind and (self.over or began >= self._plan_next)):
             self._plan = plan(self.screen, LIMIT, self.only)
             self._structure = self.screen.structure
+            now = time.perf_counter()
+            self._plan_next = now + (now - began) / _SHARE
         return draw(self.screen, self._plan)
+
+    @property
+    def behind(self) -> bool:
+        """True when there are tasks that no drawing has had yet."""
+        return self.screen.structure != self._structure
+
+    def keep(self, still: Still, now: float) -> None:
+        """Put what there is now into the picture that stays."""
+        still.show(self.screen, now, self.only, self.drawing())
 
     @property
     def over(self) -> bool:
@@ -171,6 +186,7 @@ class LiveView:
     def _follow(self, now: float) -> None:
         changed = self.picture.pull()
         self._over = self.picture.over
+        changed = changed or self.picture.behind
         if changed and (drawing := self.picture.drawing()).nodes:
             if self._graph.show(drawing):
                 self._refits = [now + wait for wait in _REFIT_AFTER]
@@ -180,7 +196,7 @@ class LiveView:
         self._draw_line(now)
         if self._over or now - self._still_at >= _STILL_EVERY:
             self._still_at = now
-            self.still.show(self.picture.screen, now, self.picture.only)
+            self.picture.keep(self.still, now)
         if self._over:
             self.picture.feed.close()
             self._stop.layout.display = "none"

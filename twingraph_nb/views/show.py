@@ -78,7 +78,7 @@ class _Snapshots:
         over = self._picture.over
         if over or now >= self._next:
             self._next = now + _BATCH_EVERY
-            self._still.show(self._picture.screen, now, self._picture.only)
+            self._picture.keep(self._still, now)
         if over:
             self._picture.feed.close()
         return not over

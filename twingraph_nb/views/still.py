@@ -7,7 +7,7 @@ from collections.abc import Collection
 from html import escape
 from typing import Final
 
-from twingraph_nb.picture.collapse import drawing
+from twingraph_nb.picture.collapse import Drawing, folded
 from twingraph_nb.picture.model import Screen
 from twingraph_nb.picture.progress import progress_line
 from twingraph_nb.picture.svg import img_tag, render
@@ -42,18 +42,26 @@ class Still:
             {"text/html": f'{self._style}<div class="tg-still"></div>', "text/plain": ""}, False
         )
 
-    def show(self, screen: Screen, now: float, only: Collection[int] | None = None) -> None:
-        """Replace the output by the screen as it is."""
+    def show(
+        self,
+        screen: Screen,
+        now: float,
+        only: Collection[int] | None = None,
+        made: Drawing | None = None,
+    ) -> None:
+        """Replace the output by the screen as it is; `made` is a drawing of it if there is one."""
         if screen.version == self._shown:
             return
         self._shown = screen.version
-        picture = img_tag(render(drawing(screen, _FOLDED, only)))
+        shown = folded(screen, made, _FOLDED, only)
+        picture = img_tag(render(shown))
         line = escape(f"{screen.name}: {progress_line(screen, now, only)}")
         html = (
             f'{self._style}<div class="tg-still"><p style="font-size:13px;margin:4px 0">{line}</p>'
             f'<div style="overflow-x:auto">{picture}</div></div>'
         )
-        self._publish({"text/html": html, "text/plain": text_view(screen, now, only=only)}, True)
+        text = text_view(screen, now, only=only, made=shown)
+        self._publish({"text/html": html, "text/plain": text}, True)
 
     def _publish(self, data: dict[str, str], update: bool) -> None:
         from IPython.display import publish_display_data

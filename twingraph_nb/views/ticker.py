@@ -7,14 +7,18 @@ import threading
 import time
 from typing import Final, Protocol
 
-__all__ = ["Ticker", "ticker"]
+__all__ = ["Ticker", "pause_after", "ticker"]
 
 _log = logging.getLogger("twingraph_nb.views")
 
 PERIOD: Final = 0.1
 """Seconds between two updates of a view."""
+_FIRST: Final = 0.25
+"""Seconds before a view is first drawn: a run that is over sooner is not slowed down by it."""
 _SHARE: Final = 0.15
 """Most of the thread's time that drawing may take; slow pictures move less often."""
+_LONGEST: Final = 1.0
+"""Seconds after which even the slowest picture moves again: one that stands still tells a lie."""
 
 
 class Ticking(Protocol):
@@ -30,16 +34,16 @@ class Ticker:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._views: dict[Ticking, None] = {}
+        self._views: dict[Ticking, float] = {}  # from when on, by the monotonic clock
         self._poked: dict[Ticking, None] = {}
         self._wake = threading.Event()
         self._asked: list[threading.Event] = []
         self._thread: threading.Thread | None = None
 
     def add(self, view: Ticking) -> None:
-        """Tick a view from now on, first after one period, until it says that it is over."""
+        """Tick a view from a moment after now on, until it says that it is over."""
         with self._lock:
-            self._views[view] = None
+            self._views[view] = time.monotonic() + _FIRST
             self._run()
 
     def poke(self, view: Ticking) -> None:
@@ -53,7 +57,7 @@ class Ticker:
         """Tick all views once and wait until that is done, at most `timeout` seconds."""
         drawn = threading.Event()
         with self._lock:
-            self._poked.update(self._views)
+            self._poked.update(dict.fromkeys(self._views))
             self._asked.append(drawn)
             self._wake.set()
             self._run()
@@ -65,12 +69,14 @@ class Ticker:
             self._thread.start()
 
     def _loop(self) -> None:
-        pause = PERIOD
+        pause = _FIRST
         while True:
             poked = self._wake.wait(pause)
             with self._lock:
                 self._wake.clear()
-                views = list(self._poked if poked else self._views)
+                moment = time.monotonic()
+                due = [view for view, start in self._views.items() if start <= moment]
+                views = list(self._poked) if poked else due
                 self._poked.clear()
                 asked = self._asked if poked else []
                 if poked:
@@ -83,11 +89,16 @@ class Ticker:
             for drawn in asked:
                 drawn.set()
             took = time.perf_counter() - began
-            pause = max(PERIOD - took, took / _SHARE)
+            pause = pause_after(took)
             with self._lock:
                 if not self._views and not self._poked and not self._asked:
                     self._thread = None
                     return
+
+
+def pause_after(took: float) -> float:
+    """Seconds to wait after an update that took so many seconds."""
+    return max(PERIOD - took, min(took / _SHARE, _LONGEST))
 
 
 def _ticked(view: Ticking) -> bool:

@@ -21,11 +21,14 @@
 
 #include <cerrno>
 #include <cxxabi.h>
+#include <csignal>
 #include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
 #include <unistd.h>
 
 #ifdef TWINGRAPH_LINES
-#include <execinfo.h>
+#include <unwind.h>
 #endif
 
 namespace twingraph {
@@ -34,8 +37,93 @@ inline int in = 0, out = 1;
 inline std::string tag = "0";
 inline bool marks = false;
 
+/// What the code prints to stdout, where that carries the answers: it comes through a pipe, and
+/// goes to stderr in frames, as speaker.py has them.
+inline int printed = -1; // where we read it
+inline pthread_mutex_t telling = PTHREAD_MUTEX_INITIALIZER;
+inline struct sigaction before_crash[NSIG];
+
+/// Frame what is there; false if there will be no more. To be called by who is `telling`.
+inline bool tell() {
+  static char text[2040], frame[4096];
+  for (;;) {
+    ssize_t count = ::read(printed, text, sizeof text);
+    if (count < 0 && errno == EINTR) continue;
+    if (count <= 0) return count < 0;
+    std::size_t size = 0;
+    frame[size++] = '\0';
+    frame[size++] = '>';
+    for (ssize_t at = 0; at < count; ++at) {
+      bool escaped = text[at] == '\0' || text[at] == '\x10';
+      if (escaped) frame[size++] = '\x10';
+      frame[size++] = escaped ? text[at] ^ '\x40' : text[at];
+    }
+    frame[size++] = '\0';
+    while (::write(2, frame, size) < 0 && errno == EINTR) {
+    }
+  }
+}
+
+inline bool drain() {
+  if (printed < 0) return false;
+  pthread_mutex_lock(&telling);
+  bool more = tell();
+  pthread_mutex_unlock(&telling);
+  return more;
+}
+
+/// The same for a process that ends, in which some other thread may never give the lock back.
+inline void drain_last() {
+  for (int tries = 0; printed >= 0 && tries < 100; ++tries) {
+    if (pthread_mutex_trylock(&telling) == 0) {
+      tell();
+      pthread_mutex_unlock(&telling);
+      return;
+    }
+    usleep(1000);
+  }
+}
+
+inline void on_crash(int number) {
+  drain_last();
+  sigaction(number, &before_crash[number], nullptr);
+  raise(number);
+}
+
+inline void *pump(void *) {
+  pollfd waiting{printed, POLLIN, 0};
+  do {
+    ::poll(&waiting, 1, -1);
+  } while (drain());
+  return nullptr;
+}
+
+/// Take stdout for what the code prints from now on.
+inline void listen_to_prints() {
+  int ends[2];
+  if (pipe(ends) != 0) return;
+  printed = ends[0];
+  fcntl(printed, F_SETFL, O_NONBLOCK);
+  fcntl(printed, F_SETFD, FD_CLOEXEC);
+  dup2(ends[1], 1);
+  ::close(ends[1]);
+  std::atexit(drain_last);
+  struct sigaction crash {};
+  crash.sa_handler = on_crash;
+  for (int number : {SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGSEGV}) {
+    sigaction(number, &crash, &before_crash[number]);
+  }
+  sigset_t all, before;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before); // signals are for the code's own thread
+  pthread_t thread;
+  if (pthread_create(&thread, nullptr, pump, nullptr) == 0) pthread_detach(thread);
+  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+}
+
 [[noreturn]] inline void leave(int code) {
   std::fflush(nullptr);
+  drain_last();
   _exit(code);
 }
 
@@ -52,6 +140,7 @@ inline void write_all(const char *from, std::size_t size) {
 /// After what the call has printed, where that and its answer go different ways.
 inline void mark() {
   std::fflush(stdout);
+  drain();
   std::string text = '\0' + tag + '\0';
   if (::write(2, text.data(), text.size()) < 0) return; // nobody listens
 }
@@ -274,17 +363,28 @@ inline std::string demangled(const char *name) {
 inline thread_local void *thrown[64];
 inline thread_local int depth = 0;
 
-/// The lines of the cell among those addresses, innermost first; binutils knows them.
-inline std::string lines() {
+/// Those addresses, each after the separator.
+inline std::string addresses(const char *separator) {
   std::string found;
-  if (depth == 0) return found;
-  std::string command = "addr2line -i -e /proc/" + std::to_string(getpid()) + "/exe";
   for (int at = 0; at < depth; ++at) {
     char address[32];
     // Each is where its call returns to: the byte before belongs to the call.
-    std::snprintf(address, sizeof address, " %p", static_cast<void *>(static_cast<char *>(thrown[at]) - 1));
-    command += address;
+    std::snprintf(address, sizeof address, "%p", static_cast<void *>(static_cast<char *>(thrown[at]) - 1));
+    found += separator;
+    found += address;
   }
+  return found;
+}
+
+/// The lines of the cell among those addresses, innermost first; binutils knows them. Where we
+/// were built elsewhere, that is where they are.
+inline std::string lines() {
+  std::string found;
+  if (depth == 0) return found;
+#ifdef TWINGRAPH_WRAPPED
+  return addresses(",");
+#endif
+  std::string command = "addr2line -i -e /proc/" + std::to_string(getpid()) + "/exe" + addresses(" ");
   FILE *said = popen((command + " 2>/dev/null").c_str(), "r");
   char line[4096];
   while (said && std::fgets(line, sizeof line, said)) {
@@ -347,8 +447,9 @@ inline void open_channel() {
     int nothing = ::open("/dev/null", O_RDONLY);
     dup2(nothing, 0);
     dup2(2, 1);
+    marks = std::getenv("TWINGRAPH_MARKS") != nullptr;
+    if (marks) listen_to_prints();
   }
-  marks = std::getenv("TWINGRAPH_MARKS") != nullptr;
   unsetenv("TWINGRAPH_CHANNEL");
   unsetenv("TWINGRAPH_MARKS");
   std::setvbuf(stdout, nullptr, _IOLBF, 1 << 16);
@@ -389,6 +490,11 @@ template <class Component> int serve(Component component) {
 #ifdef TWINGRAPH_LINES
 /// throw.cpp calls it when an exception is thrown.
 extern "C" void twingraph_note_throw() {
-  twingraph::depth = backtrace(twingraph::thrown, 64);
+  twingraph::depth = 0;
+  auto note = [](_Unwind_Context *where, void *) {
+    twingraph::thrown[twingraph::depth++] = reinterpret_cast<void *>(_Unwind_GetIP(where));
+    return twingraph::depth < 64 ? _URC_NO_REASON : _URC_END_OF_STACK;
+  };
+  _Unwind_Backtrace(note, nullptr);
 }
 #endif

@@ -16,10 +16,33 @@ extern "C" {
     fn dup2(from: c_int, to: c_int) -> c_int;
     fn fcntl(fd: c_int, command: c_int, ...) -> c_int;
     fn open(path: *const std::os::raw::c_char, flags: c_int, ...) -> c_int;
+    fn poll(waits: *mut Waits, count: Count, timeout: c_int) -> c_int;
+    fn pipe(ends: *mut c_int) -> c_int;
+    fn atexit(last: extern "C" fn()) -> c_int;
+    fn signal(number: c_int, act: usize) -> usize;
+    fn raise(number: c_int) -> c_int;
 }
 
 const F_SETFD: c_int = 2;
 const FD_CLOEXEC: c_int = 1;
+const F_SETFL: c_int = 4;
+const SIGABRT: c_int = 6;
+const POLLIN: i16 = 1;
+#[cfg(target_os = "linux")]
+const O_NONBLOCK: c_int = 0o4000;
+#[cfg(not(target_os = "linux"))]
+const O_NONBLOCK: c_int = 4;
+#[cfg(target_os = "linux")]
+type Count = std::os::raw::c_ulong;
+#[cfg(not(target_os = "linux"))]
+type Count = std::os::raw::c_uint;
+
+#[repr(C)]
+struct Waits {
+    fd: c_int,
+    events: i16,
+    happened: i16,
+}
 
 static OUT: Mutex<Option<(File, String)>> = Mutex::new(None);
 static MARKS: AtomicBool = AtomicBool::new(false);
@@ -282,11 +305,106 @@ tuples!(
     KG G 6, KH H 7, KI I 8, KJ J 9, KL L 10, KM M 11
 );
 
+/// What the code prints to stdout, where that carries the answers: it comes through a pipe, and
+/// goes to stderr in frames, as speaker.py has them.
+struct Prints {
+    from: File, // does not wait for more
+    err: File,
+    text: [u8; 2040],
+    frame: [u8; 4096],
+}
+
+static PRINTS: Mutex<Option<Prints>> = Mutex::new(None);
+
+impl Prints {
+    /// Frame what is there.
+    fn tell(&mut self) {
+        loop {
+            let count = match self.from.read(&mut self.text) {
+                Ok(count) if count > 0 => count,
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+                _ => return,
+            };
+            let (mut size, frame) = (2, &mut self.frame);
+            frame[..2].copy_from_slice(b"\0>");
+            for byte in &self.text[..count] {
+                let escaped = *byte == 0 || *byte == 0x10;
+                if escaped {
+                    frame[size] = 0x10;
+                    size += 1;
+                }
+                frame[size] = if escaped { byte ^ 0x40 } else { *byte };
+                size += 1;
+            }
+            frame[size] = 0;
+            let _ = self.err.write_all(&frame[..size + 1]);
+        }
+    }
+}
+
+fn drain() {
+    let mut held = PRINTS.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    if let Some(prints) = held.as_mut() {
+        prints.tell();
+    }
+}
+
+/// The same for a process that ends, in which some other thread may never give the lock back.
+extern "C" fn drain_last() {
+    for _ in 0..100 {
+        if let Ok(mut held) = PRINTS.try_lock() {
+            if let Some(prints) = held.as_mut() {
+                prints.tell();
+            }
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+}
+
+extern "C" fn on_abort(number: c_int) {
+    drain_last();
+    unsafe {
+        signal(number, 0);
+        raise(number);
+    }
+}
+
+/// Take stdout for what the code prints from now on.
+fn listen_to_prints() {
+    let mut ends: [c_int; 2] = [0; 2];
+    let waiting = unsafe {
+        if pipe(ends.as_mut_ptr()) != 0 {
+            return;
+        }
+        dup2(ends[1], 1);
+        drop(File::from_raw_fd(ends[1]));
+        fcntl(ends[0], F_SETFD, FD_CLOEXEC);
+        fcntl(ends[0], F_SETFL, O_NONBLOCK);
+        let err = dup(2);
+        fcntl(err, F_SETFD, FD_CLOEXEC);
+        let (from, err) = (File::from_raw_fd(ends[0]), File::from_raw_fd(err));
+        *PRINTS.lock().unwrap() = Some(Prints { from, err, text: [0; 2040], frame: [0; 4096] });
+        atexit(drain_last);
+        signal(SIGABRT, on_abort as extern "C" fn(c_int) as usize);
+        ends[0]
+    };
+    std::thread::spawn(move || loop {
+        let mut waits = Waits { fd: waiting, events: POLLIN, happened: 0 };
+        let told = unsafe { poll(&mut waits, 1, -1) };
+        drain();
+        if told > 0 && waits.happened & POLLIN == 0 {
+            return; // the code has closed its stdout
+        }
+    });
+}
+
 pub fn say(kind: &str, body: &[u8]) {
     let mut held = OUT.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     if let Some((out, tag)) = held.as_mut() {
         if MARKS.load(Ordering::Relaxed) && (kind == "result" || kind == "failed") {
             // After what the call has printed, where that and its answer go different ways.
+            drain();
             let _ = std::io::stderr().write_all(format!("\0{tag}\0").as_bytes());
         }
         let mut whole = format!("{} {} {}\n", kind, tag, body.len()).into_bytes();
@@ -328,7 +446,7 @@ fn listen_to_panics() {
 fn channel() -> (File, File) {
     let place = std::env::var("TWINGRAPH_CHANNEL").unwrap_or_default();
     std::env::remove_var("TWINGRAPH_CHANNEL");
-    MARKS.store(std::env::var_os("TWINGRAPH_MARKS").is_some(), Ordering::Relaxed);
+    let marks = std::env::var_os("TWINGRAPH_MARKS").is_some();
     std::env::remove_var("TWINGRAPH_MARKS");
     unsafe {
         if let Ok(fd) = place.parse::<c_int>() {
@@ -342,6 +460,10 @@ fn channel() -> (File, File) {
         fcntl(output, F_SETFD, FD_CLOEXEC);
         dup2(open(b"/dev/null\0".as_ptr().cast(), 0), 0);
         dup2(2, 1);
+        MARKS.store(marks, Ordering::Relaxed);
+        if marks {
+            listen_to_prints();
+        }
         (File::from_raw_fd(input), File::from_raw_fd(output))
     }
 }

@@ -5,13 +5,50 @@ if ((BASH_VERSINFO[0] * 100 + BASH_VERSINFO[1] < 404)); then
   echo "Bash 4.4 or newer is needed, this is $BASH_VERSION" >&2
   exit 3
 fi
-twingraph_cell=$1
+twingraph_cell=$1 twingraph_mark=
+
+# In place of stdout, which carries the answers: in frames to stderr, as speaker.py has them. A
+# frame has no newline, so that it is written at once. NUL bytes are lost, as always in Bash.
+twingraph_pump() { # what comes before the tag that marks the end of a call
+  local LC_ALL=C held='' text rest
+  while read -r -N 1 text; do
+    read -r -t 0.001 -N 500 rest
+    held+=$text$rest
+    while [[ $held == *"$1"*$'\1'* ]]; do
+      rest=${held#*"$1"}
+      [[ $rest == *$'\1'* ]] || break
+      twingraph_frame "${held%%"$1"*}"
+      printf '\0%s\0' "${rest%%$'\1'*}" >&2
+      held=${rest#*$'\1'}
+    done
+    rest=
+    if [[ $held == *$'\1'* ]]; then # it may be the beginning of a mark
+      rest=$'\1'${held##*$'\1'}
+      [[ $1 == "$rest"* || $rest == "$1"* ]] || rest=
+    fi
+    twingraph_frame "${held:0:${#held}-${#rest}}"
+    held=$rest
+  done
+}
+
+twingraph_frame() {
+  local at part
+  for ((at = 0; at < ${#1}; at += 500)); do
+    part=${1:at:500}
+    part=${part//$'\20'/$'\20P'}
+    printf '\0>%s\0' "${part//$'\n'/$'\20J'}" >&2
+  done
+}
+
 if [[ ${TWINGRAPH_CHANNEL:-stdio} == stdio ]]; then
   exec {twingraph_in}<&0 {twingraph_out}>&1 0</dev/null 1>&2
+  if [[ -n ${TWINGRAPH_MARKS:-} ]]; then
+    twingraph_mark=$'\1'twingraph-$RANDOM$RANDOM-
+    exec 1> >(exec {twingraph_in}<&- {twingraph_out}>&-; twingraph_pump "$twingraph_mark")
+  fi
 else
   twingraph_in=$TWINGRAPH_CHANNEL twingraph_out=$TWINGRAPH_CHANNEL
 fi
-twingraph_marks=${TWINGRAPH_MARKS:-}
 unset TWINGRAPH_CHANNEL TWINGRAPH_MARKS
 set --
 
@@ -146,7 +183,7 @@ while IFS=' ' read -r -u "$twingraph_in" twingraph_kind twingraph_tag twingraph_
     exit 0
   )
   twingraph_status=$?
-  [[ -z $twingraph_marks ]] || printf '\0%s\0' "$twingraph_tag" >&2
+  [[ -z $twingraph_mark ]] || printf '%s%s\1' "$twingraph_mark" "$twingraph_tag"
   if ((twingraph_status > 128)); then
     twingraph_failed '' "the script was ended by signal $(kill -l $((twingraph_status - 128)))"
   elif ((twingraph_status)); then

@@ -1,0 +1,189 @@
+"""Components in other languages run in pods of a real cluster, as they do on `local`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import AsyncIterator, Iterator, Mapping
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from tests.executors.kubernetes_running import Admin, Ticketed, Using, admin, using
+from tests.executors.running import value_of
+from tests.languages.samples import LANGUAGES, echo, made
+from tests.languages.test_in_containers import BASHED, COMPILED, FAILING, GIVEN, WAITING
+from tests.languages.test_workers import PRINTING, SIGNATURE, job_of
+from tests.services.images import python_image as image_with
+from twingraph_nb.component import Component
+from twingraph_nb.errors import CompileError, ExecutorError, WorkerDied
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest.fixture(scope="module")
+def boss(kubernetes: Mapping[str, str]) -> Iterator[Admin]:
+    with admin(kubernetes) as one:
+        yield one
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shared(boss: Admin) -> AsyncIterator[Using]:
+    async with using(boss) as one:
+        yield one
+
+
+def there(shared: Using, component: Component, **options: object) -> Component:
+    """The component on the cluster, in an image with what interprets such languages."""
+    options = {
+        "image": image_with(bins=["node", "bash"]),
+        "image_pull_policy": "IfNotPresent",
+        "kubeconfig": shared.admin.address["kubeconfig"],
+        "namespace": shared.admin.namespace,
+        "warm": True,
+        **options,
+    }
+    return component.on("kubernetes", **options)
+
+
+async def ran(shared: Using, component: Component, *args: object) -> tuple[Any, Ticketed]:
+    report = Ticketed()
+    return await value_of(await shared.made.run(job_of(component, *args), report)), report
+
+
+async def begun(running: asyncio.Task[Any], report: Ticketed) -> None:
+    """Return when what the code prints first has arrived, which is while it runs."""
+    while "begun" not in report.text() and not running.done():
+        report.told.clear()
+        await report.told.wait()
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+async def test_values_come_back_as_they_went_from_a_pod_that_stays(
+    language: str, shared: Using
+) -> None:
+    component = there(shared, echo(language))
+    given = BASHED if language == "bash" else GIVEN
+    pods = set()
+    for _ in range(3):
+        found, report = await ran(shared, component, *given.values())
+        assert list(found) == list(given.values())
+        pods |= set(report.workers)
+    assert len(pods) == 1
+    assert pods.pop().startswith("pod tg-echo-warm-")
+
+
+@pytest.mark.parametrize("language", ["javascript", "bash", "rust"])
+async def test_prints_come_on_both_streams_and_errors_with_lines_of_the_cell(
+    language: str, shared: Using
+) -> None:
+    code, name, lines = FAILING[language]
+    talks = there(shared, made(language, SIGNATURE, PRINTING[language]))
+    fails = there(shared, made(language, SIGNATURE, code))
+    (_, report), outcome = await asyncio.gather(
+        ran(shared, talks, "x"), shared.made.run(job_of(fails, "way"), Ticketed())
+    )
+    assert (report.text(), report.text("stderr")) == ("out é\n", "err\n")
+    error: Any = outcome.error
+    assert (type(error).__name__, error.lines) == (name, lines)
+    assert "no way" in str(error)
+
+
+@pytest.mark.parametrize("warm", [True, False], ids=["warm", "job"])
+async def test_cancelled_call_takes_its_pod_along(warm: bool, shared: Using) -> None:
+    component = there(shared, made("bash", SIGNATURE, WAITING["bash"]), warm=warm)
+    report = Ticketed()
+    running = asyncio.create_task(shared.made.run(job_of(component, "x"), report))
+    await begun(running, report)
+    (pod,) = report.workers
+    assert pod.removeprefix("pod ") in shared.admin.pods()
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert pod.removeprefix("pod ") not in shared.admin.pods()
+    assert [one for one in shared.admin.containers() if pod.removeprefix("pod ") in one] == []
+
+
+async def test_each_task_is_a_job_unless_pods_are_kept_warm(shared: Using) -> None:
+    component = there(shared, made("bash", SIGNATURE, "y=$HOSTNAME"), warm=False)
+    found = await asyncio.gather(*(ran(shared, component, "x") for _ in range(2)))
+    assert len({pod for pod, _ in found}) == 2
+    for pod, report in found:
+        (ticket,) = report.tickets
+        assert ticket.startswith(f"{shared.admin.namespace}/tg-f-h1-1-")
+        assert report.workers == [f"pod {pod}"]
+        while pod in shared.admin.pods():
+            await asyncio.sleep(0.05)
+
+
+async def test_20_mb_travel_both_ways(shared: Using) -> None:
+    same = made("rust", "f(x: bytes) -> y: bytes", "fn f(x: &[u8]) -> Vec<u8> { x.to_vec() }")
+    data = os.urandom(20 << 20)
+    found, _ = await ran(shared, there(shared, same), data)
+    assert found == data
+
+
+async def test_code_has_least_rights_and_its_secrets_are_in_no_description(
+    shared: Using, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HIDDEN", "swordfish $(x) 'q'")
+    code = """
+        user=$UID said="$OPEN|$HIDDEN"
+        root=written; { echo > /mine; } 2>/dev/null || root=refused
+        token=none; [[ ! -e /var/run/secrets/kubernetes.io ]] || token=there
+        while read -r key value; do [[ $key != CapBnd: ]] || rights=$value; done </proc/self/status
+    """
+    signature = "f() -> user: int, said: str, root: str, token: str, rights: str"
+    given = {"env": {"OPEN": "plain  fish"}, "secrets": ["HIDDEN"]}
+    component = there(shared, made("bash", signature, code), **given)
+    found, report = await ran(shared, component)
+    said = "plain  fish|swordfish $(x) 'q'"
+    assert list(found) == [65534, said, "refused", "none", "0" * 16]
+    described = json.dumps(await asyncio.to_thread(shared.admin.objects))
+    assert report.workers[0].removeprefix("pod ") in described
+    assert "fish" not in described
+    assert "CapBnd" not in described  # nor is the code
+
+
+async def test_code_that_ends_its_pod_fails_its_task_alone(shared: Using) -> None:
+    code = "const f = (p) => { console.error('bye'); if (p) process.exit(3); return p }"
+    leaving = there(shared, made("javascript", SIGNATURE, code))
+    outcome = await shared.made.run(job_of(leaving, "x"), Ticketed())
+    assert isinstance(outcome.error, WorkerDied)
+    said = "the pod that ran f ended with exit code 3 before the task was done: bye"
+    assert str(outcome.error) == said
+    assert (await ran(shared, leaving, ""))[0] == ""
+
+
+async def test_image_without_the_program_says_which_and_what_to_do(shared: Using) -> None:
+    image = image_with()
+    component = there(shared, made("javascript", SIGNATURE, PRINTING["javascript"]), image=image)
+    with pytest.raises(ExecutorError) as caught:
+        await ran(shared, component, "x")
+    assert str(caught.value) == (
+        f"image {image!r} has no 'node' on its PATH, which javascript component f needs there: "
+        "take an image that has it, for example image='node:22-slim'"
+    )
+
+
+async def test_compiler_in_the_pod_compiles_there_and_its_errors_have_the_cells_lines(
+    shared: Using,
+) -> None:
+    # This machine's own compiler, in place of an image that would take minutes to make.
+    tools = [
+        {"hostPath": {"path": path}, "mount": path, "read_only": True}
+        for path in ("/usr", "/etc/alternatives")
+    ]
+    right, wrong, unfit = (
+        there(shared, made("c++", "f(x: int) -> y: int", code), volumes=tools) for code in COMPILED
+    )
+    assert (await ran(shared, right, 21))[0] == 42
+    for component, line, said in ((wrong, 3, "two"), (unfit, 2, "not the int that")):
+        report = Ticketed()
+        error = (await shared.made.run(job_of(component, 21), report)).error
+        assert isinstance(error, CompileError)
+        assert error.errors[0][0] == line
+        assert said in str(error)
+        assert report.text("stderr") == ""

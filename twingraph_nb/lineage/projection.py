@@ -1,0 +1,162 @@
+"""The graph of executions in memory: facts written into a `Graph`, from the store and live."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Protocol
+
+from twingraph_nb.events import Batch
+from twingraph_nb.lineage.changes import Changes
+from twingraph_nb.lineage.elements import Vertex
+from twingraph_nb.lineage.facts import Folder
+from twingraph_nb.lineage.graph import Graph
+
+__all__ = ["Projection", "RunLike", "StoreLike"]
+
+_LABELS = {
+    "run": "Run", "task": "Task", "component": "Component", "value": "Artifact", "cell": "Cell",
+    "notebook": "Notebook", "file": "File", "platform": "Platform", "person": "Person",
+    "pipeline": "Pipeline", "environment": "Environment",
+}  # fmt: skip
+"""What stands before the colon of an id -> the label of the vertex."""
+
+_MANY = 20_000
+"""Events from which on a look for garbage would cost more than it gives."""
+
+
+class RunLike(Protocol):
+    """What the projection needs to know of a run in a store."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def state(self) -> str: ...
+    @property
+    def events(self) -> int: ...
+
+
+class StoreLike(Protocol):
+    """What the projection needs of a store."""
+
+    def runs(self, limit: int | None = 50, parent: str | None = None) -> Sequence[RunLike]: ...
+    def events(self, run_id: str, start: int = 0) -> list[Batch]: ...
+
+
+@contextlib.contextmanager
+def _without_gc() -> Iterator[None]:
+    """Much that is made at once and stays: looking for garbage in it doubles the time."""
+    if not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
+class Projection:
+    """Keeps a graph in step with events.
+
+    graph: where the facts go. It may hold other things too; nothing in it is dropped.
+    """
+
+    def __init__(self, graph: Graph | None = None) -> None:
+        self.graph = Graph() if graph is None else graph
+        self._folder = Folder()
+        self._lock = threading.Lock()
+
+    def next(self, run: str) -> int:
+        """The number of the first event of a run that is not in the graph yet."""
+        return self._folder.next(run)
+
+    def apply(self, batches: Sequence[Batch]) -> None:
+        """Bring the graph up to date with these; known ones and any order do no harm."""
+        with self._lock:
+            self._write(self._folder.fold(batches))
+
+    def rebuild(self, store: StoreLike) -> None:
+        """Read all that a store has; from the start for runs that are not in the graph yet."""
+        self.catch_up(store)
+
+    def catch_up(self, store: StoreLike) -> None:
+        """Read what a store has and the graph has not; cheap when that is nothing.
+
+        Raises:
+            StoreError: a record is damaged.
+        """
+        runs = store.runs(limit=None)
+        missing = sum(max(0, run.events - self._folder.next(run.id)) for run in runs)
+        with _without_gc() if missing > _MANY else contextlib.nullcontext():
+            for run in reversed(runs):  # oldest first, as it happened
+                start = self._folder.next(run.id)
+                if run.events > start:
+                    self.apply(store.events(run.id, start))
+                if run.state == "interrupted":
+                    self._interrupted(run.id)
+
+    def forget(self, run: str) -> int:
+        """Take a run, its tasks and the values that only they made out of the graph.
+
+        Returns:
+            How many vertices went.
+        """
+        graph = self.graph
+        with self._lock, graph.lock:
+            self._folder.forget(run)
+            vertex = graph.vertices.get(f"run:{run}")
+            if vertex is None:
+                return 0
+            tasks = vertex.neighbours("in", "in_run")
+            values = {v.id: v for task in tasks for v in task.neighbours("out", "produces")}
+            for one in (*tasks, vertex):
+                graph.remove(one)
+            alone = [v for v in values.values() if not v.neighbours("in", "produces")]
+            for one in alone:
+                graph.remove(one)
+            return len(tasks) + 1 + len(alone)
+
+    def _interrupted(self, run: str) -> None:
+        vertex = self.graph.vertices.get(f"run:{run}")
+        if vertex is not None and vertex.content.get("state") == "running":
+            self.graph.set_property(vertex, "state", "interrupted")
+
+    def _write(self, changes: Changes) -> None:
+        graph = self.graph
+        with graph.lock:
+            for id, (label, properties) in changes.vertices.items():
+                self._vertex(id, label, properties)
+            for id in changes.gone:
+                edge = graph.edges.get(id)
+                if edge is not None:
+                    graph.remove(edge)
+            for id, (label, out, in_, more) in changes.edges.items():
+                if id not in graph.edges:
+                    graph.add_edge(label, self._end(out), self._end(in_), id, more)
+
+    def _vertex(self, id: str, label: str, properties: dict[str, object]) -> None:
+        graph = self.graph
+        several = [key for key, value in properties.items() if type(value) is tuple]
+        values = {key: properties.pop(key) for key in several}
+        vertex = graph.vertices.get(id)
+        if vertex is None:
+            vertex = graph.add_vertex(label, id, properties)
+        else:
+            held = vertex.content
+            for key, value in properties.items():
+                if held.get(key) != value or key not in held:
+                    graph.set_property(vertex, key, value)
+        for key, each in values.items():
+            if isinstance(each, Iterable) and list(vertex.values(key)) != list(each):
+                for place, value in enumerate(each):
+                    graph.add_property(vertex, key, value, "list" if place else "single")
+
+    def _end(self, id: str) -> Vertex:
+        """The vertex of an edge; one that is not known yet is made, to be told of later."""
+        found = self.graph.vertices.get(id)
+        if found is None:
+            found = self.graph.add_vertex(_LABELS.get(id.partition(":")[0], "vertex"), id)
+        return found

@@ -1,0 +1,114 @@
+"""What the graph of executions holds: the one table of vertices, edges and properties.
+
+The documentation shows `described()`, so that it cannot say anything else.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = [
+    "EDGES",
+    "MANY",
+    "PREVIEW",
+    "SOURCE",
+    "TASK_PROPERTIES",
+    "VERTICES",
+    "EdgeKind",
+    "described",
+    "edge_id",
+]
+
+PREVIEW = 1_000
+"""Most characters of a value's text; larger values are in the store, under their digest."""
+SOURCE = 20_000
+"""Most characters of source code."""
+MANY = 100
+"""Most values of a property that has several; the edges have them all."""
+
+
+@dataclass(frozen=True, slots=True)
+class EdgeKind:
+    """A label of edges: where they leave, where they enter, and what they say."""
+
+    label: str
+    out: str
+    in_: str
+    meaning: str
+
+
+VERTICES = {
+    "Pipeline": "a pipeline, by its name (`pipeline:NAME`)",
+    "Run": "one execution of a pipeline, or the loose calls of a session (`run:ID`)",
+    "Component": "a component as it was: one vertex for each digest (`component:DIGEST`)",
+    "Task": "one call in a run, from the moment it is made (`task:HASH`)",
+    "Artifact": "a value that is kept in the store, by the digest of its content (`value:DIGEST`)",
+    "Notebook": "a notebook, by its path (`notebook:PATH`)",
+    "Cell": "a cell that defines components (`cell:NOTEBOOK#[N]`)",
+    "File": "a file of Python that defines components (`file:PATH`)",
+    "Platform": "where tasks run (`platform:NAME`)",
+    "Environment": "Python, packages and machine of a run (`environment:DIGEST`)",
+    "Person": "who asked for something (`person:NAME`)",
+}
+"""Label of a vertex -> what it is, and its id."""
+
+_KINDS = (
+    EdgeKind("of_pipeline", "Run", "Pipeline", "the run is an execution of the pipeline"),
+    EdgeKind("started_by", "Run", "Run", "the run was started from within the other"),
+    EdgeKind("resumes", "Run", "Run", "the run takes over what the earlier one finished"),
+    EdgeKind("ran_in", "Run", "Environment", "its process had this Python and these packages"),
+    EdgeKind("from_notebook", "Run", "Notebook", "the notebook that started it"),
+    EdgeKind("in_run", "Task", "Run", "the task belongs to the run"),
+    EdgeKind("instance_of", "Task", "Component", "the task is a call of the component"),
+    EdgeKind("part_of", "Task", "Task", "it is an item of a map, or inside a nested pipeline"),
+    EdgeKind("feeds", "Task", "Task", "its output (`output`) goes to that one's input (`input`)"),
+    EdgeKind("precedes", "Task", "Task", "that one waits for it, and takes no value"),
+    EdgeKind("produces", "Task", "Artifact", "its output `port` has this value"),
+    EdgeKind("reuses", "Task", "Task", "the equal task that had been done before"),
+    EdgeKind("skipped_because_of", "Task", "Task", "it did not run, for that one did not succeed"),
+    EdgeKind("runs_on", "Component", "Platform", "where its tasks run"),
+    EdgeKind("defined_in", "Component", "Cell or File", "where its source is"),
+    EdgeKind("new_version_of", "Component", "Component", "the version of that name before it"),
+    EdgeKind("in_notebook", "Cell", "Notebook", "the notebook of the cell"),
+    EdgeKind("asked_to_cancel", "Person", "Run or Task", "who wanted it to stop, and `why`"),
+)
+EDGES = {kind.label: kind for kind in _KINDS}
+
+TASK_PROPERTIES = {
+    "Name": "name of the component (also `name`)",
+    "Timestamp": "when it was called, ISO 8601 in UTC",
+    "Hash": "id of this execution",
+    "Parent Hash": f"hashes of the tasks it waits for; several values, at most {MANY}",
+    "Input Values": f"JSON object of the inputs' texts, at most {PREVIEW} characters",
+    "Output": f"text of the value; of several outputs a JSON object, at most {PREVIEW} characters",
+    "Source Code": f"of the component, at most {SOURCE} characters, secrets masked",
+    "Compute Platform": "where it ran: local, process, docker ...",
+    "Docker Image": "the image, on platforms that have one",
+    "Git History": "commit, file and lines of the source, where it lies in a repository",
+    "state": "waiting, running, retrying, succeeded, reused, failed, skipped or cancelled",
+    "started": "when its first attempt began, seconds since the epoch",
+    "finished": "when it ended, seconds since the epoch",
+    "seconds": "from start to end",
+    "attempts": "how many there were",
+    "error": "type and message of the latest error",
+    "number": "its place in the run, from 0",
+    "run": "id of the run",
+    "digest": "equal work has an equal digest",
+}
+"""Property of a task -> meaning. Attributes that users give stand beside them."""
+
+
+def edge_id(label: str, out: str, in_: str, *more: str) -> str:
+    """The id of an edge: the same fact has the same id, whoever writes it, however often."""
+    return "|".join((out, label, in_, *more))
+
+
+def described() -> str:
+    """The schema as Markdown, for the documentation."""
+    lines = ["| vertex | what it is |", "|---|---|"]
+    lines += [f"| `{label}` | {what} |" for label, what in VERTICES.items()]
+    lines += ["", "| edge | from | to | meaning |", "|---|---|---|---|"]
+    lines += [f"| `{e.label}` | {e.out} | {e.in_} | {e.meaning} |" for e in EDGES.values()]
+    lines += ["", "| property of a task | meaning |", "|---|---|"]
+    lines += [f"| `{name}` | {what} |" for name, what in TASK_PROPERTIES.items()]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,134 @@
+"""Steps on collections: combine, merge, intersect, difference, disjunct, product."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from twingraph_nb.lineage.compiler import Instruction, Scope, StepFunction, is_traversal, step
+from twingraph_nb.lineage.containers import (
+    MISSING,
+    Uniques,
+    is_collection,
+    is_list,
+    key_of,
+)
+from twingraph_nb.lineage.conversions import java_type
+from twingraph_nb.lineage.problems import TraversalError
+from twingraph_nb.lineage.traverser import Traverser
+
+__all__ = ["with_list"]
+
+
+def _items(value: Any) -> list[Any] | None:
+    if is_collection(value):
+        return list(value)
+    return list(value.objects) if hasattr(value, "objects") else None
+
+
+def combined(a: list[Any], b: list[Any]) -> list[Any]:
+    """All of both."""
+    return [*a, *b]
+
+
+def merged(a: list[Any], b: list[Any]) -> Uniques:
+    """What is in one of them, once."""
+    return Uniques([*a, *b])
+
+
+def intersected(a: list[Any], b: list[Any]) -> Uniques:
+    """What is in both."""
+    held = {key_of(item) for item in b}
+    return Uniques(item for item in a if key_of(item) in held)
+
+
+def differed(a: list[Any], b: list[Any]) -> Uniques:
+    """What is in the first only."""
+    held = {key_of(item) for item in b}
+    return Uniques(item for item in a if key_of(item) not in held)
+
+
+def disjoined(a: list[Any], b: list[Any]) -> Uniques:
+    """What is in just one of them."""
+    return Uniques([*differed(a, b), *differed(b, a)])
+
+
+def multiplied(a: list[Any], b: list[Any]) -> list[list[Any]]:
+    """Each pair of the two."""
+    return [[x, y] for x in a for y in b]
+
+
+_WORK = {
+    "combine": combined, "merge": merged, "intersect": intersected, "difference": differed,
+    "disjunct": disjoined, "product": multiplied,
+}  # fmt: skip
+
+
+@step("combine", "merge", "intersect", "difference", "disjunct", "product")
+def with_list(scope: Scope, spot: Instruction) -> StepFunction:
+    name, work, argument = spot.name, _WORK[spot.name], spot.args[0]
+    child = scope.child(argument, name) if is_traversal(argument) else None
+
+    def other(t: Traverser) -> Any:
+        if child is None:
+            return _checked_argument(name, argument)
+        found = child.first(t)
+        if found is MISSING or found is None:
+            raise TraversalError(
+                f"traversal argument for {name} step must yield an iterable type, not null"
+            )
+        items = _items(found)
+        if items is None and not (name == "merge" and isinstance(found, Mapping)):
+            raise TraversalError(
+                f"traversal argument for {name} step must yield an iterable type, "
+                f"encountered {java_type(found)}"
+            )
+        return found if items is None else items
+
+    def value(t: Traverser) -> Any:
+        if t.obj is None:
+            raise TraversalError(f"Incoming traverser for {name} step can't be null")
+        if name == "merge" and isinstance(t.obj, Mapping):
+            return _merged_maps(t.obj, other(t))
+        items = _items(t.obj)
+        if items is None:
+            raise TraversalError(
+                f"{name} step can only take an array or an Iterable type for incoming "
+                f"traversers, encountered {java_type(t.obj)}"
+            )
+        second = other(t)
+        if isinstance(second, Mapping):
+            raise TraversalError(
+                f"{name} step type mismatch: expected argument to be Iterable but got Map"
+            )
+        return work(items, second)
+
+    return scope.mapped(spot, value)
+
+
+def _checked_argument(name: str, argument: Any) -> Any:
+    if argument is None:
+        raise TraversalError(f"Argument provided for {name} step can't be null")
+    if name == "merge" and isinstance(argument, Mapping):
+        return argument
+    items = _items(argument)
+    if items is None:
+        raise TraversalError(
+            f"{name} step can only take an array or an Iterable as an argument, "
+            f"encountered {java_type(argument)}"
+        )
+    return items
+
+
+def _merged_maps(a: Mapping[Any, Any], b: Any) -> dict[Any, Any]:
+    if not isinstance(b, Mapping):
+        raise TraversalError(
+            f"merge step expected provided argument to evaluate to a Map, encountered "
+            f"{java_type(b)}"
+        )
+    return {**a, **b}
+
+
+def listed(value: Any) -> bool:
+    """Whether it is a list."""
+    return is_list(value)

@@ -1,0 +1,213 @@
+"""Steps on strings: concat, toUpper, trim, length, split, substring, replace, format ..."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from twingraph_nb.lineage.compiler import Instruction, Scope, StepFunction, is_traversal, step
+from twingraph_nb.lineage.containers import MISSING, is_collection, is_list
+from twingraph_nb.lineage.conversions import java_text
+from twingraph_nb.lineage.elements import Element
+from twingraph_nb.lineage.modulators import bys
+from twingraph_nb.lineage.problems import TraversalError
+from twingraph_nb.lineage.scoping import scoped
+from twingraph_nb.lineage.steps_filter import is_local, scopeless
+from twingraph_nb.lineage.traverser import Traverser
+
+__all__ = ["on_text"]
+
+_BLANK = " \t\n\r\f\v\u0000\u001c\u001d\u001e\u001f\u2000\u2001\u2003\u3000"
+
+
+def on_text(scope: Scope, spot: Instruction, change: Callable[[str], Any]) -> StepFunction:
+    """A step that changes strings; with `Scope.local` those in a list."""
+    name, local = spot.name, is_local(spot)
+
+    def changed(obj: Any) -> Any:
+        if obj is None:
+            return None
+        if isinstance(obj, str):
+            return change(obj)
+        if not local:
+            raise TraversalError(
+                f"The {name}() step can only take string as argument, encountered {java_class(obj)}"
+            )
+        if not is_collection(obj):
+            raise _wrong_local(name, obj)
+        return [_inside(name, item, change) for item in obj]
+
+    return scope.mapped(spot, lambda t: changed(t.obj))
+
+
+def _inside(name: str, item: Any, change: Callable[[str], Any]) -> Any:
+    if item is None:
+        return None
+    if not isinstance(item, str):
+        raise _wrong_local(name, item)
+    return change(item)
+
+
+def _wrong_local(name: str, obj: Any) -> TraversalError:
+    return TraversalError(
+        f"The {name}(local) step can only take string or list of strings, encountered "
+        f"{java_class(obj)}"
+    )
+
+
+def java_class(obj: Any) -> str:
+    """The name of a value's class for error messages."""
+    return type(obj).__name__
+
+
+def _plain(name: str, change: Callable[[str], Any]) -> None:
+    @step(name)
+    def builder(scope: Scope, spot: Instruction) -> StepFunction:
+        return on_text(scope, spot, change)
+
+
+for _name, _change in (
+    ("toUpper", str.upper),
+    ("toLower", str.lower),
+    ("trim", lambda text: text.strip(_BLANK)),
+    ("lTrim", lambda text: text.lstrip(_BLANK)),
+    ("rTrim", lambda text: text.rstrip(_BLANK)),
+    ("length", len),
+):
+    _plain(_name, _change)  # type: ignore[arg-type]
+
+
+@step("replace")
+def replace(scope: Scope, spot: Instruction) -> StepFunction:
+    old, new = scopeless(spot)
+    if old is None or new is None:
+        return on_text(scope, spot, lambda text: text)
+    return on_text(scope, spot, lambda text: text.replace(old, new))
+
+
+@step("split")
+def split(scope: Scope, spot: Instruction) -> StepFunction:
+    separator = scopeless(spot)[0]
+    if separator is None:
+        return on_text(scope, spot, lambda text: text.split())
+    if separator == "":
+        return on_text(scope, spot, list)
+    # As with commons-lang: adjacent separators count as one only when it is a blank.
+    return on_text(scope, spot, lambda text: [part for part in text.split(separator) if part])
+
+
+@step("substring")
+def substring(scope: Scope, spot: Instruction) -> StepFunction:
+    args = [int(value) for value in scopeless(spot)]
+
+    def change(text: str) -> str:
+        size = len(text)
+        start = max(args[0] + size, 0) if args[0] < 0 else min(args[0], size)
+        end = size
+        if len(args) > 1:
+            end = max(args[1] + size, 0) if args[1] < 0 else min(args[1], size)
+        return text[start:end] if start < end else ""
+
+    return on_text(scope, spot, change)
+
+
+@step("concat")
+def concat(scope: Scope, spot: Instruction) -> StepFunction:
+    parts: list[Callable[[Traverser], list[Any]]] = []
+    for value in spot.args:
+        if is_traversal(value):
+            child = scope.child(value, "concat")
+            parts.append(lambda t, child=child: _first_text(child.first(t)))  # type: ignore[misc]
+        else:
+            texts = value if isinstance(value, list) else [value]
+            parts.append(lambda t, texts=texts: texts)  # type: ignore[misc]
+
+    def value_of(t: Traverser) -> Any:
+        if t.obj is not None and not isinstance(t.obj, str):
+            raise TraversalError(
+                f"The concat() step can only take string as argument, encountered "
+                f"{java_class(t.obj)}"
+            )
+        texts = [t.obj, *(text for part in parts for text in part(t))]
+        if all(text is None for text in texts):
+            return None
+        return "".join(text for text in texts if text is not None)
+
+    return scope.mapped(spot, value_of)
+
+
+def _first_text(found: Any) -> list[Any]:
+    if found is MISSING:
+        return []
+    if found is not None and not isinstance(found, str):
+        raise TraversalError(
+            f"The concat() step can only take string as argument, encountered {java_class(found)}"
+        )
+    return [found]
+
+
+_HOLE = re.compile(r"%\{(.*?)\}")
+
+
+@step("format")
+def format_(scope: Scope, spot: Instruction) -> StepFunction:
+    text, values, run = spot.args[0], bys(scope, spot), scope.run
+
+    def filled(t: Traverser) -> Any:
+        used, parts, last = 0, [], 0
+        for hole in _HOLE.finditer(text):
+            name = hole.group(1)
+            if name == "_":
+                if not values:
+                    raise TraversalError("The format() step has %{_} and no by() for it")
+                found = values[used % len(values)](t)
+                used += 1
+            else:
+                found = _named(t, name, run)
+            if found is MISSING:
+                return MISSING
+            parts += [text[last : hole.start()], java_text(found)]
+            last = hole.end()
+        return "".join([*parts, text[last:]])
+
+    return scope.mapped(spot, filled)
+
+
+def _named(t: Traverser, name: str, run: Any) -> Any:
+    if isinstance(t.obj, Element):
+        found = t.obj.value(name, MISSING)
+        if found is not MISSING:
+            return found
+    return scoped(run, t, name)
+
+
+@step("reverse")
+def reverse(scope: Scope, spot: Instruction) -> StepFunction:
+    def changed(obj: Any) -> Any:
+        if isinstance(obj, str):
+            return obj[::-1]
+        if is_list(obj) or is_collection(obj):
+            return list(obj)[::-1]
+        return obj
+
+    return scope.mapped(spot, lambda t: changed(t.obj))
+
+
+@step("conjoin")
+def conjoin(scope: Scope, spot: Instruction) -> StepFunction:
+    glue = spot.args[0]
+    if glue is None:
+        raise TraversalError("Input delimiter to conjoin step can't be null.")
+
+    def value(t: Traverser) -> str:
+        if t.obj is None:
+            raise TraversalError("Incoming traverser for conjoin step can't be null")
+        if isinstance(t.obj, Mapping) or not is_collection(t.obj):
+            raise TraversalError(
+                "conjoin step can only take an array or an Iterable type for incoming "
+                f"traversers, encountered {java_class(t.obj)}"
+            )
+        return str(glue).join(java_text(item) for item in t.obj if item is not None)
+
+    return scope.mapped(spot, value)

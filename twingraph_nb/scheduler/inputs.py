@@ -1,0 +1,55 @@
+"""The values a task gets: whether they are here, bringing them, putting them in."""
+
+from __future__ import annotations
+
+from twingraph_nb.executors.base import Executor, RemoteValue, TakesRemote
+from twingraph_nb.graph.refs import resolve
+from twingraph_nb.graph.task import Ref, Task
+from twingraph_nb.scheduler.live import fetched
+
+__all__ = ["arguments_of", "bring", "is_named", "is_remote"]
+
+
+def is_named(task: Task) -> bool:
+    """Tell whether each value that comes from another task is an argument of its own, and named
+    by that task's digest."""
+    bound = task.bound or {}
+    for other, _, name in task.needs:
+        given = bound.get(name)
+        if name and (other.digest is None or (type(given) is not Task and type(given) is not Ref)):
+            return False
+    return True
+
+
+def is_remote(need: tuple[Task, str, str]) -> bool:
+    return isinstance(need[0].peek(), RemoteValue)
+
+
+async def bring(task: Task, executor: Executor) -> None:
+    """Bring the values here that the task needs, but for those its platform takes as they are."""
+    for other, port, name in task.needs:
+        value = other.peek()
+        if not name or not isinstance(value, RemoteValue):
+            continue
+        whole = not port or len(other.ports) == 1
+        direct = whole and (task.bound or {}).get(name) is other
+        if direct and isinstance(executor, TakesRemote) and executor.takes(value, task.component):
+            continue
+        await fetched(other)
+
+
+def arguments_of(task: Task) -> dict[str, object]:
+    """The arguments with the values of what they need put in."""
+    arguments = dict(task.bound or {})
+    resolved: set[str] = set()
+    for other, _, port in task.needs:
+        if not port:  # order only; of another run it may have failed
+            if other.exception() is not None:
+                other.result()
+        elif arguments[port] is other:
+            arguments[port] = other.peek() if other.exception() is None else other.result()
+            resolved.add(port)
+        elif port not in resolved:
+            arguments[port] = resolve(arguments[port])
+            resolved.add(port)
+    return arguments
