@@ -10,15 +10,18 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from twingraph_nb.breaker import Breaker
     from twingraph_nb.component import Component, Pipeline
     from twingraph_nb.context import ctx
     from twingraph_nb.decorators import async_component, component, pipeline
     from twingraph_nb.errors import TwingraphError
     from twingraph_nb.graph.run import Run
     from twingraph_nb.graph.task import Task
+    from twingraph_nb.lineage_door import lineage
     from twingraph_nb.session import Session, get_session
 
 __all__ = [
+    "Breaker",
     "Component",
     "Pipeline",
     "Run",
@@ -30,12 +33,14 @@ __all__ = [
     "component",
     "ctx",
     "get_session",
+    "lineage",
     "load_ipython_extension",
     "pipeline",
     "unload_ipython_extension",
 ]
 
 _HOMES = {
+    "Breaker": "breaker",
     "Component": "component",
     "Pipeline": "component",
     "Run": "graph.run",
@@ -46,6 +51,7 @@ _HOMES = {
     "component": "decorators",
     "ctx": "context",
     "get_session": "session",
+    "lineage": "lineage_door",
     "pipeline": "decorators",
 }
 

@@ -97,7 +97,7 @@ class RunStarted(Event, frozen=True, gc=False):
     parent: str | None = None
     params: Mapping[str, str] = {}
     origin: Mapping[str, str] = {}
-    """Where from: notebook, cell, host, pid, python, version."""
+    """Where from: notebook, cell, host, pid, user, python, version, packages, commit, repository."""
     on_error: Literal["fail_fast", "continue"] = "fail_fast"
     timeout: float | None = None
     resumes: str = ""
@@ -120,6 +120,8 @@ class ComponentUsed(Event, frozen=True, gc=False):
     """(name, type as text) of each port."""
     outputs: tuple[tuple[str, str], ...] = ()
     policy: Mapping[str, object] = {}
+    image: str = ""
+    """The container image that the component names."""
 
 
 class TaskAdded(Event, frozen=True, gc=False):

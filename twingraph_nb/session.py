@@ -32,6 +32,7 @@ from twingraph_nb.executors.threads import Threads
 from twingraph_nb.graph.run import Run
 from twingraph_nb.graph.summary import summaries
 from twingraph_nb.graph.task import Task
+from twingraph_nb.lineage.places import surroundings
 from twingraph_nb.platforms import PLATFORMS
 from twingraph_nb.policy import RunOptions
 from twingraph_nb.scheduler.calls import Arguments, Calls
@@ -360,6 +361,7 @@ class Session:
             **identity(),
             "python": platform.python_version(),
             "version": __version__,
+            **surroundings(),
         }
         if self.settings.notebook:
             origin["notebook"] = self.settings.notebook

@@ -34,9 +34,7 @@ class TestDocker(Conformance):
         def ours() -> list[Any]:
             """Those of this process: others may use the engine meanwhile."""
             label = f"{OWNER}={owner_label()}"
-            found = client.containers.list(
-                all=True, filters={"label": label}, ignore_removed=True
-            )
+            found = client.containers.list(all=True, filters={"label": label}, ignore_removed=True)
             return list(found)
 
         return Place(

@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from tests.conformance.suite import Conformance, Place
+from tests.pythons.found import oldest
 
 
 class TestProcess(Conformance):
@@ -26,4 +27,35 @@ class TestForeign(Conformance):
 
     @classmethod
     def make_place(cls, request: pytest.FixtureRequest, patch: pytest.MonkeyPatch) -> Place:
-        return Place("process", {"python": sys.executable}, trusted=True, cure="deps=['kernel_only']")
+        return Place(
+            "process", {"python": sys.executable}, trusted=True, cure="deps=['kernel_only']"
+        )
+
+
+class TestOldest(Conformance):
+    """Workers of the oldest Python a far side may have: what could be amiss there."""
+
+    @classmethod
+    def make_place(cls, request: pytest.FixtureRequest, patch: pytest.MonkeyPatch) -> Place:
+        (python,) = oldest().values()
+        return Place("process", {"python": python}, trusted=True)
+
+
+OF_THE_OLDEST = {
+    "test_values_arrive_equal_in_both_directions",
+    "test_large_values_go_both_ways",
+    "test_async_components_run",
+    "test_an_error_of_the_users_own_class_is_of_that_class",
+    "test_log_lines_come_in_order",
+    "test_a_stream_gives_its_chunks_in_order",
+    "test_cancelling_a_running_task_ends_the_far_side",
+    "test_a_far_side_that_is_killed_fails_its_task_alone",
+    "test_helpers_captured_values_and_modules_of_the_users_own_travel",
+    "test_bytecode_of_another_python_is_refused",
+}
+assert vars(Conformance).keys() >= OF_THE_OLDEST
+for name in vars(Conformance):
+    if name.startswith("test_") and name not in OF_THE_OLDEST:
+        setattr(TestOldest, name, None)
+if not oldest():
+    del TestOldest  # tests/pythons/test_far_side.py holds its grammar to that Python anywhere

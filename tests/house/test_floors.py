@@ -29,7 +29,7 @@ FLOORS = (
     ("executors", "store", "picture", "lineage"),
     ("scheduler",),
     ("session",),
-    ("views", "runs"),
+    ("views", "runs", "lineage_door"),
     ("magics",),
     ("__init__", "__main__"),
 )

@@ -237,6 +237,16 @@ async def test_code_that_ends_its_container_fails_its_task_alone(client: Any) ->
         assert await value_of(await platform.run(job_of(leaving, ""), Memory())) == ""
 
 
+async def test_what_children_of_javascript_inherit_is_not_the_channel(client: Any) -> None:
+    code = "const f = (p) => require('child_process').execSync('cat; echo child >&1', {stdio: p})"
+    component, memory = there("javascript", SIGNATURE, f"{code} + p"), Memory()
+    async with executor(client) as platform:
+        assert await value_of(await platform.run(job_of(component, "inherit"), memory)) == (
+            "nullinherit"
+        )
+    assert memory.text("stderr") == "child\n"
+
+
 async def test_variables_and_secrets_reach_the_code_and_are_not_seen_from_outside(
     client: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

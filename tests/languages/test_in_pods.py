@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 from collections.abc import AsyncIterator, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +20,22 @@ from tests.languages.test_workers import PRINTING, SIGNATURE, job_of
 from tests.services.images import python_image as image_with
 from twingraph_nb.component import Component
 from twingraph_nb.errors import CompileError, ExecutorError, WorkerDied
+
+MANIFEST = """
+name: sums
+command: [python3, "{worker}", "{cell}"]
+worker: worker.py
+"""
+WORKER = """
+import json, sys
+factor = int(open(sys.argv[1]).read())
+while head := sys.stdin.buffer.readline().split():
+    (numbers,) = json.loads(sys.stdin.buffer.read(int(head[2])))
+    print("summing", file=sys.stderr, flush=True)
+    said = json.dumps(factor * sum(numbers)).encode()
+    sys.stdout.buffer.write(b"result %s %d\\n%s" % (head[1], len(said), said))
+    sys.stdout.flush()
+"""
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -106,6 +123,22 @@ async def test_cancelled_call_takes_its_pod_along(warm: bool, shared: Using) -> 
     assert [one for one in shared.admin.containers() if pod.removeprefix("pod ") in one] == []
 
 
+async def test_closing_ends_what_runs_and_what_waits(boss: Admin) -> None:
+    code = made("bash", SIGNATURE, WAITING["bash"])
+    async with using(boss) as one:
+        warm, other = there(one, code, workers=1), there(one, code, warm=False)
+        reports = [Ticketed() for _ in range(3)]
+        tasks = [
+            asyncio.create_task(one.made.run(job_of(component, "x"), report))
+            for component, report in zip((warm, other, warm), reports, strict=True)
+        ]
+        for task, report in zip(tasks[:2], reports, strict=False):
+            await begun(task, report)
+    assert [type((await task).error) for task in tasks[:2]] == [WorkerDied] * 2
+    with pytest.raises(ExecutorError, match="closed before f could begin"):
+        await tasks[2]
+
+
 async def test_each_task_is_a_job_unless_pods_are_kept_warm(shared: Using) -> None:
     component = there(shared, made("bash", SIGNATURE, "y=$HOSTNAME"), warm=False)
     found = await asyncio.gather(*(ran(shared, component, "x") for _ in range(2)))
@@ -166,6 +199,14 @@ async def test_image_without_the_program_says_which_and_what_to_do(shared: Using
         f"image {image!r} has no 'node' on its PATH, which javascript component f needs there: "
         "take an image that has it, for example image='node:22-slim'"
     )
+
+
+async def test_language_of_a_manifest_runs(shared: Using, tmp_path: Path) -> None:
+    (tmp_path / "worker.py").write_text(WORKER)
+    (tmp_path / "sums.yaml").write_text(MANIFEST)
+    component = made(str(tmp_path / "sums.yaml"), "f(numbers: list[int]) -> sum: int", "10")
+    found, report = await ran(shared, there(shared, component), [1, 2, 3])
+    assert (found, report.text("stderr")) == (60, "summing\n")
 
 
 async def test_compiler_in_the_pod_compiles_there_and_its_errors_have_the_cells_lines(

@@ -68,9 +68,14 @@ def scenarios(file: Path) -> Iterator[Scenario]:
         elif line == '"""' and found is not None:
             found.steps[-1].block = _block(lines, len(raw) - len(raw.lstrip()))
         elif line.startswith("|") and found is not None:
-            found.steps[-1].rows.append(line.strip()[1:-1].strip().replace("\\|", "|"))
+            found.steps[-1].rows.append(_cell(line))
     if found is not None:
         yield found
+
+
+def _cell(line: str) -> str:
+    """The text of a row with one column, without Gherkin's escapes."""
+    return re.sub(r"\\([\\|])", r"\1", line[1:-1].strip())
 
 
 def _block(lines: Iterator[str], indent: int) -> str:

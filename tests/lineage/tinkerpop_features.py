@@ -120,6 +120,7 @@ class Play:
     text: str = ""
     result: list[Any] = field(default_factory=list)
     error: Exception | None = None
+    allow_null: bool = False
 
     def g(self) -> Any:
         """The source, with the side effects of the scenario."""
@@ -138,12 +139,16 @@ class Play:
         """Run one step of the scenario."""
         text = step.text
         if match := re.fullmatch(r"the (\w+) graph", text):
-            self.graph = Graph() if match[1] == "empty" else loaded(self.data / f"{match[1]}.json")
+            empty = match[1] == "empty"
+            self.graph = Graph() if empty else loaded(self.data / f"{match[1]}.json")
+            self.graph.allow_null = self.allow_null
         elif text == "an unsupported test":
             raise NothingToCheck
         elif text == "the graph initializer of":
             self.parsed(_plain(step)).iterate()
-        elif match := re.fullmatch(r'using the (parameter|side effect) (\w+) (?:defined as|of) "(.*)"', text):
+        elif match := re.fullmatch(
+            r'using the (parameter|side effect) (\w+) (?:defined as|of) "(.*)"', text
+        ):
             held = value(match[3].replace('\\"', '"'), self.graph)
             if isinstance(held, Setlike):
                 held = set(held)
@@ -159,7 +164,7 @@ class Play:
         """Run the traversal."""
         try:
             traversal = self.parsed(self.text)
-            self.result = [traversal.next()] if "next" in how else traversal.to_list()
+            self.result = opened(traversal.next()) if "next" in how else traversal.to_list()
         except Exception as wrong:  # the scenario may expect it; a later step says so
             self.error = wrong
 
@@ -175,7 +180,11 @@ class Play:
             raise NothingToCheck
         if match := re.fullmatch(r"the result should have a count of (\d+)", text):
             size = self.result
-            if len(size) == 1 and isinstance(size[0], dict | list | set) and len(size) != int(match[1]):
+            if (
+                len(size) == 1
+                and isinstance(size[0], dict | list | set)
+                and len(size) != int(match[1])
+            ):
                 size = size[0]
             expect(len(size) == int(match[1]), f"{len(size)} results, not {match[1]}")
         elif text == "the result should be empty":
@@ -220,6 +229,13 @@ class Play:
         self.error = None
 
 
+def opened(found: Any) -> list[Any]:
+    """A single result; of one with elements a table shows these."""
+    if isinstance(found, theirs.Path):
+        return list(found.objects)
+    return list(found) if isinstance(found, list | set) else [found]
+
+
 def expect(true: bool, otherwise: str) -> None:
     """Fail the scenario unless this holds."""
     if not true:
@@ -253,6 +269,7 @@ def _tree_of(tree: Tree) -> Any:
 def run(scenario: Scenario, data: Path) -> tuple[str, str]:
     """How a scenario ended: passed, failed, unsupported or nothing, and why."""
     play = Play(data)
+    play.allow_null = "@AllowNullPropertyValues" in scenario.tags
     try:
         for step in scenario.steps:
             play.do(step)
@@ -282,7 +299,10 @@ def main(arguments: list[str] | None = None) -> int:
     rows: dict[tuple[str, str], collections.Counter[str]] = {}
     for file in sorted((root / "features").rglob("*.feature")):
         for scenario in scenarios(file):
-            if options.only.lower() not in f"{file.parent.name}/{file.name} {scenario.name}".lower():
+            if (
+                options.only.lower()
+                not in f"{file.parent.name}/{file.name} {scenario.name}".lower()
+            ):
                 continue
             how, why = run(scenario, root / "data")
             rows.setdefault((file.parent.name, file.stem), collections.Counter())[how] += 1
@@ -304,9 +324,7 @@ def _print(rows: dict[tuple[str, str], collections.Counter[str]]) -> None:
     for folder, counts in folders.items():
         checked = sum(counts[kind] for kind in kinds[:3])
         share = 100 * counts["passed"] / checked if checked else 100.0
-        print(
-            f"{folder:44}" + "".join(f"{counts[kind]:>12}" for kind in kinds) + f"{share:9.1f} %"
-        )
+        print(f"{folder:44}" + "".join(f"{counts[kind]:>12}" for kind in kinds) + f"{share:9.1f} %")
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 
 import pytest
@@ -199,3 +200,49 @@ def test_a_limit_that_cannot_be_read_is_an_error_of_the_cell(text: object, said:
 )
 def test_what_a_limit_shows_reads_back_as_itself(limit: Limit) -> None:
     assert read_limits(str(limit)) == (limit,)
+
+
+def test_what_is_in_the_store_costs_no_token() -> None:
+    @component(limit="api:2/1h", cache=True)
+    def fetch(x: int) -> int:
+        return x
+
+    @pipeline()
+    def flow() -> object:
+        return [fetch(1), fetch(2)]
+
+    for _ in range(3):
+        assert flow().result(30) == [1, 2]  # type: ignore[attr-defined]
+    again = fetch(1)
+    assert (again.result(30), again.state) == (1, "reused")  # type: ignore[attr-defined]
+    waits = fetch(3)
+    assert fetch(2).result(30) == 2  # type: ignore[attr-defined]
+    assert waits.state == "ready"  # type: ignore[attr-defined]
+    waits.cancel()  # type: ignore[attr-defined]
+
+
+def test_a_resumed_run_takes_finished_tasks_over_without_tokens(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("TWINGRAPH_KEEP_AFTER", "0")
+    monkeypatch.setenv("SERVICE_IS_DOWN", "1")
+
+    @component(limit="api:3/1h")
+    def fetch(x: int) -> int:
+        return x
+
+    @component()
+    def total(xs: list[int]) -> int:
+        if "SERVICE_IS_DOWN" in os.environ:
+            raise ConnectionError("no route")
+        return sum(xs)
+
+    @pipeline()
+    def flow() -> object:
+        return total(fetch.map([1, 2, 3]))
+
+    run = flow()
+    with pytest.raises(ConnectionError):
+        run.result(30)  # type: ignore[attr-defined]
+    monkeypatch.delenv("SERVICE_IS_DOWN")
+    assert run.resume().result(30) == 6  # type: ignore[attr-defined]

@@ -161,6 +161,10 @@ class Crew(Generic[W]):
         for task in (self._building, *self._tasks):
             if task is not None:
                 task.cancel()
+        waiting, self._queue = self._queue, deque()
+        for call in waiting:
+            said = f"the session was closed before {call.job.name} could begin"
+            call.end(Outcome(error=ExecutorError(said)))
         for worker in self._speakers:
             worker.kill()
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib
 import os
 import re
 import secrets
@@ -228,11 +229,12 @@ class Stores:
 
     def _bucket(self, name: str) -> Store:
         try:
-            from twingraph_nb.executors.aws_bucket import BucketStore  # an extra of its own
+            module = importlib.import_module("twingraph_nb.executors.aws_bucket")
         except ImportError as exc:
-            said = f"payloads='s3://{name}' needs: pip install 'twingraph-nb[aws]'"
+            said = f"payloads='s3://{name.strip('/')}' needs: pip install 'twingraph-nb[aws]'"
             raise ExecutorError(said) from exc
-        return BucketStore(name, self._platform)
+        made: Store = module.BucketStore(name, self._platform)
+        return made
 
     def _store(self, text: str) -> Store:
         parts = urlsplit(text)

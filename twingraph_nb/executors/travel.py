@@ -13,14 +13,9 @@ from typing import Any
 
 from twingraph_nb import values
 from twingraph_nb.component import Component
-from twingraph_nb.errors import (
-    ExecutorError,
-    PortabilityError,
-    ResultError,
-    TaskError,
-    TwingraphError,
-)
+from twingraph_nb.errors import PortabilityError, ResultError
 from twingraph_nb.executors.base import Job, Outcome, Report
+from twingraph_nb.executors.failures import error_for, unreadable
 from twingraph_nb.executors.lacking import lacking, note_cure
 from twingraph_nb.executors.payload_stores import Stores
 from twingraph_nb.executors.payloads import LARGE, Held, parts_of
@@ -187,7 +182,7 @@ class Travel:
             missing = PortabilityError(job.name, self.platform, [said_of_load])
             missing.__cause__ = error
             return missing
-        made = _said_of(job, self.platform, str(kind), str(what), failure)
+        made = error_for(job, self.platform, str(kind), str(what), failure)
         made.__cause__ = error
         return made
 
@@ -358,16 +353,6 @@ def settling(answer: asyncio.Future[tuple[int, Any]]) -> Callable[[int, Any], No
     return settle
 
 
-def unreadable(job: Job, what: str, exc: Exception) -> ResultError:
-    """Give the error about an answer that cannot be read."""
-    made = ResultError(
-        f"the {what} of {job.name} cannot be read here ({type(exc).__name__}: {exc}): "
-        "its class must be defined in the notebook or in a module, not inside a function"
-    )
-    made.__cause__ = exc
-    return made
-
-
 def _plain_frames(value: object) -> list[Buffer]:
     return values.encode(value, pickles=True)
 
@@ -406,29 +391,3 @@ def _homeless_in(value: object, is_part: Callable[[object], bool]) -> list[objec
     finder.found, finder.is_part = {}, is_part
     finder.dump(value)
     return list(finder.found.values())
-
-
-def _said_of(
-    job: Job, platform: str, kind: str, what: str, failure: Mapping[str, Any]
-) -> TwingraphError:
-    """The error for a failure that is not the user's own exception."""
-    if kind == "exit":
-        return TaskError(
-            f"{job.name} called sys.exit({what}): a component must return its result, "
-            "or raise an exception to fail"
-        )
-    if kind == "result":
-        return ResultError(
-            f"{job.name} gave {what}, which cannot be pickled ({failure['message']}): "
-            "return plain data, for example a dict, list, array or DataFrame, or a file's path"
-        )
-    if kind == "load":
-        said = f"{failure['type']} when it was loaded in the worker: {failure['message']}"
-        said = f"{job.component.source.where}: {said}"
-        return PortabilityError(job.name, platform, [said])
-    if kind == "argument":
-        said = f"{failure['type']} when its inputs were read in the worker: {failure['message']}"
-        return PortabilityError(job.name, platform, [said])
-    if kind == "payload":
-        return ExecutorError(f"platform {platform!r}: {job.name}: {failure['message']}")
-    return TaskError(f"{job.name} raised {failure['type']} {failure['message']}".rstrip())

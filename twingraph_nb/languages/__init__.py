@@ -11,7 +11,9 @@ A component knows its language by name. What a platform does with one:
   `built.prepared_in(folder)` in the image first.
 - Bring the files of `built.folder` to a folder there and start `built.started_in(folder)` with
   the environment variable `TWINGRAPH_CHANNEL=stdio`. The worker then speaks the protocol on
-  stdin and stdout, and all that the user's code prints comes on stderr.
+  stdin and stdout, and all that the user's code prints comes on stderr; with `TWINGRAPH_MARKS`
+  what went to stdout is framed there.
+- `built.refused` and `built.located` read what a compiler said there, and where an error was.
 - Send `speaker.call(tag, arguments)` to it, give what it sends to `speaker.feed(data)`, and read
   the body of a `result` with `speaker.result(body)`. One call at a time; the stream may be
   anything that carries bytes in order both ways (a socket, an `exec`, an attached container).

@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
+from enum import Enum
+from typing import Any
 from uuid import UUID
 
 from gremlin_python.structure.graph import Edge, Path, Property, Vertex, VertexProperty
@@ -55,6 +57,8 @@ def rank(value: object) -> int:
     for classes, number in _CLASSES:
         if isinstance(value, classes):
             return number
+    if isinstance(value, Enum):
+        return TEXT
     if is_set(value):
         return SET
     if is_list(value):
@@ -79,6 +83,8 @@ ordered = functools.cmp_to_key(compare)
 def _compare_same(kind: int, a: object, b: object) -> int:
     if kind == NUM:
         return compare_numbers(a, b)  # type: ignore[arg-type]
+    if kind == TEXT:
+        a, b = _written(a), _written(b)
     if kind in (BOOL, DATE, TEXT, UID):
         return (a > b) - (a < b)  # type: ignore[operator]
     if kind in (VERTEX, EDGE, VPROP):
@@ -90,6 +96,11 @@ def _compare_same(kind: int, a: object, b: object) -> int:
     if kind == OTHER:
         return 0 if a == b else _unknown(a, b)
     return _compare_items(_items(kind, a), _items(kind, b))
+
+
+def _written(value: Any) -> str:
+    """A text; a token such as `T.id` counts by its name."""
+    return value if isinstance(value, str) else str(value.name).rstrip("_")
 
 
 def _unknown(a: object, b: object) -> int:

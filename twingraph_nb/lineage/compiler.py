@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
-from gremlin_python.process.traversal import Binding, Bytecode, CardinalityValue
+from gremlin_python.process.traversal import Binding, Bytecode, CardinalityValue, Direction
 from gremlin_python.process.traversal import Traversal as Spawned
 from gremlin_python.statics import BigDecimal
 
 from twingraph_nb.lineage.containers import MISSING
-from twingraph_nb.lineage.problems import NotSupported, UnknownStep
+from twingraph_nb.lineage.problems import NotSupported, TraversalError, UnknownStep
 from twingraph_nb.lineage.traverser import FULL, LABELLED, Node, Run, Traverser, Walk
 
 __all__ = [
@@ -44,6 +44,7 @@ BARRIERS = {"barrier"}
 """Steps that take all that comes before they give anything."""
 MUTATING = {"addV", "addE", "property", "drop", "mergeV", "mergeE"}
 MODULATORS = {"as", "by", "from", "to", "option", "with", "read", "write"}
+_SIDED = {"addE", "path", "simplePath", "cyclicPath", "tree"}
 LOOPING = {"until", "emit", "times"}
 
 
@@ -110,8 +111,12 @@ def arranged(code: Sequence[Sequence[Any]]) -> list[Instruction]:
     for name, *raw in code:
         args = [given(value) for value in raw]
         last = found[-1] if found else None
-        if name == "to" and last is not None and last.name not in ("addE", "shortestPath"):
+        if name == "to" and args and isinstance(args[0], Direction):
             found.append(Instruction("to", args))
+        elif name in ("from", "to"):
+            _sided(found, name, args)
+        elif name == "as" and last is not None and last.name in ("and", "or") and not last.args:
+            found.append(Instruction("start", [], tuple(args)))
         elif name in MODULATORS:
             if last is None:
                 last = Instruction("start", [])
@@ -124,6 +129,21 @@ def arranged(code: Sequence[Sequence[Any]]) -> list[Instruction]:
     return found
 
 
+def _sided(found: list[Instruction], name: str, args: list[Any]) -> None:
+    """Give from() or to() to its step; of addE() it may stand behind property()."""
+    for spot in reversed(found):
+        if spot.name in _SIDED:
+            if name == "from":
+                spot.origin = args
+            else:
+                spot.target = args
+            return
+        if spot.name != "property":
+            break
+    behind = found[-1].name if found else "nothing"
+    raise TraversalError(f"{name}() belongs to addE() or to a path, and this follows {behind}()")
+
+
 def _modulate(last: Instruction, name: str, args: list[Any]) -> None:
     if name == "as":
         last.labels = (*last.labels, *args)
@@ -133,10 +153,6 @@ def _modulate(last: Instruction, name: str, args: list[Any]) -> None:
         last.options.append(args)
     elif name == "with":
         last.withs.append(args)
-    elif name == "from":
-        last.origin = args
-    elif name == "to":
-        last.target = args
     else:
         last.mode = name
 
@@ -267,7 +283,8 @@ class Scope:
 
     def plan(self, code: list[Instruction]) -> Child:
         """The functions of the steps of a traversal."""
-        code = connected(code)
+        if self.run.connects:
+            code = connected(code)
         functions: list[StepFunction] = []
         for place, spot in enumerate(code):
             builder = TABLE.get(spot.name)

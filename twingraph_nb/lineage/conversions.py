@@ -159,6 +159,8 @@ def as_number(value: Any, token: Any = None) -> Any:
         kind = _TOKENS.get(name, "")
     if isinstance(value, datetime):
         value = int.__new__(long, _millis(value))
+    elif value is None:
+        return None
     elif isinstance(value, str):
         value = _parsed(value)
     elif not is_number(value):

@@ -12,7 +12,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, cast
+from typing import Any
 
 from twingraph_nb.events import (
     Batch,
@@ -79,6 +79,11 @@ class Folder:
         known = self._runs.get(run)
         return 0 if known is None else known.next
 
+    @property
+    def waits(self) -> bool:
+        """True when events have come that others must come before."""
+        return any(run.early for run in self._runs.values())
+
     def forget(self, run: str) -> None:
         """Fold this run from its start when it comes again."""
         self._runs.pop(run, None)
@@ -128,6 +133,8 @@ class Folder:
             to.edge("of_pipeline", me, named)
         if origin.get("notebook"):
             to.edge("from_notebook", me, _notebook(origin["notebook"], to))
+        if origin.get("user"):
+            to.edge("started", _person(origin["user"], to), me)
         to.edge("ran_in", me, _environment(origin, to))
         for label, other in (("started_by", event.parent), ("resumes", event.resumes)):
             if other:
@@ -154,7 +161,7 @@ class Folder:
     def _cancel_asked(self, run: _Run, event: CancelAsked, to: Changes) -> None:
         if event.who in _NOT_A_PERSON:
             return
-        person = to.vertex(f"person:{event.who}", "Person", {"name": event.who})
+        person = _person(event.who, to)
         target = _run_id(run.id) if event.task is None else _task_id(run, event.task)
         to.edge("asked_to_cancel", person, target, properties={"at": event.at, "why": event.why})
 
@@ -162,7 +169,6 @@ class Folder:
 
     def _component_used(self, run: _Run, event: ComponentUsed, to: Changes) -> None:
         source = source_shown(event.source, SOURCE)
-        options = cast("Mapping[str, str]", getattr(event, "options", _NO_PROPERTIES))
         told: dict[str, object] = {
             "name": event.name,
             "digest": event.digest,
@@ -174,9 +180,8 @@ class Folder:
             "outputs": ", ".join(f"{name}: {kind}" for name, kind in event.outputs),
         }
         history = git_history(run.origin, event.cell, event.source)
-        image = options.get("image")
         shared: dict[str, object] = {"Source Code": source, "Compute Platform": event.platform}
-        shared |= {"Docker Image": image} if image else {}
+        shared |= {"Docker Image": event.image} if event.image else {}
         shared |= {"Git History": history} if history else {}
         attributes = event.policy.get("attributes")
         if isinstance(attributes, Mapping):
@@ -361,6 +366,10 @@ def _error(error: ErrorInfo) -> dict[str, object]:
 
 def _notebook(path: str, to: Changes) -> str:
     return to.vertex(f"notebook:{path}", "Notebook", {"name": path})
+
+
+def _person(name: str, to: Changes) -> str:
+    return to.vertex(f"person:{name}", "Person", {"name": name})
 
 
 def _environment(origin: Mapping[str, str], to: Changes) -> str:

@@ -31,14 +31,16 @@ class Graph:
     Attributes:
         vertices: id -> vertex, in the order of their making. To be read, not written.
         edges: id -> edge, likewise.
+        allow_null: whether null can be a property's value; else setting it removes the property.
         read_only: a graph that refuses changes (`ReadOnlyGraph`).
         lock: hold it to make several changes appear at once.
     """
 
-    def __init__(self, *, read_only: bool = False) -> None:
+    def __init__(self, *, read_only: bool = False, allow_null: bool = False) -> None:
         self.vertices: dict[object, Vertex] = {}
         self.edges: dict[object, Edge] = {}
         self.read_only = read_only
+        self.allow_null = allow_null
         self.lock = threading.RLock()
         self._last_id = -1
         self._index = PropertyIndex(self.vertices)
@@ -163,6 +165,15 @@ class Graph:
             else:
                 self._remember(element.element, element.key)
                 element.element.content.pop(element.key, None)
+
+    def remove_key(self, element: Element, key: str) -> None:
+        """Take all values of one property from an element."""
+        with self.lock:
+            self._change()
+            self._remember(element, key)
+            element.content.pop(key, None)
+            if isinstance(element, Vertex):
+                self._index.set(element, key, [])
 
     def find(self, key: str, value: object, label: str | None = None) -> Iterator[Vertex]:
         """The vertices with this value of this property, by a hash index made at first use.

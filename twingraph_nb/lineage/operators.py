@@ -21,7 +21,7 @@ from twingraph_nb.lineage.numbers import (
 )
 from twingraph_nb.lineage.problems import NotSupported, TraversalError
 
-__all__ = ["Combine", "copied", "joined", "operator"]
+__all__ = ["ASSIGN", "Combine", "copied", "joined", "operator"]
 
 Combine = Callable[[Any, Any], Any]
 
@@ -74,6 +74,11 @@ def _truths(name: str, work: Combine) -> Combine:
     return combine
 
 
+def ASSIGN(a: Any, b: Any) -> Any:
+    """The second value."""
+    return b
+
+
 _WORK: dict[str, Combine] = {
     "sum": _numeric(add),
     "minus": _numeric(subtract),
@@ -81,7 +86,7 @@ _WORK: dict[str, Combine] = {
     "div": _numeric(divide),
     "min": _extreme(-1, smaller),
     "max": _extreme(1, larger),
-    "assign": lambda a, b: b,
+    "assign": ASSIGN,
     "and": _truths("and", lambda a, b: a and b),
     "or": _truths("or", lambda a, b: a or b),
     "addAll": joined,

@@ -6,10 +6,14 @@ once for each run.
 
 from __future__ import annotations
 
+import getpass
+import os
 import re
 import sys
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 __all__ = ["Place", "code_place", "git_history", "surroundings"]
@@ -58,21 +62,36 @@ def git_history(origin: Mapping[str, str], cell: str, source: str) -> str:
 
 
 def surroundings(folder: Path | None = None) -> dict[str, str]:
-    """Give the keys of `RunStarted.origin` that tell the commit, its repository and the packages.
+    """Give the keys of `RunStarted.origin` that tell commit, repository, user and packages.
 
     Args:
-        folder: where to look for the repository; the working directory by default.
+        folder: where to look for the repository; by default the working directory, looked at
+            once a second.
     Returns:
-        `commit` and `repository` (its folder) when there is one; `packages`: name and version
-        of what is loaded, sorted.
+        `commit` and `repository` (its folder) when there is one; `user`: the account's name;
+        `packages`: name and version of what is loaded, sorted.
     """
-    found: dict[str, str] = {}
-    root = _repository(folder or Path.cwd())
-    commit = _commit(root) if root is not None else ""
-    if commit:
-        found |= {"commit": commit, "repository": str(root)}
-    packages = _packages()
+    if folder is None:
+        found = dict(_recent(os.getcwd(), int(time.monotonic())))
+    else:
+        found = _repository(folder)
+    user, packages = _user(), _packages(len(sys.modules))
+    found |= {"user": user} if user else {}
     return found | ({"packages": packages} if packages else {})
+
+
+@lru_cache(maxsize=1)
+def _recent(folder: str, second: int) -> dict[str, str]:
+    """A loop that calls a pipeline many times a second need not read the same files each time."""
+    return _repository(Path(folder))
+
+
+def _repository(folder: Path) -> dict[str, str]:
+    for place in (folder, *folder.parents):
+        if (place / ".git").exists():
+            commit = _commit(place)
+            return {"commit": commit, "repository": str(place)} if commit else {}
+    return {}
 
 
 def _within(root: str, path: str) -> str:
@@ -84,13 +103,6 @@ def _within(root: str, path: str) -> str:
         return whole.relative_to(root).as_posix()
     except ValueError:
         return ""
-
-
-def _repository(folder: Path) -> Path | None:
-    for place in (folder, *folder.parents):
-        if (place / ".git").exists():
-            return place
-    return None
 
 
 def _commit(root: Path) -> str:
@@ -127,7 +139,17 @@ def _reference(homes: list[Path], name: str) -> str:
     return ""
 
 
-def _packages() -> str:
+@lru_cache(maxsize=1)
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError, ImportError):  # an account without a name, as in containers
+        return ""
+
+
+@lru_cache(maxsize=1)
+def _packages(loaded: int) -> str:
+    """Looked at again when more is loaded than last time."""
     found = []
     for name, module in list(sys.modules.items()):
         if "." in name or name.startswith("_") or name in sys.stdlib_module_names:

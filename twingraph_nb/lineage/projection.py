@@ -61,7 +61,8 @@ def _without_gc() -> Iterator[None]:
 class Projection:
     """Keeps a graph in step with events.
 
-    graph: where the facts go. It may hold other things too; nothing in it is dropped.
+    graph: where the facts go. It may hold other things too, and nothing in it is dropped. One
+    that is read-only stays so for all others.
     """
 
     def __init__(self, graph: Graph | None = None) -> None:
@@ -72,6 +73,11 @@ class Projection:
     def next(self, run: str) -> int:
         """The number of the first event of a run that is not in the graph yet."""
         return self._folder.next(run)
+
+    @property
+    def waits(self) -> bool:
+        """True when events have come that others must come before."""
+        return self._folder.waits
 
     def apply(self, batches: Sequence[Batch]) -> None:
         """Bring the graph up to date with these; known ones and any order do no harm."""
@@ -105,7 +111,7 @@ class Projection:
             How many vertices went.
         """
         graph = self.graph
-        with self._lock, graph.lock:
+        with self._lock, self._writing():
             self._folder.forget(run)
             vertex = graph.vertices.get(f"run:{run}")
             if vertex is None:
@@ -122,11 +128,22 @@ class Projection:
     def _interrupted(self, run: str) -> None:
         vertex = self.graph.vertices.get(f"run:{run}")
         if vertex is not None and vertex.content.get("state") == "running":
-            self.graph.set_property(vertex, "state", "interrupted")
+            with self._writing():
+                self.graph.set_property(vertex, "state", "interrupted")
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        graph = self.graph
+        with graph.lock:
+            was, graph.read_only = graph.read_only, False
+            try:
+                yield
+            finally:
+                graph.read_only = was
 
     def _write(self, changes: Changes) -> None:
         graph = self.graph
-        with graph.lock:
+        with self._writing():
             for id, (label, properties) in changes.vertices.items():
                 self._vertex(id, label, properties)
             for id in changes.gone:

@@ -70,6 +70,7 @@ _KINDS = (
     EdgeKind("defined_in", "Component", "Cell or File", "where its source is"),
     EdgeKind("new_version_of", "Component", "Component", "the version of that name before it"),
     EdgeKind("in_notebook", "Cell", "Notebook", "the notebook of the cell"),
+    EdgeKind("started", "Person", "Run", "whose account it ran under"),
     EdgeKind("asked_to_cancel", "Person", "Run or Task", "who wanted it to stop, and `why`"),
 )
 EDGES = {kind.label: kind for kind in _KINDS}

@@ -21,7 +21,7 @@ from twingraph_nb.lineage.containers import MISSING
 from twingraph_nb.lineage.modulators import is_token, token
 from twingraph_nb.lineage.predicates import is_predicate, tested
 from twingraph_nb.lineage.problems import TraversalError
-from twingraph_nb.lineage.traverser import NO_PATH, Traverser, Walk
+from twingraph_nb.lineage.traverser import FULL, Traverser, Walk
 
 __all__ = ["repeat"]
 
@@ -61,7 +61,7 @@ class _Loop:
         self.run, self.spot, self.body = scope.run, spot, body
         self.until, self.emit = until, emit
         self.mark = marker(scope.run, spot.labels)
-        self.merges = scope.run.track == NO_PATH
+        self.merges = scope.run.track != FULL
 
     def walk(self, walk: Walk) -> Walk:
         for reset in self.body.resets:
@@ -195,22 +195,17 @@ def choose(scope: Scope, spot: Instruction) -> StepFunction:
     if len(spot.args) > 1 or (is_predicate(spot.args[0]) and not spot.options):
         return _if_then_else(scope, spot)
     picks, children = _options(scope, spot)
-    seen: set[Any] = set()
     for key, _ in picks:
         if is_traversal(key):
             raise TraversalError("Traversal is not allowed as a Pick token for choose().option()")
+        if key is Pick.any_:
+            raise TraversalError(
+                "Choose step can not have an any-option as only one option per traverser is allowed"
+            )
+    special: dict[str, int] = {}
+    for key, place in picks:
         if isinstance(key, Pick):
-            if key.name == "any_":
-                raise TraversalError(
-                    "Choose step can not have an any-option as only one option per traverser "
-                    "is allowed"
-                )
-            if key in seen:
-                raise TraversalError(
-                    f"Choose step can only have one traversal per pick token: {key.name}"
-                )
-            seen.add(key)
-    special = {key.name: place for key, place in picks if isinstance(key, Pick)}
+            special.setdefault(key.name, place)
     tests = [(tested(key), place) for key, place in picks if not isinstance(key, Pick)]
     choice = _choice(scope, spot)
 

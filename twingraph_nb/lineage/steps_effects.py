@@ -9,7 +9,7 @@ from twingraph_nb.lineage.containers import MISSING, Bag, Tree
 from twingraph_nb.lineage.elements import Edge, Vertex
 from twingraph_nb.lineage.graph import Graph
 from twingraph_nb.lineage.modulators import bys, itself, only_by
-from twingraph_nb.lineage.operators import joined
+from twingraph_nb.lineage.operators import ASSIGN, joined
 from twingraph_nb.lineage.problems import NotSupported, TraversalError
 from twingraph_nb.lineage.scoping import objects_of
 from twingraph_nb.lineage.traverser import Run, Traverser, Walk
@@ -20,7 +20,7 @@ __all__ = ["copy_edge", "copy_vertex"]
 def added(run: Run, name: str, values: list[Any]) -> None:
     """Put values into a side effect: into the bag, or combined by the operator it came with."""
     combine = run.reducers.get(name)
-    if name not in run.side_effects:
+    if name not in run.side_effects or combine is ASSIGN:
         run.side_effects[name] = Bag(values)
     elif combine is None or combine is joined:
         held = run.side_effects[name]
@@ -41,6 +41,7 @@ def aggregate(scope: Scope, spot: Instruction) -> StepFunction:
         )
     name, run = spot.args[0], scope.run
     by = only_by(scope, spot, "Aggregate")
+    run.side_effects.setdefault(name, Bag())
     mark = marker(run, spot.labels)
 
     def function(walk: Walk) -> Walk:
@@ -105,7 +106,15 @@ def inject(scope: Scope, spot: Instruction) -> StepFunction:
         for value in spot.args:
             yield run.start(value, spot.labels)
 
-    return first if not scope.parents and not scope.behind else function
+    def inside(walk: Walk) -> Walk:
+        yield from walk
+        for value in spot.args:
+            yield run.start(value, spot.labels)
+
+    if scope.behind:
+        return function
+    # In a child traversal the traverser was there before what is injected.
+    return inside if scope.parents else first
 
 
 @step("tree", barrier=True)
@@ -116,16 +125,16 @@ def tree(scope: Scope, spot: Instruction) -> StepFunction:
         found = []
         for place, obj in enumerate(objects_of(t, spot)):
             value = values[place % len(values)](Traverser(obj, 1, t.path, t.sack, t.loops))
-            if value is MISSING:
-                return []
-            found.append(value)
+            if value is not MISSING:
+                found.append(value)
         return found
 
     if spot.args:
         name = spot.args[0]
+        run.side_effects.setdefault(name, Tree())
 
         def effect(t: Traverser) -> None:
-            run.side_effects.setdefault(name, Tree()).grown(branch(t))
+            run.side_effects[name].grown(branch(t))
 
         return scope.blocked(spot, effect)
 
@@ -160,9 +169,9 @@ def copy_edge(graph: Graph, edge: Edge) -> None:
 @step("subgraph", barrier=True)
 def subgraph(scope: Scope, spot: Instruction) -> StepFunction:
     name, run = spot.args[0], scope.run
+    held: Graph = run.side_effects.setdefault(name, Graph())
 
     def effect(t: Traverser) -> None:
-        held = run.side_effects.setdefault(name, Graph())
         if not isinstance(t.obj, Edge):
             raise TraversalError(f"subgraph() takes edges, and this is {t.obj!r}")
         copy_edge(held, t.obj)

@@ -76,9 +76,8 @@ def _element(obj: Any) -> Any:
 def has(scope: Scope, spot: Instruction) -> StepFunction:
     run, args = scope.run, list(spot.args)
     if len(args) == 3:
-        label = has_test(run, _Label(), args[0])
-        rest = has_test(run, args[1], args[2])
-        return scope.filtered(spot, lambda t: label(t.obj) and rest(t.obj))
+        label, rest = tested(args[0]), has_test(run, args[1], args[2])
+        return scope.filtered(spot, lambda t: label(_element(t.obj).label) and rest(t.obj))
     if len(args) == 1:
         key = args[0]
         if is_token(key):
@@ -91,12 +90,6 @@ def has(scope: Scope, spot: Instruction) -> StepFunction:
         return _has_id(scope, spot, [args[1]])
     keeps = has_test(run, args[0], args[1])
     return scope.filtered(spot, lambda t: keeps(t.obj))
-
-
-class _Label:
-    """`T.label`, without a look at gremlinpython's enum for each has()."""
-
-    name = "label"
 
 
 @step("hasLabel")
@@ -331,10 +324,10 @@ def over_items(scope: Scope, spot: Instruction) -> StepFunction:
 
 @step("coin")
 def coin(scope: Scope, spot: Instruction) -> StepFunction:
-    chance, run = float(spot.args[0]), scope.run
+    chance, chosen = float(spot.args[0]), scope.run.chance()
 
     def keeps(t: Traverser) -> bool:
-        t.bulk = sum(run.random.random() < chance for _ in range(t.bulk))
+        t.bulk = sum(chosen.random() <= chance for _ in range(t.bulk))
         return t.bulk > 0
 
     return scope.filtered(spot, keeps)

@@ -13,7 +13,7 @@ from twingraph_nb.lineage.containers import is_collection
 from twingraph_nb.lineage.elements import Edge, Element, Property, Vertex, VertexProperty
 from twingraph_nb.lineage.modulators import is_token, token
 from twingraph_nb.lineage.problems import TraversalError
-from twingraph_nb.lineage.traverser import NO_PATH, Run, Traverser, Walk
+from twingraph_nb.lineage.traverser import FULL, NO_PATH, Run, Traverser, Walk
 
 __all__ = ["by_id", "flat_ids", "looked_up"]
 
@@ -148,7 +148,7 @@ def adjacent(scope: Scope, spot: Instruction, side: Any, labels: tuple[str, ...]
                 yield grow(t, other)
 
     far = any(spot.name in ("out", "in", "both") for spot in scope.behind)
-    if far and run.track == NO_PATH and not run.one_bulk:
+    if far and run.track != FULL and not run.one_bulk:
         return lambda walk: function(_bulked(run, walk))
     return function
 

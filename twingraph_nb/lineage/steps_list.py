@@ -69,7 +69,7 @@ def with_list(scope: Scope, spot: Instruction) -> StepFunction:
     name, work, argument = spot.name, _WORK[spot.name], spot.args[0]
     child = scope.child(argument, name) if is_traversal(argument) else None
 
-    def other(t: Traverser) -> Any:
+    def other(t: Traverser, *, maps: bool = False) -> Any:
         if child is None:
             return _checked_argument(name, argument)
         found = child.first(t)
@@ -77,19 +77,21 @@ def with_list(scope: Scope, spot: Instruction) -> StepFunction:
             raise TraversalError(
                 f"traversal argument for {name} step must yield an iterable type, not null"
             )
+        if maps:
+            return found
         items = _items(found)
-        if items is None and not (name == "merge" and isinstance(found, Mapping)):
+        if items is None:
             raise TraversalError(
                 f"traversal argument for {name} step must yield an iterable type, "
                 f"encountered {java_type(found)}"
             )
-        return found if items is None else items
+        return items
 
     def value(t: Traverser) -> Any:
         if t.obj is None:
             raise TraversalError(f"Incoming traverser for {name} step can't be null")
         if name == "merge" and isinstance(t.obj, Mapping):
-            return _merged_maps(t.obj, other(t))
+            return _merged_maps(t.obj, other(t, maps=True))
         items = _items(t.obj)
         if items is None:
             raise TraversalError(

@@ -103,7 +103,7 @@ class Expression:
         return self._named(token)
 
     def _named(self, name: str) -> Node:
-        if name in _FUNCTIONS and self.tokens[self.at : self.at + 1] == ["("]:
+        if name in _FUNCTIONS:
             work, inner = _FUNCTIONS[name], self._atom()
             return lambda lookup: work(inner(lookup))
         if name in _CONSTANTS:

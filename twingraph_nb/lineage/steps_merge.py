@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from gremlin_python.process.traversal import CardinalityValue, Direction, Merge, T
+from gremlin_python.process.traversal import Cardinality, CardinalityValue, Direction, Merge, T
 from gremlin_python.structure import graph as theirs
 
 from twingraph_nb.lineage.compare import equal
@@ -30,7 +30,9 @@ class Merging:
         self.run, self.name = scope.run, spot.name
         self.options: dict[str, Any] = {}
         self.values: dict[str, Callable[[Traverser], Any]] = {}
-        for token, value in [option for option in spot.options if len(option) == 2]:
+        for token, value, *cardinality in spot.options:
+            if cardinality and isinstance(value, Mapping):
+                value = {k: _with(cardinality[0], k, v) for k, v in value.items()}
             if not isinstance(token, Merge):
                 raise TraversalError(f"{self.name}().option() takes a Merge token, not {token!r}")
             self.options[token.name] = value
@@ -42,6 +44,9 @@ class Merging:
         self.main = (lambda t: t.obj) if main is MISSING else self._value(scope, spot, main)
         if main is not MISSING and not is_traversal(main):
             self.check(main, matching=False)
+            extra = self.options.get("on_create")
+            if isinstance(extra, Mapping):
+                self._check_overrides(main or {}, extra)
 
     def _value(self, scope: Scope, spot: Instruction, value: Any) -> Callable[[Traverser], Any]:
         if is_traversal(value):
@@ -55,7 +60,7 @@ class Merging:
         if not isinstance(given, Mapping):
             raise TraversalError(f"{self.name}() takes a map, not {given!r}")
         for key, value in given.items():
-            if value is None:
+            if value is None and not matching:
                 raise TraversalError(
                     f"{self.name}() does not allow null Map values - check: {_shown(key)}"
                 )
@@ -107,13 +112,16 @@ class Merging:
             return resolved
         found = self.values["on_create"](t)
         extra = self.map_of(found) if found else {}
+        self._check_overrides(raw, extra)
+        return {**extra, **resolved}
+
+    def _check_overrides(self, raw: Mapping[Any, Any], extra: Mapping[Any, Any]) -> None:
         for key, value in extra.items():
             if key in raw and not _same(value, raw[key]):
                 raise TraversalError(
                     "option(onCreate) cannot override values from merge() argument: "
                     f"({_shown(key)}, {value})"
                 )
-        return {**extra, **resolved}
 
     def matched(self, t: Traverser, element: Element) -> None:
         """Apply option(onMatch) to an element that was found."""
@@ -123,6 +131,13 @@ class Merging:
         found = self.map_of(self.values["on_match"](at), matching=True)
         for key, value in found.items():
             stored(self.run, element, key, value, None, {})
+
+
+def _with(cardinality: Cardinality, key: Any, value: Any) -> Any:
+    """A property's value with a cardinality, unless it has one."""
+    if not isinstance(key, str) or isinstance(value, CardinalityValue):
+        return value
+    return CardinalityValue(cardinality, value)
 
 
 def _same(a: Any, b: Any) -> bool:

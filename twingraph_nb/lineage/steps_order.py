@@ -7,13 +7,14 @@ from typing import Any
 
 from gremlin_python.process.traversal import Barrier, Order
 
+from twingraph_nb.lineage.chance import Chance
 from twingraph_nb.lineage.compare import ordered
 from twingraph_nb.lineage.compiler import Instruction, Scope, StepFunction, marker, step
 from twingraph_nb.lineage.containers import MISSING, Entry, Uniques, is_collection, is_set
 from twingraph_nb.lineage.modulators import by_value, only_by
 from twingraph_nb.lineage.problems import TraversalError
 from twingraph_nb.lineage.steps_filter import is_local, scopeless
-from twingraph_nb.lineage.traverser import Run, Traverser, Walk
+from twingraph_nb.lineage.traverser import Traverser, Walk
 
 __all__ = ["order", "range_"]
 
@@ -30,7 +31,7 @@ def _direction(args: list[Any]) -> str:
 def sorter(scope: Scope, spot: Instruction) -> Sorter:
     """What sorts traversers by the by() of an order(); one that a by() gives nothing for goes."""
     keys = [(by_value(scope, spot, args), _direction(args)) for args in (spot.bys or [[]])]
-    run = scope.run
+    chance = scope.run.chance()
 
     def function(walk: list[Traverser]) -> list[Traverser]:
         rows = []
@@ -40,7 +41,7 @@ def sorter(scope: Scope, spot: Instruction) -> Sorter:
                 rows.append((t, values))
         for place, (_, direction) in reversed(list(enumerate(keys))):
             if direction == "shuffle":
-                run.random.shuffle(rows)
+                chance.shuffle(rows)
             else:
                 rows.sort(key=lambda row: ordered(row[1][place]), reverse=direction == "desc")
         return [t for t, _ in rows]
@@ -163,41 +164,56 @@ def tail(scope: Scope, spot: Instruction) -> StepFunction:
 @step("sample", barrier=True)
 def sample(scope: Scope, spot: Instruction) -> StepFunction:
     count, run = int(scopeless(spot)[0]), scope.run
-    by = only_by(scope, spot, "Sample")
+    by = only_by(scope, spot, "Sample") if spot.bys else lambda t: 1.0
+    chance = run.chance()
     if is_local(spot):
-        return scope.mapped(spot, lambda t: _sample_inside(run, t.obj, count))
+        return scope.mapped(spot, lambda t: _sample_inside(chance, t.obj, count))
 
     def function(walk: Walk) -> Walk:
-        pool = []
+        pool: list[tuple[Traverser, float]] = []
         for t in run.held(walk):
-            weight = by(t) if spot.bys else 1.0
-            if weight is MISSING:
-                continue
-            for _ in range(t.bulk):
-                pool.append((Traverser(t.obj, 1, t.path, t.sack, t.loops), float(weight)))
-        yield from _drawn(run, pool, count)
+            weight = by(t)
+            if weight is not MISSING:
+                pool.append((t, float(weight)))
+        yield from _drawn(chance, pool, count)
 
     return function
 
 
-def _drawn(run: Run, pool: list[tuple[Traverser, float]], count: int) -> Walk:
+def _drawn(chance: Chance, pool: list[tuple[Traverser, float]], count: int) -> Walk:
     """Drawn by weight, without putting back."""
-    keyed = [
-        (run.random.random() ** (1.0 / weight) if weight > 0 else -run.random.random(), place)
-        for place, (_, weight) in enumerate(pool)
-    ]
-    for _, place in sorted(keyed, reverse=True)[:count]:
-        yield pool[place][0]
+    if sum(t.bulk for t, _ in pool) <= count:
+        yield from (t for t, _ in pool)
+        return
+    total = sum(weight * t.bulk for t, weight in pool)
+    taken: dict[int, int] = {}
+    while sum(taken.values()) < count:
+        place = _draw(chance, pool, taken, total)
+        if place is not None:
+            taken[place] = taken.get(place, 0) + 1
+    for place, bulk in taken.items():
+        t = pool[place][0]
+        yield Traverser(t.obj, bulk, t.path, t.sack, t.loops)
 
 
-def _sample_inside(run: Run, obj: Any, count: int) -> Any:
-    if isinstance(obj, Mapping):
-        items = list(obj.items())
-        return dict(items if len(items) <= count else run.random.sample(items, count))
-    if is_collection(obj):
-        held = list(obj)
-        return held if len(held) <= count else run.random.sample(held, count)
-    return obj
+def _draw(
+    chance: Chance, pool: list[tuple[Traverser, float]], taken: dict[int, int], total: float
+) -> int | None:
+    for place, (t, weight) in enumerate(pool):
+        for _ in range(t.bulk - taken.get(place, 0)):
+            if total <= 0 or chance.random() <= weight / total:
+                return place
+            total -= weight
+    return None
+
+
+def _sample_inside(chance: Chance, obj: Any, count: int) -> Any:
+    if not isinstance(obj, Mapping) and not is_collection(obj):
+        return obj
+    items = list(obj.items()) if isinstance(obj, Mapping) else list(obj)
+    if len(items) > count:
+        items = [items.pop(chance.below(len(items))) for _ in range(count)]
+    return dict(items) if isinstance(obj, Mapping) else items
 
 
 @step("barrier", barrier=True)

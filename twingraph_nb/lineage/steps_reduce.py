@@ -13,7 +13,7 @@ from twingraph_nb.lineage.containers import MISSING, is_collection, key_of, put
 from twingraph_nb.lineage.modulators import by_value, itself, only_by
 from twingraph_nb.lineage.numbers import add, divide, is_number, larger, multiply, smaller
 from twingraph_nb.lineage.operators import joined, operator
-from twingraph_nb.lineage.problems import TraversalError
+from twingraph_nb.lineage.problems import NotSupported, TraversalError
 from twingraph_nb.lineage.steps_filter import is_local
 from twingraph_nb.lineage.traverser import Traverser, Walk
 
@@ -209,21 +209,37 @@ def group(scope: Scope, spot: Instruction) -> StepFunction:
 
         return scope.reduced(spot, value)
     name = spot.args[0]
-    held: dict[str, Grouping] = {}
+    groups = fresh()
+    run.side_effects.setdefault(name, {})
+    together = run.groups.setdefault(name, [])
+    together.append(groups)
 
     def function(walk: Walk) -> Walk:
-        groups = held.setdefault(name, fresh())
         kept = []
         for t in walk:
             groups.add(Traverser(t.obj, t.bulk, t.path, t.sack, t.loops))
             kept.append(t)
             run.hold()
-        if kept or name not in run.side_effects:
-            before = run.seeds.get(name, {})
-            run.side_effects[name] = {**before, **groups.result()}
+        if kept:
+            run.side_effects[name] = _gathered(name, run.seeds.get(name, {}), together)
         yield from kept
 
     return _marked(scope, spot, function)
+
+
+def _gathered(name: str, seed: Any, together: list[Grouping]) -> dict[Any, Any]:
+    """What all group() steps of one name have found so far."""
+    found = dict(seed)
+    for groups in together:
+        for key, value in groups.result().items():
+            if key in found and is_collection(found[key]) and is_collection(value):
+                value = joined(found[key], value)
+            elif key in found and groups is not together[0]:
+                raise NotSupported(
+                    "group", f"two steps put a value for {key!r} into {name!r}, and no list"
+                )
+            put(found, key, value)
+    return found
 
 
 def _marked(scope: Scope, spot: Instruction, function: StepFunction) -> StepFunction:
@@ -257,6 +273,7 @@ def group_count(scope: Scope, spot: Instruction) -> StepFunction:
 
         return scope.reduced(spot, value)
     name = spot.args[0]
+    run.side_effects.setdefault(name, {})
 
     def function(walk: Walk) -> Walk:
         kept = run.held(walk)

@@ -6,8 +6,10 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from gremlin_python.structure.graph import Path
+
 from twingraph_nb.lineage.compiler import Instruction, Scope, StepFunction, is_traversal, step
-from twingraph_nb.lineage.containers import MISSING, is_collection, is_list
+from twingraph_nb.lineage.containers import MISSING, is_collection
 from twingraph_nb.lineage.conversions import java_text
 from twingraph_nb.lineage.elements import Element
 from twingraph_nb.lineage.modulators import bys
@@ -187,8 +189,10 @@ def reverse(scope: Scope, spot: Instruction) -> StepFunction:
     def changed(obj: Any) -> Any:
         if isinstance(obj, str):
             return obj[::-1]
-        if is_list(obj) or is_collection(obj):
+        if is_collection(obj):
             return list(obj)[::-1]
+        if isinstance(obj, Path):
+            return list(obj.objects)[::-1]
         return obj
 
     return scope.mapped(spot, lambda t: changed(t.obj))

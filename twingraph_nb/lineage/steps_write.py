@@ -26,6 +26,9 @@ from twingraph_nb.lineage.traverser import Run, Traverser, Walk
 __all__ = ["check_key", "check_label", "started", "stored"]
 
 
+Taken = list[tuple[Callable[[Traverser], Any], Callable[[Traverser], Any]]]
+
+
 def writes(scope: Scope, spot: Instruction) -> None:
     """Refuse a step that would change a read-only graph.
 
@@ -93,12 +96,12 @@ def stored(
         raise TraversalError(f"{key.name} cannot be changed")
     check_key(key)
     if isinstance(element, Vertex):
-        if value is None:
+        if value is None and not graph.allow_null:
             if cardinality in (None, "single"):
                 for cell in element.cells(key):
                     graph.remove(cell)
             return
-        extra = dict(meta)
+        extra = {k: v for k, v in meta.items() if v is not None or graph.allow_null}
         if run.written is not None and run.written_meta:
             extra[run.written[0]] = run.written[1]
         if extra or cardinality in ("list", "set"):
@@ -111,8 +114,8 @@ def stored(
             "Property cardinality can only be set for a Vertex but the traversal encountered "
             f"{type(element).__name__} for key: {key}"
         )
-    if value is None:
-        element.content.pop(key, None)
+    if value is None and not graph.allow_null:
+        graph.remove_key(element, key)
     else:
         graph.set_property(element, key, value)
 
@@ -130,8 +133,10 @@ def add_vertex(scope: Scope, spot: Instruction) -> StepFunction:
             for _ in range(t.bulk):
                 name = label(t)
                 check_label(name)
-                fixed = {key: value(t) for key, value in extras}
+                fixed, rest = _fixed(t, extras)
                 made = run.graph.add_vertex(fixed.get("label", name), fixed.get("id"))
+                for key, value in rest:
+                    stored(run, made, key, value, "list" if key in made.content else None, {})
                 if run.written is not None:
                     stored(run, made, *run.written, None, {})
                 found = grow(t, made)
@@ -141,23 +146,47 @@ def add_vertex(scope: Scope, spot: Instruction) -> StepFunction:
     return started(scope, function)
 
 
-def _taken_properties(
-    scope: Scope, spot: Instruction
-) -> list[tuple[str, Callable[[Traverser], Any]]]:
-    """`property(T.id, x)` right behind the step belongs to the making of the element."""
-    found = []
+def _taken_properties(scope: Scope, spot: Instruction) -> Taken:
+    """The property() right behind the step, as far as they are part of making the element.
+
+    As in TinkerPop: those with neither a cardinality nor properties of their own. They look at the
+    traverser that comes in, and values of one key add up.
+    """
+    found: Taken = []
     for follower in scope.ahead:
-        if follower.name != "property" or follower.labels:
-            break
         args = follower.args
-        if len(args) == 2 and isinstance(args[0], T):
-            found.append((args[0].name.rstrip("_"), argument(scope, spot, args[1])))
-            follower.mode = "taken"
-        elif len(args) == 1 and isinstance(args[0], Mapping):
-            for key in [key for key in args[0] if isinstance(key, T)]:
-                found.append((key.name.rstrip("_"), argument(scope, spot, args[0][key])))
-            follower.args = [{k: v for k, v in args[0].items() if not isinstance(k, T)}]
+        if follower.name != "property" or not args:
+            break
+        if len(args) == 1 and (args[0] is None or isinstance(args[0], Mapping)):
+            pairs = list((args[0] or {}).items())
+        elif len(args) == 2 and not isinstance(args[0], Cardinality):
+            pairs = [(args[0], args[1])]
+        else:
+            break
+        if any(isinstance(value, CardinalityValue) for _, value in pairs):
+            break
+        for key, value in pairs:
+            found.append((argument(scope, spot, key), argument(scope, spot, value)))
+        follower.mode = "taken"
     return found
+
+
+def _fixed(t: Traverser, taken: Taken) -> tuple[dict[str, Any], list[tuple[Any, Any]]]:
+    """The id and label that the properties give, and the other properties."""
+    tokens: dict[str, Any] = {}
+    rest: list[tuple[Any, Any]] = []
+    for key_of, value_of in taken:
+        key, value = key_of(t), value_of(t)
+        if value is MISSING:
+            continue
+        if isinstance(key, T):
+            tokens[key.name.rstrip("_")] = value
+        else:
+            check_key(key)
+            rest.append((key, value))
+    if "label" in tokens:
+        check_label(tokens["label"])
+    return tokens, rest
 
 
 @step("addE")
@@ -177,8 +206,10 @@ def add_edge(scope: Scope, spot: Instruction) -> StepFunction:
                 out, in_ = (
                     _vertex(run, way, end(t)) for way, end in zip(("from", "to"), ends, strict=True)
                 )
-                fixed = {key: value(t) for key, value in extras}
+                fixed, rest = _fixed(t, extras)
                 made = run.graph.add_edge(fixed.get("label", name), out, in_, fixed.get("id"))
+                for key, value in rest:
+                    stored(run, made, key, value, None, {})
                 if run.written is not None:
                     stored(run, made, *run.written, None, {})
                 found = grow(t, made)
@@ -224,6 +255,8 @@ def property_(scope: Scope, spot: Instruction) -> StepFunction:
         first = args.pop(0)
         cardinality = None if first is None else first.name.rstrip("_")
     if len(args) == 1:
+        if args[0] is None:
+            args = [{}]
         if not isinstance(args[0], Mapping):
             raise NotSupported("property", "it wants a key and a value, or a map of them")
         pairs = [(k, argument(scope, spot, v), {}) for k, v in args[0].items()]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -100,7 +99,7 @@ def _strategy(run: Run, strategy: Any, checks: dict[str, Configuration]) -> None
     elif name == "PartitionStrategy":
         _partition(run, settings)
     elif name == "SeedStrategy":
-        run.random = random.Random(int(settings["seed"]))
+        run.seed = int(settings["seed"])
     elif name == "ProductiveByStrategy":
         run.productive = frozenset(settings.get("productiveKeys") or ())
     elif name == "OptionsStrategy":
@@ -114,6 +113,8 @@ def _without(run: Run, strategy: Any, checks: dict[str, Configuration]) -> None:
     checks.pop(name, None)
     if name == "ReadOnlyStrategy":
         run.read_only = False
+    elif name == "ConnectiveStrategy":
+        run.connects = False
     elif name in ("SubgraphStrategy", "PartitionStrategy"):
         run.sees, run.written = None, None
     elif name == "ProductiveByStrategy":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from typing import Any, TypeAlias
 
 from gremlin_python.structure.graph import Path
 
+from twingraph_nb.lineage.chance import Chance
 from twingraph_nb.lineage.containers import key_of
 from twingraph_nb.lineage.elements import Element
 from twingraph_nb.lineage.graph import Graph
@@ -90,9 +90,11 @@ class Run:
         self.wants_path = False
         self.extra_codes: list[Any] = []
         self.options: dict[str, object] = {}
-        self.random: random.Random = random.Random()
+        self.connects = True
+        self.seed: int | None = None
         self.doing = ""
         self.seeds: dict[str, Any] = {}
+        self.groups: dict[str, list[Any]] = {}
         self._left = _BETWEEN_LOOKS
         self._held = 0
         self._spare: float | None = limits.seconds
@@ -112,6 +114,10 @@ class Run:
         """Let the clock go on."""
         if self._spare is not None:
             self._until = time.monotonic() + self._spare
+
+    def chance(self) -> Chance:
+        """What a step draws from: its own, and always the same with a seed."""
+        return Chance(self.seed)
 
     def tick(self, visited: int = 1) -> None:
         """Count visited objects, and look at the clock now and then.

@@ -20,6 +20,7 @@ from twingraph_nb.component import (
     shelf,
 )
 from twingraph_nb.errors import AmbiguousCell, ArgumentError, DefinitionError
+from twingraph_nb.magics.named import with_objects
 from twingraph_nb.magics.quiet import only_user_frames
 from twingraph_nb.policy import KNOWN, RunOptions, read_options, read_run_options
 from twingraph_nb.source.cells import Body, Cell, chosen_definition, make_body, read_cell, streams
@@ -71,7 +72,7 @@ def define_component(ip: InteractiveShell, line: str, text: str) -> Made:
     """
     _connect()
     asked = read_line(line, magic="%%component", known=COMPONENT_OPTIONS, flags=COMPONENT_FLAGS)
-    options = dict(asked.options or {})
+    options = with_objects(asked.options or {}, ip.user_ns, f"%%component {asked.name}".strip())
     platform, name = options.pop("platform", None), options.pop("name", None)
     lang = str(options.pop("lang", "python"))
     _check_options(asked, options, platform)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from contextvars import copy_context
 from typing import TYPE_CHECKING
 
+from twingraph_nb.component import Component
 from twingraph_nb.context import current_report
 from twingraph_nb.errors import BreakerOpen, ResultError, TaskCancelled
 from twingraph_nb.events import TaskCancelled as TaskCancelledEvent
@@ -78,7 +79,11 @@ class Attempts:
         elif task.component.quick and not run.options.max_parallel:
             self._begin(run, task, attempt, None)
         elif run.options.max_parallel or lane_of(task.component):
-            self._places.ask(run, task, attempt)
+            policy = task.component.policy
+            if policy.limit and (policy.cache is not None or run.earlier is not None):
+                self._spawn(run, task, self._look_first(run, task, attempt))
+            else:
+                self._places.ask(run, task, attempt)
         else:
             self._begin(run, task, attempt, None)
 
@@ -93,9 +98,12 @@ class Attempts:
 
     def hold(self, run: LiveRun) -> None:
         """Take back what is ready but does not run: the run is paused."""
-        self._driver.threads.settle()  # what a thread has begun runs
         for task, attempt in self._places.withdraw(run):
             run.held[task.number] = attempt
+        self._take_back_ready(run)
+
+    def _take_back_ready(self, run: LiveRun) -> None:
+        self._driver.threads.settle()  # what a thread has begun runs
         for number in list(run.running):
             if number >= 0 and run.state.state_of(number) == "ready":
                 self.take_back(run, number)
@@ -106,9 +114,12 @@ class Attempts:
         run.running[number].cancel("taken back")
 
     def limit(self, run: LiveRun, name: str, limit: int) -> None:
-        """Let a new limit hold: of the run, or of the platform `name`."""
+        """Let a new limit hold for what begins from now on: of the run, or of the platform
+        `name`."""
         self._places.limit(name, limit)
-        for task, attempt in self._places.withdraw(run):
+        waiting = self._places.withdraw(run)
+        self._take_back_ready(run)
+        for task, attempt in waiting:
             self.launch(run, task.number, attempt)
 
     def _begin(self, run: LiveRun, task: Task, attempt: int, claim: Claim | None) -> None:
@@ -163,20 +174,12 @@ class Attempts:
         report = TaskReport(run, task, attempt)
         current_report.set(report)
         try:
-            platform = task.component.platform
-            executor = self._opened.get(platform)
-            if executor is None:
-                executor = await self._places.guarded(task.component, self._open, platform)
-            if run.earlier is not None and await self._recalled(run, task, executor):
+            executor = await self._executor_of(task.component)
+            if await self._known(run, task, executor):
                 return
-            if task.needs:
-                await bring(task, executor)
             arguments = arguments_of(task) if task.needs else task.bound or {}
             if policy.cache is None:
                 self._reuse.name(task, arguments)
-            elif (found := await self._reuse.find(task, arguments)) is not None:
-                self._reused(run, task, found.value, found.kept)
-                return
             job = Job(task.hash, task.name, task.component, arguments, attempt)
             found_again = None
             if run.earlier is not None and executor.capabilities.attaches:
@@ -205,6 +208,34 @@ class Attempts:
                 self.release(claim)
         self._driver.write_log(report)
         self.fail(run, task, attempt, error)
+
+    async def _look_first(self, run: LiveRun, task: Task, attempt: int) -> None:
+        """Take what is known already, which costs no token of a limit; else ask for a place."""
+        try:
+            if await self._known(run, task, await self._executor_of(task.component)):
+                return
+        except asyncio.CancelledError as exc:
+            self.cancelled(run, task, str(exc.args[0]) if exc.args else "")
+        except Exception as exc:  # of the platform, of a task of another run, of a digest
+            self.fail(run, task, attempt, exc)
+        else:
+            run.running.pop(task.number, None)
+            if task.number in run.open:
+                self._places.ask(run, task, attempt)
+
+    async def _known(self, run: LiveRun, task: Task, executor: Executor) -> bool:
+        """Take over what an earlier run or an equal task has done, and bring the inputs here."""
+        if run.earlier is not None and await self._recalled(run, task, executor):
+            return True
+        if task.needs:
+            await bring(task, executor)
+        if task.component.policy.cache is None:
+            return False
+        arguments = arguments_of(task) if task.needs else task.bound or {}
+        found = await self._reuse.find(task, arguments)
+        if found is not None:
+            self._reused(run, task, found.value, found.kept)
+        return found is not None
 
     async def _recalled(self, run: LiveRun, task: Task, executor: Executor) -> bool:
         """Take over what an earlier run has done of just this work; False if it has not."""
@@ -266,6 +297,11 @@ class Attempts:
         except Exception as exc:  # of the output's shape
             self._driver.write_log(report)
             self.fail(run, task, report.attempt, exc)
+
+    async def _executor_of(self, component: Component) -> Executor:
+        """The component's platform, ready to be used."""
+        found = self._opened.get(component.platform)
+        return found or await self._places.guarded(component, self._open)
 
     async def _open(self, platform: str) -> Executor:
         async with self._opening.setdefault(platform, asyncio.Lock()):
@@ -357,7 +393,7 @@ class Attempts:
             return
         error = user_part(error)
         over = final or task.form != "call" or run.state.stopping
-        again = not over and retry_wanted(error, attempt, component.policy) and _spend(run, error)
+        again = not over and retry_wanted(error, attempt, component.policy) and run.may_retry(error)
         fallback = "" if over or again else standing_in(task, error)
         last = not again and not fallback
         source = component.source if component is not None else None
@@ -399,16 +435,6 @@ class Attempts:
             exc.add_note(f"in the fallback of {task.name}, after {type(error).__name__}: {error}")
             self._driver.write_log(report)
             self.fail(run, task, attempt, exc, final=True)
-
-
-def _spend(run: LiveRun, error: BaseException) -> bool:
-    """Take a retry out of the run's budget; False if there is none left."""
-    most = run.options.max_retries
-    if most is not None and run.retries >= most:
-        error.add_note(f"no other attempt: the {most} retries that the run may make are used up")
-        return False
-    run.retries += 1
-    return True
 
 
 def _is_item(run: LiveRun, task: Task) -> bool:

@@ -192,7 +192,9 @@ class Calls:
         return found
 
     def _task_of(self, hash: str) -> Task | None:
-        for run in list(self.driver.handles.values()):
+        scope = current_scope()
+        inside = [] if scope is None else [scope.link.handle]  # type: ignore[attr-defined]
+        for run in [*inside, *self.driver.handles.values()]:
             if hash.startswith(run.id):
                 return next((t for t in run.tasks if t.hash == hash), None)
         return None

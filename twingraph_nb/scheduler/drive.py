@@ -433,6 +433,7 @@ def _component_used(component: Component, now: float) -> ComponentUsed:
         tuple((p.name, type_text(p.type)) for p in component.inputs),
         tuple((p.name, type_text(p.type)) for p in component.outputs),
         component.policy.changed(),
+        str(component.options.get("image") or ""),
     )
 
 

@@ -108,6 +108,16 @@ class Earlier:
         known = self._known.get(digest.hex())
         return known.tickets.popleft() if known is not None and known.tickets else ""
 
+    def copy(self) -> Earlier:
+        """Give an equal one; what is taken from it is still there to be taken from this one."""
+        other = Earlier(self.about)
+        other._seen, other._runs = set(self._seen), set(self._runs)
+        other._known = {
+            digest: _Known(known.finished.copy(), known.tickets.copy())
+            for digest, known in self._known.items()
+        }
+        return other
+
     def lacks(self, run: str, hash: str) -> bool:
         """True of a task whose outputs were kept, but whose process died before it could say so."""
         return run in self._runs and hash not in self._seen

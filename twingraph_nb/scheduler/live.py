@@ -85,6 +85,15 @@ class LiveRun:
         root = Task(self, -1, f"{run_id}-run", None, name, None, "pipeline")  # type: ignore[arg-type]
         self.handle = Run(self, name, form, parent, root)
 
+    def may_retry(self, error: BaseException) -> bool:
+        """Take a retry out of the run's budget; False, with a note, if there is none left."""
+        most = self.options.max_retries
+        if most is not None and self.retries >= most:
+            error.add_note(f"no other attempt: the run's {most} retries are used up")
+            return False
+        self.retries += 1
+        return True
+
     # -- calls, from any thread --------------------------------------------------------------
 
     def new_task(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
-from typing import TypeVar, cast
+from typing import cast
 
 from twingraph_nb.component import Component
 from twingraph_nb.errors import TaskError, TaskTimeout
@@ -19,7 +19,6 @@ from twingraph_nb.scheduler.live import LiveRun, TaskReport
 
 __all__ = ["Places", "lane_of"]
 
-T = TypeVar("T")
 _Item = tuple[LiveRun, Task, int]
 _HERE = {platform.name for platform in PLATFORMS.values() if platform.here}
 """Platforms whose tasks take cores and memory of this machine."""
@@ -43,21 +42,19 @@ class Places:
         self._begin, self._fail = begin, fail
         self._guards = Guards()
         self._alarm: asyncio.TimerHandle | None = None
-        admission.wanted = lambda claim: _wanted(*cast(_Item, claim.item))
+        admission.wanted = lambda claim: _wanted(*cast("_Item", claim.item))
 
     def ask(self, run: LiveRun, task: Task, attempt: int) -> None:
         """Begin an attempt, now or when there is a place for it."""
-        component, admission = task.component, self._admission
-        policy = component.policy
-        try:
-            claim = _claim(run, task, attempt, self._guards.limits(component))
-            if policy.breaker is not None and policy.cache is None:  # it need not wait to hear that
-                breaker = self._guards.breaker(component)
-                if breaker is not None and (refused := breaker.refused()) is not None:
-                    raise refused
-        except Exception as exc:  # a name that means two things, an open breaker
-            self._fail(run, task, attempt, exc)
-            return
+        admission, policy = self._admission, task.component.policy
+        limits: tuple[Limit, ...] = ()
+        if policy.limit or policy.breaker is not None:
+            try:
+                limits = self._checked(task.component)
+            except Exception as exc:  # a name that means two things, an open breaker
+                self._fail(run, task, attempt, exc)
+                return
+        claim = _claim(run, task, attempt, limits)
         if claim.cpus > admission.cpus or claim.memory > admission.memory:
             self._fail(run, task, attempt, _too_large(task, admission))
             return
@@ -70,13 +67,24 @@ class Places:
         if claim.limits:
             self._set_alarm()
 
+    def _checked(self, component: Component) -> tuple[Limit, ...]:
+        """Its limits by name; raises if it need not even wait to hear that it cannot start."""
+        limits = self._guards.limits(component)
+        if component.policy.cache is None:  # else what is in the store may do
+            breaker = self._guards.breaker(component)
+            if breaker is not None and (refused := breaker.refused()) is not None:
+                raise refused
+        return limits
+
     def release(self, claim: Claim) -> None:
         """Give a place back, and start what it lets in."""
-        self._start(self._admission.free(claim, self._loop.time()))
+        admitted = self._admission.free(claim, self._loop.time())
+        if admitted:
+            self._start(admitted)
 
     def withdraw(self, run: LiveRun) -> list[tuple[Task, int]]:
         """Take a run's tasks off those that wait; gives them with their attempts, in order."""
-        items = [cast(_Item, claim.item) for claim in self._admission.drop_run(run.id)]
+        items = [claim.item for claim in self._admission.drop_run(run.id)]
         self._start(self._admission.tick(self._loop.time()))
         return [(task, attempt) for _, task, attempt in items]
 
@@ -91,7 +99,7 @@ class Places:
         while admitted:
             claim = admitted.pop(0)
             limited = limited or bool(claim.limits)
-            run, task, attempt = cast(_Item, claim.item)
+            run, task, attempt = cast("_Item", claim.item)
             if _wanted(run, task, attempt):
                 self._begin(run, task, attempt, claim)
             else:
@@ -101,7 +109,7 @@ class Places:
 
     def _too_late(self, claim: Claim, seconds: float) -> None:
         if self._admission.drop(claim):
-            run, task, attempt = cast(_Item, claim.item)
+            run, task, attempt = cast("_Item", claim.item)
             if _wanted(run, task, attempt):
                 self._fail(run, task, attempt, TaskTimeout(task.name, seconds, _NOT_STARTED))
             self._start(self._admission.tick(self._loop.time()))
@@ -124,20 +132,20 @@ class Places:
     # -- while it runs -----------------------------------------------------------------------
 
     async def guarded(
-        self, component: Component, make: Callable[[str], Awaitable[T]], name: str
-    ) -> T:
-        """Open a platform; that it cannot be opened counts for the component's breaker.
+        self, component: Component, opened: Callable[[str], Awaitable[Executor]]
+    ) -> Executor:
+        """Open its platform; that it cannot be opened counts for its breaker.
 
         Raises:
             BreakerOpen: it was not tried.
         """
         breaker = self._guards.breaker(component)
         if breaker is None:
-            return await make(name)
+            return await opened(component.platform)
         with breaker.enter() as passed:
-            made = await make(name)
+            executor = await opened(component.platform)
             passed.left()  # only work says that it is sound
-            return made
+            return executor
 
     async def run(
         self, executor: Executor, job: Job, report: TaskReport, claim: Claim | None

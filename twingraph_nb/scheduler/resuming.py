@@ -51,6 +51,23 @@ class Resuming:
                 self._ours = earlier_of(store, about)
             return self._ours
 
+    def preview(self, resumes: str) -> Earlier | None:
+        """Give what a run would take over if it began now; nothing is claimed or taken.
+
+        Raises:
+            RunError: the earlier run is not known, or still runs.
+        """
+        if resumes:
+            store = self._recorded()
+            return earlier_of(store, ended(store, resumes).id, alone=True)
+        if not self._settings.resume:
+            return None
+        with self._lock:
+            if self._ours is not None:
+                return self._ours.copy()
+        store = self._recorded()
+        return earlier_of(store, store.resolve(self._settings.resume))
+
     def row(self, text: str) -> RunRow:
         """Give the run of a pipeline that is to be resumed.
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from twingraph_nb.component import Component
 from twingraph_nb.errors import ResultError, StoreError
 from twingraph_nb.events import Batch
 from twingraph_nb.executors.threads import Threads
@@ -15,7 +16,7 @@ from twingraph_nb.graph.task import Task
 from twingraph_nb.scheduler.digests import LIGHT, Digests
 from twingraph_nb.scheduler.earlier import Earlier, Finished, KeptValue
 
-__all__ = ["Found", "Keeper", "Reuse"]
+__all__ = ["Found", "Keeper", "KeptResult", "Reuse", "taken", "valid"]
 
 _THREADS = 4
 """Values read or written at once. They wait in no line with tasks: what is done must be kept before
@@ -56,6 +57,26 @@ class Found:
     kept: KeptResult
 
 
+def valid(keeper: Keeper, component: Component, digest: bytes) -> KeptResult | None:
+    """Give what an equal task gave before, as far as the component's policy lets it count."""
+    cache = component.policy.cache
+    if cache is None:
+        return None
+    return keeper.find(digest.hex(), None if cache is True else float(cache))
+
+
+def taken(keeper: Keeper, earlier: Earlier, digest: bytes) -> Finished | None:
+    """Take what an earlier run has done of just this work, if its values are still there."""
+    finished = earlier.take(digest)
+    while finished is not None and not keeper.has(finished.outputs.values()):
+        finished = earlier.take(digest)
+    if finished is None:
+        found = keeper.find(digest.hex())
+        if found is not None and earlier.lacks(found.run, found.hash):
+            return Finished(found.run, found.hash, found.at, found.outputs)
+    return finished
+
+
 class Reuse:
     """Names tasks by content, and looks their outputs up in the store.
 
@@ -78,16 +99,16 @@ class Reuse:
 
     async def find(self, task: Task, arguments: Mapping[str, object]) -> Found | None:
         """Set the task's digest; give what an equal task gave before, if it is still valid."""
-        keeper, cache = self._keeper, task.component.policy.cache
+        keeper = self._keeper
         self.name(task, arguments)
-        if keeper is None or cache is None:
+        if keeper is None or task.component.policy.cache is None:
             return None
         if task.digest is None:
             task.digest = await self._full_digest(task, arguments)
             if task.digest is None:
                 return None
         try:
-            kept = keeper.find(task.digest.hex(), None if cache is True else float(cache))
+            kept = valid(keeper, task.component, task.digest)
             if kept is None:
                 return None
             values = await self._load(kept.outputs)
@@ -108,14 +129,9 @@ class Reuse:
             digest = await self._full_digest(task, arguments)
             if digest is None:
                 return None
-        finished = earlier.take(digest)
-        while finished is not None and not keeper.has(finished.outputs.values()):
-            finished = earlier.take(digest)
+        finished = taken(keeper, earlier, digest)
         if finished is None:
-            found = keeper.find(digest.hex())
-            if found is None or not earlier.lacks(found.run, found.hash):
-                return None
-            finished = Finished(found.run, found.hash, found.at, found.outputs)
+            return None
         task.digest = digest
         return KeptValue(task.component, finished, self._load), finished
 
@@ -155,8 +171,7 @@ class Reuse:
             # it. If the body has changed one in place, an equal call will not find this result.
             task.digest = await self._full_digest(task, arguments)
         if task.digest is None:
-            asked = component.policy.cache is not None
-            return None, "an input has no stable content to name it by" if asked else ""
+            return None, "an input, or something its code uses, has no stable content to name it by"
         digest = task.digest.hex()
         try:
             outputs = by_port(component, value)

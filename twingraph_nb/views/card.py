@@ -64,6 +64,9 @@ def pipeline_html(made: Pipeline, warnings: Sequence[str] = ()) -> str:
     return _html(made.name, ports, pills, [_digest(made.source.digest)], warnings)
 
 
+_TIMES = frozenset({"timeout", "queue_timeout", "grace", "delay", "max_delay"})
+
+
 def policy_words(policy: Policy) -> tuple[str, ...]:
     """Give what of a policy differs from the default, a few words each."""
     return tuple(_policy_word(key, value) for key, value in policy.changed().items())
@@ -71,7 +74,7 @@ def policy_words(policy: Policy) -> tuple[str, ...]:
 
 def _policy_word(key: str, value: object) -> str:
     name = key.replace("_", " ")
-    if key in ("timeout", "delay", "max_delay") and isinstance(value, (int, float)):
+    if key in _TIMES and isinstance(value, (int, float)):
         return f"{name} {_seconds(value)}"
     if key == "cache":
         return "cache" if value is True else f"cache {_seconds(float(str(value)))}"
@@ -88,6 +91,8 @@ def _run_words(made: Pipeline) -> list[str]:
         words.append(f"max parallel {made.options.max_parallel}")
     if made.options.timeout is not None:
         words.append(f"timeout {_seconds(made.options.timeout)}")
+    if made.options.max_retries is not None:
+        words.append(f"max retries {made.options.max_retries}")
     if made.options.on_error != "fail_fast":
         words.append(f"on error {made.options.on_error}")
     return words

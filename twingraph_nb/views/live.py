@@ -131,8 +131,8 @@ class LiveView:
         from ipywidgets import VBox
 
         # Only the frame is made in the cell: the rest would be half the time of a short run.
-        self.widget = VBox()
-        self.widget.add_class("tg-view")
+        # With its class from the start, which is a message less than adding it.
+        self.widget = VBox(_dom_classes=("tg-view",))
         self.picture = Picture(source, run, task)
         self.still = Still()
         self._chosen = ""

@@ -9,10 +9,27 @@ const channel = process.env.TWINGRAPH_CHANNEL ?? "stdio";
 const marks = process.env.TWINGRAPH_MARKS;
 delete process.env.TWINGRAPH_CHANNEL;
 delete process.env.TWINGRAPH_MARKS;
-const input = channel === "stdio" ? 0 : Number(channel);
-const output = channel === "stdio" ? 1 : Number(channel);
+const [input, output] = channel === "stdio" ? moved() : [Number(channel), Number(channel)];
 if (channel === "stdio") {
   process.stdout.write = marks ? tell : (...what) => process.stderr.write(...what);
+}
+
+/** The channel, taken off stdin and stdout, which processes that the code starts may inherit. */
+function moved() {
+  const ways = [0, 1];
+  try {
+    const err = fs.openSync("/proc/self/fd/2", "w");
+    const found = [fs.openSync("/proc/self/fd/0", "r"), fs.openSync("/proc/self/fd/1", "w")];
+    ways.splice(0, 2, ...found);
+    fs.closeSync(0);
+    fs.openSync("/dev/null", "r"); // is 0: the lowest that is free
+    fs.closeSync(1);
+    fs.openSync(`/proc/self/fd/${err}`, "w");
+    fs.closeSync(err);
+  } catch {
+    // Not Linux, or sockets: so they had better not inherit.
+  }
+  return ways;
 }
 
 const nap = new Int32Array(new SharedArrayBuffer(4));

@@ -1,0 +1,147 @@
+"""`twingraph_nb.lineage()`: a normal traversal source over the store, live while runs go on."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from gremlin_python.process.graph_traversal import GraphTraversalSource
+from gremlin_python.process.traversal import P
+
+import twingraph_nb
+from tests.lineage.runs import RUN, FakeStore, batches, story
+from twingraph_nb import component, pipeline
+from twingraph_nb.lineage.live import LiveGraph, live_source
+from twingraph_nb.lineage.problems import ReadOnlyGraph
+from twingraph_nb.session import close_session, get_session
+
+
+@pytest.fixture(autouse=True)
+def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    close_session()
+    monkeypatch.setenv("TWINGRAPH_HOME", str(tmp_path / "home"))
+    yield
+    close_session()
+
+
+def states(g: GraphTraversalSource) -> dict[str, int]:
+    return dict(g.V().has_label("Task").group_count().by("state").next())
+
+
+def test_what_ran_is_in_the_graph_at_once() -> None:
+    @component
+    def double(x: int) -> int:
+        return 2 * x
+
+    g = twingraph_nb.lineage()
+    assert double(double(3)).result(30) == 12
+    get_session().driver.flush()
+    tasks = g.V().has("Name", "double")
+    assert sorted(tasks.values("Output").to_list()) == ["12", "6"]
+    assert g.V().has("Output", "12").in_("feeds").values("Output").to_list() == ["6"]
+
+
+def test_running_and_waiting_tasks_can_be_seen() -> None:
+    gate, inside = threading.Event(), threading.Event()
+
+    @component
+    def hold(x: int) -> int:
+        inside.set()
+        gate.wait(30)
+        return x
+
+    @component
+    def after(x: int) -> int:
+        return x
+
+    g = twingraph_nb.lineage()
+    last = after(hold(1))
+    assert inside.wait(30)
+    get_session().driver.flush()
+    seen = states(g)
+    gate.set()
+    last.result(30)
+    get_session().driver.flush()
+    assert seen == {"running": 1, "waiting": 1}
+    assert states(g) == {"succeeded": 2}
+
+
+def test_runs_of_other_processes_and_of_earlier_sessions_are_there() -> None:
+    script = (
+        "from twingraph_nb import component\n"
+        "@component\n"
+        "def elsewhere(x: int) -> int:\n"
+        "    return x + 1\n"
+        "elsewhere(41).result(30)\n"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=120)
+    g = twingraph_nb.lineage()
+    assert g.V().has("Name", "elsewhere").values("Output").to_list() == ["42"]
+
+
+def test_without_a_store_the_graph_still_has_this_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TWINGRAPH_STORE", "off")
+
+    @component
+    def one() -> int:
+        return 1
+
+    @pipeline
+    def early() -> object:
+        return one()
+
+    run = early()
+    assert run.result(30) == 1
+    g = twingraph_nb.lineage()
+    assert one().result(30) == 1
+    get_session().driver.flush()
+    assert states(g) == {"succeeded": 2}
+
+
+def test_lineage_is_read_only() -> None:
+    with pytest.raises(ReadOnlyGraph):
+        twingraph_nb.lineage().add_v("Task").next()
+
+
+def test_the_function_survives_the_import_of_the_room_of_its_name() -> None:
+    script = (
+        "import twingraph_nb.lineage.schema\n"
+        "import twingraph_nb\n"
+        "from twingraph_nb.lineage import facts\n"
+        "print(callable(twingraph_nb.lineage), facts.__name__)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], check=True, capture_output=True, text=True, timeout=120
+    )
+    assert done.stdout == "True twingraph_nb.lineage.facts\n"
+
+
+def test_a_live_graph_fills_gaps_from_the_store_and_asks_it_rarely() -> None:
+    time = [0.0]
+    store = FakeStore(**{RUN: story()})
+    live = LiveGraph(store, clock=lambda: time[0])
+    g = live_source(live)
+    live.emit(batches(story())[2:])  # what came before was not seen
+    assert g.V().has_label("Task").count().next() == 5
+    store.held["bbbb"] = story("bbbb")
+    assert g.V().has_label("Run").count().next() == 1
+    time[0] = 2.0
+    assert g.V().has("Run", "run", P.within("bbbb")).count().next() == 1
+    assert store.reads == 2
+    assert live.forget("bbbb") == 5
+
+
+def test_events_beyond_the_limit_come_from_the_store() -> None:
+    time = [0.0]
+    store = FakeStore()
+    live = LiveGraph(store, clock=lambda: time[0])
+    live.refresh()
+    store.held[RUN] = story()
+    for _ in range(12_000):
+        live.emit(batches(story()))
+    time[0] = 2.0
+    assert len(live.refresh().labelled("Run")) == 1  # type: ignore[arg-type]

@@ -1,0 +1,56 @@
+"""`twingraph_nb.lineage()`: the graph of everything that ran, as a Gremlin traversal source."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterator, Sequence
+
+from gremlin_python.process.graph_traversal import GraphTraversalSource
+
+from twingraph_nb.events import Batch
+from twingraph_nb.lineage.live import LiveGraph, live_source
+from twingraph_nb.session import Session, get_session
+
+__all__ = ["lineage", "live_graph"]
+
+_graphs: weakref.WeakKeyDictionary[Session, LiveGraph] = weakref.WeakKeyDictionary()
+"""One graph for each session: it is made at the first question and kept up to date from then."""
+
+
+def lineage() -> GraphTraversalSource:
+    """Give `g`, gremlinpython's traversal source, over all runs of this machine's store.
+
+    The graph is in memory, answers without a server, and shows what runs now as it is when a
+    query starts. It is read-only. What is in it: `twingraph_nb.lineage.schema`.
+
+        g = twingraph_nb.lineage()
+        g.V().has("Task", "state", "failed").values("Name").to_list()
+
+    Raises:
+        StoreError: a query finds that the record of a run is damaged.
+    """
+    return live_source(live_graph())
+
+
+def live_graph(session: Session | None = None) -> LiveGraph:
+    """Give the graph of a session, of this process's by default."""
+    session = get_session() if session is None else session
+    found = _graphs.get(session)
+    if found is None:
+        found = LiveGraph(session.store, _History(weakref.ref(session)))
+        # First the sink and then the store, so that nothing falls between them.
+        session.add_sink(found)
+        _graphs[session] = found
+    return found
+
+
+class _History:
+    """All that has happened in the runs of a session, where nothing records it."""
+
+    def __init__(self, session: weakref.ref[Session]) -> None:
+        self._session = session
+
+    def __call__(self) -> Iterator[Sequence[Batch]]:
+        session = self._session()
+        for run in session.runs if session is not None else ():
+            yield session.history(run)  # type: ignore[union-attr]
