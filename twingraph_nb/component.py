@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -206,13 +207,38 @@ class Pipeline:
         Raises:
             ArgumentError: an argument is missing, surplus or unknown.
         """
+        self._check(args, kwargs)
+        return shelf.caller.start(self, args, kwargs, parent_hash)
+
+    def plan(
+        self,
+        *args: object,
+        resume: str = "",
+        force: str | Iterable[str] = (),
+        **kwargs: object,
+    ) -> object:
+        """Give what a call with these arguments would run, reuse or cannot tell yet, and why.
+
+        Its function is called, its components are not: what is kept has its value, and where the
+        function looks at a value that has yet to be made, the plan ends and says so.
+
+        Args:
+            resume: plan for resuming this run: an id, the start of one, or "last".
+            force: names of components that would run in any case, with all that needs them.
+        Raises:
+            RunError: the run to be resumed is not known, or still runs.
+            Exception: what the pipeline's function raises.
+        """
+        self._check(args, kwargs)
+        forced = (force,) if isinstance(force, str) else tuple(force)
+        return shelf.planner(self, (args, kwargs), resume, forced)
+
+    def _check(self, args: tuple[object, ...], kwargs: Mapping[str, object]) -> None:
         try:
             inspect.signature(self.function).bind(*args, **kwargs)
         except TypeError as exc:
-            raise ArgumentError(
-                self.name, str(exc), str(inspect.signature(self.function))
-            ) from None
-        return shelf.caller.start(self, args, kwargs, parent_hash)
+            signature = str(inspect.signature(self.function))
+            raise ArgumentError(self.name, str(exc), signature) from None
 
     def __repr__(self) -> str:
         return f"<pipeline {self.name}({', '.join(map(str, self.inputs))})>"
@@ -235,6 +261,9 @@ class Caller(Protocol):
 
 
 class _NoSession:
+    def __call__(self, *asked: object) -> object:
+        raise DefinitionError("no session: import twingraph_nb before a pipeline is planned")
+
     def __getattr__(self, name: str) -> object:
         raise DefinitionError("no session: import twingraph_nb before a component is called")
 
@@ -246,6 +275,7 @@ class Shelf:
         self.components: dict[str, Component] = {}
         self.pipelines: dict[str, Pipeline] = {}
         self.caller: Caller = _NoSession()  # type: ignore[assignment]
+        self.planner: Callable[..., object] = _NoSession()
 
     def put(self, made: Component) -> Component:
         """Keep a component; it replaces one of its name, as its next version if it differs."""
@@ -363,9 +393,8 @@ def _check_travel(made: Component) -> None:
     """Refuse at once what can never reach the platform; before dispatch all is checked again."""
     if made.platform == "local" or made.platform not in PLATFORMS or made.language != "python":
         return  # what platforms of other packages can take is theirs to say
-    from twingraph_nb.source.early import check_lasting  # it packs: only for who goes elsewhere
-
-    check_lasting(
+    early = importlib.import_module("twingraph_nb.source.early")  # only for who goes elsewhere
+    early.check_lasting(
         made.function, made.source, name=made.name, platform=made.platform, options=made.options
     )
 

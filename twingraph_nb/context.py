@@ -6,7 +6,8 @@ Standard library only: it is part of what travels to the far side.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Sequence
 from contextvars import ContextVar
 from typing import Literal, Protocol, TextIO
 
@@ -25,6 +26,12 @@ class Reporter(Protocol):
     def name(self) -> str: ...
     @property
     def attempt(self) -> int: ...
+    @property
+    def restored(self) -> Sequence[object]:
+        """What an earlier attempt had saved, as the only item; empty if it has saved nothing."""
+        ...
+
+    def checkpoint(self, state: object) -> None: ...
     def log(self, stream: Stream, text: str) -> None: ...
     def progress(self, fraction: float, message: str = "") -> None: ...
 
@@ -45,6 +52,10 @@ One variable for all: setting one costs a good part of a small task's time.
 def _reporter() -> Reporter | None:
     found = current_report.get()
     return None if found is None or isinstance(found, Silent) else found
+
+
+_saved: dict[str, float] = {}  # when a task of this process last saved
+_REMEMBERED = 1000
 
 
 class Context:
@@ -82,6 +93,36 @@ class Context:
         report = _reporter()
         if report is not None:
             report.log("system", text if text.endswith("\n") else text + "\n")
+
+
+    def checkpoint(self, state: object, every: float = 0.0) -> None:
+        """Save how far the task is, so that another attempt goes on from here.
+
+        It is on disk when this returns (from a task elsewhere: once it has arrived), and a retry
+        or a resumed run finds it with `restore`.
+
+        Args:
+            state: any value that may travel as an output would.
+            every: seconds since this attempt last saved before it does so again.
+        Raises:
+            StoreError: it cannot be saved; says why.
+        """
+        report = _reporter()
+        if report is None:
+            return
+        now = time.monotonic()
+        if every and now - _saved.get(report.hash, 0.0) < every:
+            return
+        if len(_saved) > _REMEMBERED:
+            _saved.clear()
+        _saved[report.hash] = now
+        report.checkpoint(state)
+
+    def restore(self, default: object = None) -> object:
+        """Give what an earlier attempt of this very task has saved last, else the default."""
+        report = _reporter()
+        found = report.restored if report is not None else ()
+        return found[0] if found else default
 
 
 ctx = Context()

@@ -34,6 +34,7 @@ __all__ = [
     "Sink",
     "TaskAdded",
     "TaskCancelled",
+    "TaskCheckpointed",
     "TaskDone",
     "TaskErred",
     "TaskForm",
@@ -97,7 +98,7 @@ class RunStarted(Event, frozen=True, gc=False):
     parent: str | None = None
     params: Mapping[str, str] = {}
     origin: Mapping[str, str] = {}
-    """Where from: notebook, cell, host, pid, user, python, version, packages, commit, repository."""
+    """Where from: notebook, cell, host, pid, user, python, version, packages, commit, ..."""
     on_error: Literal["fail_fast", "continue"] = "fail_fast"
     timeout: float | None = None
     resumes: str = ""
@@ -172,6 +173,15 @@ class TaskLogged(Event, frozen=True, gc=False):
     task: int
     stream: Literal["stdout", "stderr", "system"]
     text: str
+
+
+class TaskCheckpointed(Event, frozen=True, gc=False):
+    """The task saved how far it is; `blob` is in the store."""
+
+    task: int
+    blob: str
+    digest: str = ""
+    """By which a resumed run knows that it is about this very work."""
 
 
 class TaskStreamed(Event, frozen=True, gc=False):
@@ -326,6 +336,7 @@ AnyEvent = (
     | TaskTicketed
     | TaskProgressed
     | TaskLogged
+    | TaskCheckpointed
     | TaskStreamed
     | MapExpanded
     | TaskDone

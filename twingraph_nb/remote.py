@@ -27,6 +27,7 @@ from twingraph_nb.wire import culprit, freeze, thaw
 
 __all__ = [
     "BUNDLE",
+    "CHECKPOINT",
     "CHUNK",
     "DROP",
     "ENVIRON",
@@ -55,8 +56,9 @@ BUNDLE, JOB, FORGET, ENVIRON, GIVE, PAYLOAD, DROP = 1, 2, 3, 4, 5, 6, 7
 of inputs with its digest, DROP says that one is not needed again."""
 READY, LOG, PROGRESS, CHUNK, RESULT, FAILED, GAVE, TURNED = 11, 12, 13, 14, 15, 16, 17, 18
 STAYS = 19
+CHECKPOINT = 20
 """Kinds of messages from a worker; TURNED says that it begins a job, STAYS stands for a result
-that stays where it is."""
+that stays where it is, CHECKPOINT is a state to go on from."""
 SECONDS = struct.Struct("<d")
 TAG = struct.Struct("<Q")
 
@@ -194,7 +196,8 @@ class Runner:
             return codec.failed("load", space)
         space.enter()
         try:
-            args, kwargs = codec.read(self.payloads.whole(frames, parts) if parts else frames)
+            whole = self.payloads.whole(frames, parts) if parts else frames
+            args, kwargs, *report.restored = codec.read(whole)
         except Exception as exc:  # a class of an argument may not be importable here
             lost = next((e for e in (exc, exc.__cause__) if isinstance(e, PayloadError)), None)
             return codec.failed("payload", lost) if lost else codec.failed("argument", exc)
@@ -277,6 +280,11 @@ class _Report:
     ) -> None:
         self._say, self._codec, self._out, self._tag = say, codec, out, tag
         self.hash, self.name, self.attempt = hash, name, attempt
+        self.restored: list[object] = []
+
+    def checkpoint(self, state: object) -> None:
+        self._out.flush()
+        self._say(CHECKPOINT, self._tag, self._codec.sendable(state, "a checkpoint"))
 
     def log(self, stream: str, text: str) -> None:
         self._out.write(stream, text)

@@ -33,6 +33,7 @@ from twingraph_nb.graph.run import Run
 from twingraph_nb.graph.summary import summaries
 from twingraph_nb.graph.task import Task
 from twingraph_nb.lineage.places import surroundings
+from twingraph_nb.plan import plan_of
 from twingraph_nb.platforms import PLATFORMS
 from twingraph_nb.policy import RunOptions
 from twingraph_nb.scheduler.calls import Arguments, Calls
@@ -428,6 +429,7 @@ class _Door:
 
 _door = _Door()
 shelf.caller = _door
+shelf.planner = lambda *asked: plan_of(get_session(), *asked)
 if hasattr(os, "register_at_fork"):  # the parent's scheduler thread is not there in a child
     os.register_at_fork(after_in_child=lambda: setattr(shelf, "caller", _door))
 

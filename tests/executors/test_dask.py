@@ -34,6 +34,7 @@ from twingraph_nb.errors import ExecutorError, Unreachable, WorkerDied
 from twingraph_nb.executors import dask_link
 from twingraph_nb.executors.base import Job, RemoteParts
 from twingraph_nb.executors.dask import DaskExecutor
+from twingraph_nb.executors.dask_cluster import Cluster
 from twingraph_nb.executors.dask_link import DaskValue
 from twingraph_nb.executors.dask_local import LocalDask
 from twingraph_nb.remote_dask import ABOUT
@@ -114,6 +115,47 @@ async def cluster(
         return dask("worker", place, *options, *more, package=package)
 
     return place, scheduler, worker
+
+
+# -- large inputs --------------------------------------------------------------------------------
+
+
+def counted(array: np.ndarray, number: int) -> tuple[int, int]:
+    array[0] = number
+    return number, int(array.sum())
+
+
+async def test_an_input_of_many_tasks_is_put_onto_the_cluster_once(
+    far: DaskExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held, hold = [], Cluster.hold
+
+    def counting(self: Cluster, blob: bytes) -> object:
+        held.append(len(blob))
+        return hold(self, blob)
+
+    monkeypatch.setattr(Cluster, "hold", counting)
+    array = np.zeros(1_000_000, np.int64)
+    for start in (0, 6):
+        asked = [value(far, on(counted, array, start + number)) for number in range(6)]
+        assert await asyncio.gather(*asked) == [(start + n, start + n) for n in range(6)]
+    assert held == [8_000_000]
+
+
+async def test_an_input_that_was_lost_with_its_worker_is_put_there_again() -> None:
+    place, scheduler, worker = await cluster()
+    first = worker()
+    far = DaskExecutor(Settings.load())
+    array = np.zeros(1_000_000, np.int64)
+    assert await value(far, on(counted, array, 1, address=place)) == (1, 1)
+    ended(first, signal.SIGKILL)
+    with Client(place, set_as_default=False) as client:
+        await until(lambda: not client.scheduler_info(n_workers=-1)["workers"])
+    second = worker()
+    assert await value(far, on(counted, array, 2, address=place)) == (2, 2)
+    await far.close()
+    for process in (second, scheduler):
+        ended(process)
 
 
 # -- values, words, errors -----------------------------------------------------------------------

@@ -77,53 +77,60 @@ async def begun(running: asyncio.Task[Any], report: Ticketed) -> None:
         await report.told.wait()
 
 
-@pytest.mark.parametrize("language", LANGUAGES)
-async def test_values_come_back_as_they_went_from_a_pod_that_stays(
-    language: str, shared: Using
-) -> None:
-    component = there(shared, echo(language))
-    given = BASHED if language == "bash" else GIVEN
-    pods = set()
-    for _ in range(3):
-        found, report = await ran(shared, component, *given.values())
-        assert list(found) == list(given.values())
-        pods |= set(report.workers)
-    assert len(pods) == 1
-    assert pods.pop().startswith("pod tg-echo-warm-")
+async def test_values_come_back_as_they_went_from_a_pod_that_stays(shared: Using) -> None:
+    async def echoed(language: str) -> set[str]:
+        component, pods = there(shared, echo(language)), set()
+        given = BASHED if language == "bash" else GIVEN
+        for _ in range(3):
+            found, report = await ran(shared, component, *given.values())
+            assert list(found) == list(given.values()), language
+            pods |= set(report.workers)
+        return pods
+
+    for pods in await asyncio.gather(*map(echoed, LANGUAGES)):
+        assert len(pods) == 1
+        assert pods.pop().startswith("pod tg-echo-warm-")
 
 
-@pytest.mark.parametrize("language", ["javascript", "bash", "rust"])
 async def test_prints_come_on_both_streams_and_errors_with_lines_of_the_cell(
-    language: str, shared: Using
+    shared: Using,
 ) -> None:
-    code, name, lines = FAILING[language]
-    talks = there(shared, made(language, SIGNATURE, PRINTING[language]))
-    fails = there(shared, made(language, SIGNATURE, code))
-    (_, report), outcome = await asyncio.gather(
-        ran(shared, talks, "x"), shared.made.run(job_of(fails, "way"), Ticketed())
-    )
-    assert (report.text(), report.text("stderr")) == ("out é\n", "err\n")
-    error: Any = outcome.error
-    assert (type(error).__name__, error.lines) == (name, lines)
-    assert "no way" in str(error)
+    async def tried(language: str) -> None:
+        code, name, lines = FAILING[language]
+        talks = there(shared, made(language, SIGNATURE, PRINTING[language]))
+        fails = there(shared, made(language, SIGNATURE, code))
+        _, report = await ran(shared, talks, "x")
+        assert (report.text(), report.text("stderr")) == ("out é\n", "err\n")
+        error: Any = (await shared.made.run(job_of(fails, "way"), Ticketed())).error
+        assert (type(error).__name__, error.lines) == (name, lines)
+        assert "no way" in str(error)
+
+    await asyncio.gather(*map(tried, ("javascript", "bash", "c++")))
 
 
-@pytest.mark.parametrize("warm", [True, False], ids=["warm", "job"])
-async def test_cancelled_call_takes_its_pod_along(warm: bool, shared: Using) -> None:
-    component = there(shared, made("bash", SIGNATURE, WAITING["bash"]), warm=warm)
-    report = Ticketed()
-    running = asyncio.create_task(shared.made.run(job_of(component, "x"), report))
-    await begun(running, report)
-    (pod,) = report.workers
-    assert pod.removeprefix("pod ") in shared.admin.pods()
-    running.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await running
-    assert pod.removeprefix("pod ") not in shared.admin.pods()
-    assert [one for one in shared.admin.containers() if pod.removeprefix("pod ") in one] == []
+async def test_cancelled_call_takes_its_pod_along(shared: Using) -> None:
+    async def cancelled(warm: bool) -> None:
+        component = there(shared, made("bash", SIGNATURE, WAITING["bash"]), warm=warm)
+        report = Ticketed()
+        running = asyncio.create_task(shared.made.run(job_of(component, "x"), report))
+        await begun(running, report)
+        pod = report.workers[0].removeprefix("pod ")
+        assert pod in shared.admin.pods()
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+        assert pod not in shared.admin.pods()
+        assert [one for one in shared.admin.containers() if pod in one] == []
+
+    await asyncio.gather(cancelled(True), cancelled(False))
 
 
-async def test_closing_ends_what_runs_and_what_waits(boss: Admin) -> None:
+async def test_closing_ends_what_runs_and_what_waits(kubernetes: Mapping[str, str]) -> None:
+    with admin(kubernetes) as boss:
+        await closed_while_it_runs(boss)
+
+
+async def closed_while_it_runs(boss: Admin) -> None:
     code = made("bash", SIGNATURE, WAITING["bash"])
     async with using(boss) as one:
         warm, other = there(one, code, workers=1), there(one, code, warm=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple, Protocol, runtime_checkable
 
@@ -63,10 +63,11 @@ class Probes(Protocol):
 class Job:
     """One attempt of one task, ready to run.
 
-    arguments: by input name, references resolved. name: for messages and logs.
+    arguments: by input name, references resolved. name: for messages and logs. restored: what an
+    earlier attempt had saved, as the only item, or empty.
     """
 
-    __slots__ = ("arguments", "attempt", "component", "hash", "name")
+    __slots__ = ("arguments", "attempt", "component", "hash", "name", "restored")
 
     def __init__(
         self,
@@ -75,9 +76,11 @@ class Job:
         component: Component,
         arguments: Mapping[str, object],
         attempt: int = 1,
+        restored: Sequence[object] = (),
     ) -> None:
         self.hash, self.name, self.component = hash, name, component
         self.arguments, self.attempt = arguments, attempt
+        self.restored = restored
 
     def call(self) -> object:
         """Call the function here, by reference, no copy.
@@ -109,6 +112,7 @@ class Report(Reporter, Protocol):
         ...
 
     def chunk(self, value: object) -> None: ...
+    def checkpoint(self, state: object) -> None: ...
     def ticket(self, ticket: str) -> None:
         """Name the remote job; it is stored before this returns."""
         ...

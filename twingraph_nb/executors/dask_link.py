@@ -15,6 +15,7 @@ from distributed import Future
 from twingraph_nb.errors import ExecutorError, WorkerDied
 from twingraph_nb.executors.base import RemoteValue
 from twingraph_nb.executors.dask_cluster import Cluster
+from twingraph_nb.executors.dask_inputs import Inputs
 from twingraph_nb.executors.parcels import Load, Paces, Parcel, parcels_of
 from twingraph_nb.executors.process_worker import cause_of
 from twingraph_nb.executors.worker import BEGAN
@@ -61,6 +62,7 @@ class Link:
         self._loads: dict[int, Load] = {}
         self._futures: dict[int, Future] = {}  # by the number of the parcel, until all is heard
         self._held: dict[str, Future] = {}  # large components
+        self._inputs = Inputs(cluster.hold)
         self._waiting: list[Load] = []
         self._withdrawn: list[Load] = []
         self._fetches: list[tuple[Future, asyncio.Future[Any]]] = []
@@ -124,6 +126,7 @@ class Link:
                 await asyncio.wait([task])
         self._futures.clear()
         self._held.clear()
+        self._inputs.clear()
         await self._blocking(lambda: self._cluster.close(self._topic))
         await asyncio.to_thread(self._threads.shutdown)
 
@@ -192,7 +195,7 @@ class Link:
                 held.append(view.obj.value.future)
                 return len(held) - 1, view.obj.value.tag
             if view.nbytes > _LARGE:
-                held.append(self._cluster.hold(bytes(view)))
+                held.append(self._inputs.future(view))
                 return len(held) - 1, 0
             return bytes(view)
 

@@ -7,7 +7,7 @@
 | lambda | 4.4 MiB (6 MB in base64, AWS Lambda quotas) | parts of 1 MiB or more once to the bucket |
 | batch | nothing (a job's description has 30 KiB, AWS Batch quotas) | parts of 1 MiB or more once to the bucket, the rest with its array |
 | celery | 64 KiB in the message | parts of 1 MiB or more once to Redis (350 MiB each), the rest to Redis; with `payloads` once to the store |
-| dask | 64 KiB in the graph | scattered to the cluster |
+| dask | 64 KiB in the graph | scattered to the cluster, parts of 1 MiB or more once |
 
 A Kubernetes object has at most 1 MiB, so none of ours holds a value.
 """  # noqa: E501 - a table

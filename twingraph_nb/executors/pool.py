@@ -12,6 +12,7 @@ from twingraph_nb.errors import ExecutorError, WorkerDied
 from twingraph_nb.executors.payloads import Held
 from twingraph_nb.executors.worker import BEGAN, Ending, Ticket, Worker
 from twingraph_nb.remote import (
+    CHECKPOINT,
     CHUNK,
     FAILED,
     GAVE,
@@ -214,7 +215,7 @@ class Pool:
                 self._finish(ticket, kind, message.frames)
                 if worker.single:
                     self._end(worker, 0.0)
-        elif kind in (LOG, PROGRESS, CHUNK):
+        elif kind in (LOG, PROGRESS, CHUNK, CHECKPOINT):
             found = worker.find(message.tag)
             if found is not None and not found.cancelled:
                 found.listener(kind, message.frames)

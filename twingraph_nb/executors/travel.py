@@ -21,7 +21,7 @@ from twingraph_nb.executors.payload_stores import Stores
 from twingraph_nb.executors.payloads import LARGE, Held, parts_of
 from twingraph_nb.executors.worker import BEGAN, Ticket
 from twingraph_nb.failure import restore_failure
-from twingraph_nb.remote import CHUNK, LOG, PROGRESS, RESULT, SECONDS
+from twingraph_nb.remote import CHECKPOINT, CHUNK, LOG, PROGRESS, RESULT, SECONDS
 from twingraph_nb.remote_payloads import Part
 from twingraph_nb.source.bundle import Bundle, bundle
 from twingraph_nb.source.local import local_modules
@@ -76,7 +76,7 @@ class Travel:
         found = self.packed_now(job)
         if found is not None:
             return found
-        called = job.component.spread(job.arguments)
+        called = _called(job)
         return self._with_bundle(job, called, await asyncio.to_thread(self._frozen, job, called))
 
     def packed_now(self, job: Job) -> tuple[Bundle, list[Buffer]] | None:
@@ -88,7 +88,7 @@ class Travel:
         component = job.component
         if component.function in self._bulky or _is_bulky(job.arguments):
             return None
-        called = component.spread(job.arguments)
+        called = _called(job)
         frames = self._frozen(job, called)
         if memoryview(frames[0]).nbytes > _BULKY_BYTES:
             self._bulky.add(component.function)
@@ -97,7 +97,7 @@ class Travel:
     def _with_bundle(
         self,
         job: Job,
-        called: tuple[tuple[object, ...], dict[str, object]],
+        called: tuple[object, ...],
         frames: list[Buffer],
     ) -> tuple[Bundle, list[Buffer]]:
         sent = self._bundle(job.component)
@@ -189,7 +189,7 @@ class Travel:
     def _learnt(
         self,
         component: Component,
-        called: tuple[tuple[object, ...], dict[str, object]],
+        called: tuple[object, ...],
         stream: bytes,
         sent: Bundle,
     ) -> bool:
@@ -210,9 +210,7 @@ class Travel:
                 learnt = True
         return learnt
 
-    def _frozen(
-        self, job: Job, called: tuple[tuple[object, ...], dict[str, object]]
-    ) -> list[Buffer]:
+    def _frozen(self, job: Job, called: tuple[object, ...]) -> list[Buffer]:
         freezing: Callable[[object], list[Buffer]] = _plain_frames if self.plain else freeze
         try:
             return freezing(called)
@@ -298,10 +296,21 @@ class Hearing:
                 return
             self.chunks.append(chunk)
             self._report.chunk(chunk)
+        elif kind == CHECKPOINT:
+            try:
+                state = self._travel.read(self._job, frames)
+                self._report.checkpoint(state)
+            except Exception as exc:  # what unpickling raises when a class is not here; a full disk
+                self._report.log("system", f"a checkpoint is lost: {exc}\n")
         elif kind == PROGRESS and frames and len(frames[0]) >= SECONDS.size:
             body = bytes(frames[0])
             message = body[SECONDS.size :].decode("utf-8", "replace")
             self._report.progress(SECONDS.unpack_from(body)[0], message)
+
+
+def _called(job: Job) -> tuple[object, ...]:
+    """What the far side calls with: args, kwargs, and what an earlier attempt had saved."""
+    return (*job.component.spread(job.arguments), *job.restored)
 
 
 def ticket_of(

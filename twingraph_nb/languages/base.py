@@ -49,17 +49,17 @@ class Built:
 
     folder: of this machine; all files in it travel, without folders in it. command: starts a
     worker (see `speaker`); prepare: commands that come before it, once, for example a compiler.
-    refused: gives the error for what such a command printed when it failed. located: gives the
-    lines of the code among addresses in the worker's program; in a thread. environ: further
-    environment variables of the worker.
+    environ: further environment variables of the worker. refused: gives the error for what such a
+    command printed when it failed. located: gives the lines of the code among addresses in the
+    worker's program; in a thread.
     """
 
     folder: Path
     command: tuple[str, ...]
     prepare: tuple[tuple[str, ...], ...] = ()
+    environ: Mapping[str, str] = field(default_factory=dict)
     refused: Callable[[str], CompileError] | None = None
     located: Callable[[tuple[str, ...]], tuple[int, ...]] | None = None
-    environ: Mapping[str, str] = field(default_factory=dict)
 
     def started_in(self, folder: str | Path) -> tuple[str, ...]:
         """Give the command when the files are in that folder."""

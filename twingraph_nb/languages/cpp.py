@@ -89,7 +89,7 @@ class Cpp:
             paths = [f"{HERE}/{name}" for name in files]
             command = ("c++", *flags, "-o", worker, *paths, "-ldl")
             refused = functools.partial(_refused, component)
-            return Built(folder, (worker,), (command,), refused)
+            return Built(folder, (worker,), (command,), refused=refused)
         names = [os.environ.get("CXX", ""), "c++", "g++", "clang++"]
         compiler = tool("C++", names, _CURE)
 

@@ -83,7 +83,7 @@ class Rust:
             folder = kept(cache, facts, lambda folder: _write(folder, sources))
             command = ("rustc", *_FLAGS, _TELL, "-o", worker, f"{HERE}/main.rs")
             refused = functools.partial(_refused, component)
-            return Built(folder, (worker,), (command,), refused)
+            return Built(folder, (worker,), (command,), refused=refused)
         compiler = tool("Rust", [os.environ.get("RUSTC", ""), "rustc"], _CURE)
         version = version_of(compiler)
 

@@ -13,6 +13,7 @@ from twingraph_nb.lineage.containers import MISSING, Entry, Uniques
 from twingraph_nb.lineage.elements import Element
 from twingraph_nb.lineage.problems import NotSupported, TraversalError
 from twingraph_nb.lineage.traverser import Run, Traverser
+from twingraph_nb.lineage.visible import entries_of
 
 __all__ = ["by_value", "bys", "column", "is_token", "itself", "only_by", "token"]
 
@@ -65,10 +66,7 @@ def property_of(run: Run, key: str, obj: Any) -> Any:
     none = MISSING if run.productive is None or key in run.productive else None
     if isinstance(obj, Element):
         if run.sees is not None:
-            for entry in obj.entries(key):
-                if run.sees(entry):
-                    return entry.value
-            return none
+            return next((entry.value for entry in entries_of(run, obj, (key,))), none)
         return obj.value(key, none)
     if isinstance(obj, Mapping):
         return obj.get(key, none)

@@ -1,4 +1,4 @@
-"""Questions that people ask of the graph, each a Gremlin traversal; answers are plain rows.
+"""Questions that people ask of the graph, each in Gremlin; answers are rows of plain data.
 
 They take any `g` over a graph with the schema of `schema.py`: the embedded one, or a database's.
 """
@@ -6,20 +6,30 @@ They take any `g` over a graph with the schema of `schema.py`: the embedded one,
 from __future__ import annotations
 
 import difflib
-import re
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping
 from typing import cast
 
 from gremlin_python.process.graph_traversal import GraphTraversal, GraphTraversalSource, __
-from gremlin_python.process.traversal import Order, P, T, TextP
+from gremlin_python.process.traversal import Order, P, T
 
 from twingraph_nb.amounts import seconds_of
-from twingraph_nb.errors import suggestion
-from twingraph_nb.graph.summary import summary
-from twingraph_nb.lineage.problems import NothingFound
+from twingraph_nb.lineage.asking import (
+    UP,
+    NothingFound,
+    Row,
+    meant,
+    names,
+    one,
+    or_nothing,
+    rows,
+    run_meant,
+    without_ids,
+)
 
 __all__ = [
+    "NothingFound",
     "Row",
     "blast",
     "diff",
@@ -31,19 +41,24 @@ __all__ = [
     "who_changed",
 ]
 
-Row = dict[str, object]
-"""A row of an answer; every row of an answer has the same keys, in the same order."""
-
-_SHORTEST = 4
-"""Fewest characters of a hash or digest that may stand for the whole."""
-_ENOUGH = 50
-"""Most tasks that a text which is no hash and no digest may mean."""
-_UP = ("feeds", "precedes")
-_REFERENCE = re.compile(r"← [0-9a-z]+")
 _TASK = {
     "task": "Hash", "name": "name", "state": "state", "run": "run", "called": "Timestamp",
     "seconds": "seconds", "platform": "Compute Platform", "output": "Output",
 }  # fmt: skip
+_FAILURE = {
+    "task": "Hash", "name": "name", "run": "run", "finished": "finished", "error": "error",
+    "attempts": "attempts", "cell": "error_cell", "line": "error_line",
+}  # fmt: skip
+_COMPARED = {
+    "component": "component", "inputs": "Input Values", "output": "Output", "state": "state",
+    "platform": "Compute Platform",
+}  # fmt: skip
+_OF_A_RUN = {
+    "pipeline": "name", "parameters": "params", "state": "state", "commit": "commit",
+    "notebook": "notebook",
+}  # fmt: skip
+_OF_ITS_PLACE = {"python": "python", "packages": "packages", "host": "host"}
+_DONE = P.within("succeeded", "reused")
 
 
 def made_by(g: GraphTraversalSource, x: object) -> list[Row]:
@@ -57,7 +72,7 @@ def made_by(g: GraphTraversalSource, x: object) -> list[Row]:
     Raises:
         NothingFound: nothing in the graph is meant by it.
     """
-    return _related(g, x, "maker", "ancestor", __.union(__.in_(*_UP), __.out("reuses")))
+    return _related(g, x, "ancestor", __.union(__.in_(*UP), __.out("reuses")))
 
 
 def used_by(g: GraphTraversalSource, x: object) -> list[Row]:
@@ -70,7 +85,18 @@ def used_by(g: GraphTraversalSource, x: object) -> list[Row]:
     Raises:
         NothingFound: nothing in the graph is meant by it.
     """
-    return _related(g, x, "maker", "user", __.union(__.out(*_UP), __.in_("reuses")))
+    return _related(g, x, "user", __.union(__.out(*UP), __.in_("reuses")))
+
+
+def _related(g: GraphTraversalSource, x: object, role: str, way: GraphTraversal) -> list[Row]:
+    ids = meant(g, x)
+    makers = rows(g.V(*ids), _TASK)
+    found = g.V(*ids).repeat(way.dedup()).emit().dedup().order().by(one("Timestamp"))
+    others = rows(found, _TASK)
+    known = {row["task"] for row in makers}
+    return [{"role": "maker", **row} for row in makers] + [
+        {"role": role, **row} for row in others if row["task"] not in known
+    ]
 
 
 def diff(g: GraphTraversalSource, one: str, other: str) -> list[Row]:
@@ -79,22 +105,53 @@ def diff(g: GraphTraversalSource, one: str, other: str) -> list[Row]:
     Args:
         one, other: ids of runs, starts of ids, or "last".
     Returns:
-        A row for each difference: `what` differs, of which task (`name`), and both values.
+        A row for each difference: `what` differs, of which task (`name`, "" for the run), and
+        the values of both.
     Raises:
         NothingFound: there is no such run.
     """
-    runs = [_run(g, text) for text in (one, other)]
-    rows = _differing("", *(_run_facts(g, run) for run in runs))
+    runs = [run_meant(g, text) for text in (one, other)]
+    found = _differing("", *(_facts_of(g, run) for run in runs))
     tasks = [_tasks_of(g, run) for run in runs]
-    for name in [*tasks[0], *(name for name in tasks[1] if name not in tasks[0])]:
-        first, second = (found.get(name) for found in tasks)
-        if first is None or second is None:
-            there, gone = ("", "not called"), ("not called", "")
-            a, b = there if second is None else gone
-            rows.append({"what": "task", "name": name, "one": a, "other": b})
+    for name in dict.fromkeys((*tasks[0], *tasks[1])):
+        first, second = (of_run.get(name) for of_run in tasks)
+        if first is not None and second is not None:
+            found += _differing(name, first, second)
         else:
-            rows += _differing(name, first, second)
-    return rows
+            told = ("called", "not called") if second is None else ("not called", "called")
+            found.append({"what": "task", "name": name, "one": told[0], "other": told[1]})
+    return found
+
+
+def _differing(name: str, first: Row, second: Row) -> list[Row]:
+    return [
+        {"what": what, "name": name, "one": value, "other": second[what]}
+        for what, value in first.items()
+        if value != second[what]
+    ]
+
+
+def _facts_of(g: GraphTraversalSource, run: str) -> Row:
+    vertex = g.V(f"run:{run}")
+    told = rows(vertex, _OF_A_RUN)[0]
+    places = rows(g.V(f"run:{run}").out("ran_in"), _OF_ITS_PLACE)
+    return told | (places[0] if places else dict.fromkeys(_OF_ITS_PLACE, ""))
+
+
+def _tasks_of(g: GraphTraversalSource, run: str) -> dict[str, Row]:
+    """The tasks of a run by name and place: the second `load` is "load 2"."""
+    asked = g.V(f"run:{run}").in_("in_run").order().by("number").project("name", *_COMPARED)
+    asked = asked.by(one("name")).by(or_nothing(__.out("instance_of").values("digest")))
+    for key in list(_COMPARED.values())[1:]:
+        asked = asked.by(one(key))
+    seen: Counter[str] = Counter()
+    found = {}
+    for row in cast("list[Row]", asked.to_list()):
+        name = str(row.pop("name"))
+        seen[name] += 1
+        row["inputs"] = without_ids(row["inputs"])
+        found[name if seen[name] == 1 else f"{name} {seen[name]}"] = row
+    return found
 
 
 def who_changed(g: GraphTraversalSource, component: str) -> list[Row]:
@@ -103,63 +160,111 @@ def who_changed(g: GraphTraversalSource, component: str) -> list[Row]:
     Raises:
         NothingFound: no component is called so.
     """
-    first_task = __.in_("instance_of").order().by("Timestamp").limit(1).out("in_run")
+
+    def first_run() -> GraphTraversal:
+        return __.in_("instance_of").order().by("Timestamp").limit(1).out("in_run")
+
     found = (
-        g.V()
-        .has("Component", "name", component)
+        _versions(g, component)
         .order()
         .by("first_used")
         .project("digest", "first used", "platform", "source", "run", "who", "where", "commit")
-        .by(_one("digest"))
-        .by(_one("first_used"))
-        .by(_one("platform"))
-        .by(_one("Source Code"))
-        .by(_or_none(first_task.clone().values("run")))
-        .by(_or_none(first_task.clone().in_("started").values("name")))
-        .by(_or_none(first_task.clone().values("notebook", "host")))
-        .by(_or_none(first_task.clone().values("commit")))
+        .by(one("digest"))
+        .by(one("first_used"))
+        .by(one("platform"))
+        .by(one("Source Code"))
+        .by(or_nothing(first_run().values("run")))
+        .by(or_nothing(first_run().in_("started").values("name")))
+        .by(or_nothing(first_run().values("notebook", "host")))
+        .by(or_nothing(first_run().values("commit")))
         .to_list()
     )
-    if not found:
-        raise NothingFound(f"component {component!r}{suggestion(component, _names(g))}")
-    rows, before = [], ""
+    answer, before = [], None
     for row in cast("list[Row]", found):
         source = str(row.pop("source"))
-        rows.append({**row, "changed": _changed(before, source) if before else "first version"})
+        answer.append({**row, "changed": _changed(before, source)})
         before = source
-    return rows
+    return answer
+
+
+def _versions(g: GraphTraversalSource, component: str) -> GraphTraversal:
+    if not g.V().has("Component", "name", component).has_next():
+        raise NothingFound("component", component, names(g))
+    return g.V().has("Component", "name", component).has("first_used")
+
+
+def _changed(before: str | None, source: str) -> str:
+    if before is None:
+        return "first version"
+    lines = difflib.unified_diff(before.splitlines(), source.splitlines(), lineterm="", n=0)
+    signs = Counter(line[0] for line in list(lines)[2:])
+    if not signs["+"] and not signs["-"]:
+        return "options only"
+    return f"+{signs['+']} -{signs['-']} lines"
 
 
 def stale(g: GraphTraversalSource) -> list[Row]:
-    """Results of the latest runs that would be different now, and why.
+    """Results of the latest runs that would come out differently now, and why.
 
     A result is stale when its component has a newer version, or when it was made from a stale
-    one. Only the latest run of each pipeline and session counts.
+    one. Only the latest run of each pipeline and of each session's name counts.
     """
-    runs = g.V().has_label("Run").has("name").order().by("started", Order.desc)
-    latest: dict[tuple[object, ...], object] = {}
-    for id, form, name in runs.project("id", "form", "name").by(T.id).by("form").by("name"):
-        pass
-    return []
+    latest: dict[tuple[object, object], object] = {}
+    runs = g.V().has_label("Run").has("name").order().by("started")
+    asked = runs.project("id", "form", "name").by(T.id).by(one("form")).by(one("name"))
+    for row in cast("list[Row]", asked.to_list()):
+        latest[row["form"], row["name"]] = row["id"]
+    if not latest:
+        return []
+    changed = (
+        g.V(*latest.values())
+        .in_("in_run")
+        .has("state", _DONE)
+        .where(__.out("instance_of").in_("new_version_of"))
+    )
+    ids = changed.id_().to_list()
+    if not ids:
+        return []
+    first = rows(g.V(*ids), _TASK)
+    known = {row["task"] for row in first}
+    below = g.V(*ids).repeat(__.out("feeds").dedup()).emit().dedup().has("state", _DONE)
+    return [{"why": "its component has changed", **row} for row in first] + [
+        {"why": "made from a stale result", **row}
+        for row in rows(below, _TASK)
+        if row["task"] not in known
+    ]
 
 
 def blast(g: GraphTraversalSource, component: str) -> list[Row]:
     """What a change of a component reaches: the components below it, and how much of each.
 
+    Returns:
+        A row for each component: its name, how many `tasks` came from the one that changes, how
+        many of their `values` are kept, and in which `pipelines`.
     Raises:
         NothingFound: no component is called so.
     """
-    if not g.V().has("Component", "name", component).has_next():
-        raise NothingFound(f"component {component!r}{suggestion(component, _names(g))}")
     below = (
-        g.V()
-        .has("Component", "name", component)
+        _versions(g, component)
         .in_("instance_of")
-        .repeat(__.out(*_UP).dedup())
+        .repeat(__.out(*UP).dedup())
         .emit()
         .dedup()
+        .project("name", "values", "pipeline")
+        .by(one("name"))
+        .by(__.out("produces").count())
+        .by(or_nothing(__.out("in_run").out("of_pipeline").values("name")))
     )
-    return []
+    found: dict[str, Row] = {}
+    for task in cast("list[Row]", below.to_list()):
+        name = str(task["name"])
+        row = found.setdefault(name, {"name": name, "tasks": 0, "values": 0, "pipelines": []})
+        row["tasks"] = cast(int, row["tasks"]) + 1
+        row["values"] = cast(int, row["values"]) + cast(int, task["values"])
+        pipelines = cast("list[object]", row["pipelines"])
+        if task["pipeline"] and task["pipeline"] not in pipelines:
+            pipelines.append(task["pipeline"])
+    return list(found.values())
 
 
 def slowest(g: GraphTraversalSource, limit: int = 20) -> list[Row]:
@@ -168,10 +273,10 @@ def slowest(g: GraphTraversalSource, limit: int = 20) -> list[Row]:
     Returns:
         At most `limit` rows, most seconds in all first.
     """
-    spent = g.V().has_label("Task").has("seconds").group().by("name").by(
-        __.values("seconds").fold()
+    spent = (
+        g.V().has_label("Task").has("seconds").group().by("name").by(__.values("seconds").fold())
     )
-    rows: list[Row] = [
+    found: list[Row] = [
         {
             "name": name,
             "tasks": len(seconds),
@@ -181,7 +286,7 @@ def slowest(g: GraphTraversalSource, limit: int = 20) -> list[Row]:
         }
         for name, seconds in cast("Mapping[str, list[float]]", spent.next()).items()
     ]
-    return sorted(rows, key=lambda row: cast(float, row["seconds"]), reverse=True)[:limit]
+    return sorted(found, key=lambda row: cast(float, row["seconds"]), reverse=True)[:limit]
 
 
 def failures(
@@ -194,11 +299,10 @@ def failures(
 
     Args:
         since: seconds, or a text such as "7d": only those of that last time.
+    Raises:
+        ValueError: `since` is no such time.
     """
     failed = g.V().has("Task", "state", "failed")
     if since is not None:
         failed = failed.has("finished", P.gte(now() - seconds_of(since)))
-    told = {"task": "Hash", "name": "name", "run": "run", "finished": "finished",
-            "error": "error", "attempts": "attempts", "cell": "error_cell",
-            "line": "error_line"}  # fmt: skip
-    return _rows(failed.order().by("finished", Order.desc), told)
+    return rows(failed.order().by("finished", Order.desc), _FAILURE)

@@ -28,8 +28,9 @@ from twingraph_nb.lineage.modulators import bys, is_token, itself, only_by, toke
 from twingraph_nb.lineage.predicates import Test, is_predicate, mapped_values, tested
 from twingraph_nb.lineage.problems import TraversalError
 from twingraph_nb.lineage.scoping import objects_of, scoped, wanted
-from twingraph_nb.lineage.steps_graph import by_id, entries_of, flat_ids
+from twingraph_nb.lineage.steps_graph import by_id, flat_ids
 from twingraph_nb.lineage.traverser import Run, Traverser, Walk
+from twingraph_nb.lineage.visible import entries_of
 
 __all__ = ["has_test", "is_local", "where_test"]
 

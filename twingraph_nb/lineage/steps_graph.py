@@ -14,6 +14,7 @@ from twingraph_nb.lineage.elements import Edge, Element, Property, Vertex, Verte
 from twingraph_nb.lineage.modulators import is_token, token
 from twingraph_nb.lineage.problems import TraversalError
 from twingraph_nb.lineage.traverser import FULL, NO_PATH, Run, Traverser, Walk
+from twingraph_nb.lineage.visible import entries_of
 
 __all__ = ["by_id", "flat_ids", "looked_up"]
 
@@ -251,16 +252,6 @@ def to_other_end(scope: Scope, spot: Instruction) -> StepFunction:
         raise TraversalError("otherV() needs the vertex from which the edge was reached")
 
     return scope.mapped(spot, value)
-
-
-def entries_of(run: Run, obj: Any, keys: tuple[str, ...]) -> Iterable[VertexProperty | Property]:
-    """The properties of an element that can be seen."""
-    if not isinstance(obj, Element):
-        raise TraversalError(
-            f"properties belong to elements, and this is {obj!r}, a {type(obj).__name__}"
-        )
-    found = obj.entries(*keys)
-    return found if run.sees is None else filter(run.sees, found)
 
 
 @step("properties")

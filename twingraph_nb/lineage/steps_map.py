@@ -21,8 +21,8 @@ from twingraph_nb.lineage.modulators import bys, column, itself, only_by
 from twingraph_nb.lineage.operators import operator
 from twingraph_nb.lineage.problems import Failed, TraversalError
 from twingraph_nb.lineage.scoping import between, scoped
-from twingraph_nb.lineage.steps_graph import entries_of
 from twingraph_nb.lineage.traverser import Traverser
+from twingraph_nb.lineage.visible import entries_of
 
 __all__ = ["unfolded"]
 

@@ -156,7 +156,7 @@ def subgraph(run: Run, settings: Configuration) -> Callable[[Any], bool]:
             ends = (obj.out, obj.in_)
             return not check_ends or all(criterion("vertices", end) for end in ends)
         if isinstance(obj, VertexProperty):
-            return criterion("vertexProperties", obj)
+            return obj.key in run.computed or criterion("vertexProperties", obj)
         return True
 
     return shows

@@ -94,6 +94,7 @@ class Run:
         self.seed: int | None = None
         self.doing = ""
         self.seeds: dict[str, Any] = {}
+        self.computed: dict[str, dict[Any, Any]] = {}
         self.groups: dict[str, list[Any]] = {}
         self._left = _BETWEEN_LOOKS
         self._held = 0

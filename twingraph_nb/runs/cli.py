@@ -75,7 +75,7 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
         type=_seconds,
         required=True,
         metavar="AGE",
-        help="runs that ended, and builds used last, longer ago than this: 30d, 12h, 2w",
+        help="runs that ended and builds used last longer ago than this: 30d, 12h, 2w",
     )
     gc.add_argument("--keep-last", type=_count, default=0, metavar="N", help="newest runs to keep")
     gc.add_argument("--dry-run", action="store_true", help="only say what would go")

@@ -135,6 +135,7 @@ class Attempts:
             if (
                 handing is not None
                 and run.earlier is None
+                and task.number not in run.saved
                 and component.style in handing.handed_styles
                 and not (task.needs and any(map(is_remote, task.needs)))
             ):
@@ -180,7 +181,10 @@ class Attempts:
             arguments = arguments_of(task) if task.needs else task.bound or {}
             if policy.cache is None:
                 self._reuse.name(task, arguments)
-            job = Job(task.hash, task.name, task.component, arguments, attempt)
+            if run.saved or run.earlier is not None:
+                saved = run.saved.get(task.number)
+                report.restored = await self._reuse.restored(run.earlier, task, saved)
+            job = Job(task.hash, task.name, task.component, arguments, attempt, report.restored)
             found_again = None
             if run.earlier is not None and executor.capabilities.attaches:
                 found_again = await attached(run.earlier, executor, task, report)

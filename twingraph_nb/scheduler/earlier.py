@@ -13,6 +13,7 @@ from twingraph_nb.events import (
     Event,
     TaskAdded,
     TaskCancelled,
+    TaskCheckpointed,
     TaskDone,
     TaskErred,
     TaskReused,
@@ -46,6 +47,7 @@ class _Known:
 
     finished: deque[Finished] = field(default_factory=deque)
     tickets: deque[str] = field(default_factory=deque)
+    checkpoints: deque[str] = field(default_factory=deque)
 
 
 class Earlier:
@@ -68,6 +70,7 @@ class Earlier:
         self._runs.add(run)
         hashes: dict[int, str] = {}
         open_tickets: dict[int, tuple[str, str]] = {}
+        saved: dict[int, tuple[str, str]] = {}
         found: list[tuple[int, str, Finished]] = []
         for event in _events(batches):
             kind = type(event)
@@ -76,6 +79,7 @@ class Earlier:
             elif kind is TaskDone:
                 assert isinstance(event, TaskDone)
                 open_tickets.pop(event.task, None)
+                saved.pop(event.task, None)
                 if event.digest and event.kept:
                     done = Finished(run, hashes[event.task], event.at, event.kept, event.outputs)
                     found.append((event.task, event.digest, done))
@@ -89,6 +93,10 @@ class Earlier:
                 assert isinstance(event, TaskTicketed)
                 if event.digest:
                     open_tickets[event.task] = (event.digest, event.ticket)
+            elif kind is TaskCheckpointed:
+                assert isinstance(event, TaskCheckpointed)
+                if event.digest:
+                    saved[event.task] = (event.digest, event.blob)
             elif kind is TaskErred or kind is TaskCancelled:
                 open_tickets.pop(event.task, None)  # type: ignore[attr-defined]
         for _, digest, done in sorted(found, key=lambda one: one[0]):
@@ -97,6 +105,8 @@ class Earlier:
                 self._of(digest).finished.append(done)
         for _, (digest, ticket) in sorted(open_tickets.items()):
             self._of(digest).tickets.append(ticket)
+        for _, (digest, blob) in sorted(saved.items()):
+            self._of(digest).checkpoints.append(blob)
 
     def take(self, digest: bytes) -> Finished | None:
         """Give a finished task of this digest, the oldest that was not given yet."""
@@ -117,6 +127,11 @@ class Earlier:
             for digest, known in self._known.items()
         }
         return other
+
+    def checkpoint(self, digest: bytes) -> str:
+        """Give the blob that an unfinished task of this digest had saved; "" if none."""
+        known = self._known.get(digest.hex())
+        return known.checkpoints.popleft() if known is not None and known.checkpoints else ""
 
     def lacks(self, run: str, hash: str) -> bool:
         """True of a task whose outputs were kept, but whose process died before it could say so."""

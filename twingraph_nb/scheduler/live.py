@@ -17,6 +17,7 @@ from twingraph_nb.events import (
     RunFinished,
     RunForm,
     RunStateName,
+    TaskCheckpointed,
     TaskForm,
     TaskLogged,
     TaskProgressed,
@@ -79,6 +80,7 @@ class LiveRun:
         self.earlier: Earlier | None = None  # what it takes over, if it resumes another run
         self.again: Callable[[], Run] | None = None  # starts a run that resumes this one
         self.held: dict[int, int] = {}  # while it is paused: ready tasks, and their next attempts
+        self.saved: dict[int, str] = {}  # blob of the state that a task saved last
         self.recalled: set[int] = set()  # tasks whose attempt is ended so that they wait again
         self.retries = 0  # of all its tasks so far
         self._numbers = itertools.count()
@@ -237,6 +239,7 @@ class TaskReport:
         "link",
         "on_start",
         "pending",
+        "restored",
         "task",
     )
 
@@ -247,6 +250,7 @@ class TaskReport:
         self.group = task.number
         self.on_start: Callable[[], None] | None = None
         self._began = 0.0
+        self.restored: Sequence[object] = ()
         self.pending: deque[tuple[str, str]] | None = None
         self._size = 0
 
@@ -307,6 +311,17 @@ class TaskReport:
         if parts:
             events.append(TaskLogged(now, self.task.number, stream, "".join(parts)))  # type: ignore[arg-type]
         return events
+
+    def checkpoint(self, state: object) -> None:
+        driver = self.link.driver
+        if driver.keeper is None:
+            return
+        blob = driver.keeper.put(state, "a checkpoint", self.task.name)
+        digest = self.task.digest.hex() if self.task.digest is not None else ""
+        self.link.saved[self.task.number] = blob
+        driver.tell(self.link, TaskCheckpointed(driver.now(), self.task.number, blob, digest))
+        if threading.get_ident() != driver.thread:
+            driver.flush_to_disk()
 
     def progress(self, fraction: float, message: str = "") -> None:
         driver = self.link.driver

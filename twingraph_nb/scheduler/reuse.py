@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -45,6 +45,7 @@ class Keeper(Protocol):
         self, digest: str, component: str, run: str, hash: str, outputs: Mapping[str, object]
     ) -> Mapping[str, str]: ...
     def load(self, blob: str) -> object: ...
+    def put(self, value: object, name: str, of: str) -> str: ...
     def flush(self, timeout: float = 5.0) -> object: ...
     def events(self, run_id: str, start: int = 0) -> list[Batch]: ...
 
@@ -134,6 +135,25 @@ class Reuse:
             return None
         task.digest = digest
         return KeptValue(task.component, finished, self._load), finished
+
+    async def restored(
+        self, earlier: Earlier | None, task: Task, saved: str | None
+    ) -> Sequence[object]:
+        """Give what an earlier attempt of a task had saved, as the only item; empty if nothing.
+
+        Args:
+            saved: the blob that an attempt of this very run has saved.
+        """
+        blob = saved
+        if not blob and earlier is not None and task.digest is not None:
+            blob = earlier.checkpoint(task.digest)
+        keeper = self._keeper
+        if not blob or keeper is None:
+            return ()
+        try:
+            return (await self._threads.run(lambda: keeper.load(blob)),)
+        except StoreError:
+            return ()  # it was damaged: from the beginning, then
 
     async def _load(self, outputs: Mapping[str, str]) -> Mapping[str, object]:
         keeper = self._keeper

@@ -233,7 +233,10 @@ class RunState:
         out: list[Command] = []
         if self._stopping is None:
             self._stopping = state
-            for number in [n for n, node in self._nodes.items() if node.state not in _FINAL]:
+            left = [n for n, node in self._nodes.items() if node.state not in _FINAL]
+            # What waits goes first: else it begins in the places of what is stopped.
+            left.sort(key=lambda n: self._nodes[n].state == "running")
+            for number in left:
                 self._cancel(number, at, why, out, members=False)
             if self._body_open:
                 out.append(Cancel(BODY, why))

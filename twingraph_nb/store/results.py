@@ -8,7 +8,14 @@ from collections.abc import Mapping
 
 from twingraph_nb.store.rows import Kept
 
-__all__ = ["forget_blob", "note_used", "read_component", "read_result", "write_result"]
+__all__ = [
+    "forget_blob",
+    "note_used",
+    "read_component",
+    "read_last_source",
+    "read_result",
+    "write_result",
+]
 
 
 def read_result(
@@ -58,3 +65,11 @@ def read_component(connection: sqlite3.Connection, digest: str) -> Mapping[str, 
         "SELECT name, source, facts FROM components WHERE digest = ?", (digest,)
     ).fetchone()
     return None if row is None else {"name": row[0], "source": row[1], **json.loads(row[2])}
+
+
+def read_last_source(connection: sqlite3.Connection, name: str) -> str | None:
+    """Give the source of the version of a component that a run used last, or None."""
+    row = connection.execute(
+        "SELECT source FROM components WHERE name = ? ORDER BY at DESC LIMIT 1", (name,)
+    ).fetchone()
+    return None if row is None else str(row[0])

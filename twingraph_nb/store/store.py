@@ -28,6 +28,7 @@ from twingraph_nb.store.results import (
     forget_blob,
     note_used,
     read_component,
+    read_last_source,
     read_result,
     write_result,
 )
@@ -285,6 +286,11 @@ class Store:
         """Give name, source and the other facts of a component, as events say them, or None."""
         with self._readers.lend() as connection:
             return read_component(connection, digest)
+
+    def last_source(self, name: str) -> str | None:
+        """Give the source of the version of a component that was used last; None if not known."""
+        with self._readers.lend() as connection:
+            return read_last_source(connection, name)
 
     # -- cleaning up -------------------------------------------------------------------------
 

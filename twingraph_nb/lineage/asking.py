@@ -1,0 +1,122 @@
+"""What the questions share: finding what a person means, and rows of plain data."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import cast
+
+from gremlin_python.process.graph_traversal import GraphTraversal, GraphTraversalSource, __
+from gremlin_python.process.traversal import Order, P, TextP
+
+from twingraph_nb.errors import LineageError, suggestion
+from twingraph_nb.graph.summary import summary
+
+__all__ = [
+    "UP",
+    "NothingFound",
+    "Row",
+    "meant",
+    "names",
+    "one",
+    "or_nothing",
+    "rows",
+    "run_meant",
+    "without_ids",
+]
+
+Row = dict[str, object]
+"""A row of an answer; every row of an answer has the same keys, in the same order."""
+
+UP = ("feeds", "precedes")
+"""Edges from a task to those that wait for it."""
+_SHORTEST = 4
+"""Fewest characters of a hash or digest that may stand for the whole."""
+_ENOUGH = 50
+"""Most tasks that a text may mean which is no hash and no digest."""
+_REFERENCE = re.compile(r"← [0-9a-z]+")
+
+
+class NothingFound(LineageError):
+    """Nothing in the graph is meant by what was asked for."""
+
+    def __init__(self, kind: str, name: str, known: Sequence[str] = ()) -> None:
+        self.kind, self.name = kind, name
+        super().__init__(f"the graph has no {kind} {name!r}{suggestion(name, known)}")
+
+
+def one(key: str) -> GraphTraversal:
+    """The first value of a property, or "" so that a row keeps its shape."""
+    return or_nothing(__.values(key).limit(1))
+
+
+def or_nothing(found: GraphTraversal) -> GraphTraversal:
+    """What a traversal gives first, or ""."""
+    return __.coalesce(found, __.constant(""))
+
+
+def rows(found: GraphTraversal, told: Mapping[str, str]) -> list[Row]:
+    """A row for each element: column -> property."""
+    asked = found.project(*told)
+    for key in told.values():
+        asked = asked.by(one(key))
+    return cast("list[Row]", asked.to_list())
+
+
+def names(g: GraphTraversalSource, label: str = "Component") -> list[str]:
+    """The names of all vertices of a label."""
+    return cast("list[str]", g.V().has_label(label).values("name").dedup().to_list())
+
+
+def meant(g: GraphTraversalSource, x: object) -> list[object]:
+    """The ids of the tasks that made what is meant.
+
+    Args:
+        x: a task, its hash, the digest of a value or of work (or the start of one), a value, or
+            a text such as a file's name that occurs in an output.
+    Raises:
+        NothingFound: no task did.
+    """
+    text = str(getattr(x, "hash", None) or (x if isinstance(x, str) else summary(x)))
+    tasks = g.V().has_label("Task")
+    shown = [text, repr(text)] if isinstance(x, str) else [text]
+    tries = [g.V(f"task:{text}")]
+    if re.fullmatch(r"[0-9a-z]+", text):
+        start = TextP.starting_with(text) if len(text) >= _SHORTEST else P.eq(text)
+        artifacts = g.V().has("Artifact", "digest", start)
+        tries += [
+            tasks.clone().has("Hash", start),
+            artifacts.in_("produces").has_label("Task"),
+            tasks.clone().has("digest", start),
+        ]
+    tries.append(tasks.clone().has("Output", P.within(shown)))
+    if isinstance(x, str):
+        tries.append(tasks.clone().has("Output", TextP.containing(text)).limit(_ENOUGH))
+    for found in tries:
+        ids = found.dedup().id_().to_list()
+        if ids:
+            return cast("list[object]", ids)
+    raise NothingFound("task, value or file", text)
+
+
+def run_meant(g: GraphTraversalSource, text: str) -> str:
+    """The id of a run from its id, the start of one, or "last".
+
+    Raises:
+        NothingFound: there is no such run, or several.
+    """
+    runs = g.V().has_label("Run").has("name")
+    if text == "last":
+        found = runs.order().by("started", Order.desc).limit(1).values("run").to_list()
+    else:
+        found = runs.has("run", TextP.starting_with(text)).values("run").limit(2).to_list()
+        if text in found:
+            found = [text]
+    if len(found) != 1:
+        raise NothingFound("run" if not found else "single run that starts with", text)
+    return str(found[0])
+
+
+def without_ids(text: object) -> str:
+    """The text of inputs without the hashes of this very run."""
+    return _REFERENCE.sub("←", str(text))

@@ -1,0 +1,156 @@
+"""Why a task would run: the first reason that holds, as a sentence."""
+
+from __future__ import annotations
+
+import difflib
+import time
+from dataclasses import dataclass, field
+from typing import cast
+
+from twingraph_nb.component import Component
+from twingraph_nb.graph.summary import summaries
+from twingraph_nb.graph.task import Task
+from twingraph_nb.picture.progress import seconds_text
+from twingraph_nb.plan.history import History, Past
+from twingraph_nb.plan.model import Reason
+from twingraph_nb.scheduler.reuse import Keeper
+from twingraph_nb.source.reach import Reach
+from twingraph_nb.source.text import normalised
+
+__all__ = ["Cause", "Reasons", "source_diff"]
+
+CHANGES: frozenset[Reason] = frozenset({"source changed", "input changed", "never ran"})
+"""What makes the inputs of later tasks others than they were."""
+_UNDONE = {
+    "failed": "failed",
+    "skipped": "was skipped",
+    "cancelled": "was cancelled",
+    "unfinished": "did not finish",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """A reason with its sentence, and what has changed in the source if that is it."""
+
+    reason: Reason
+    text: str
+    diff: str = ""
+
+
+@dataclass(slots=True)
+class Reasons:
+    """Finds out why tasks would run.
+
+    earlier: what is resumed, or "". named: the causes of tasks of this plan so far, by number.
+    """
+
+    history: History
+    keeper: Keeper | None
+    resumes: str
+    named: dict[int, Cause] = field(default_factory=dict)
+    _diffs: dict[str, str] = field(default_factory=dict)
+
+    def of(self, task: Task, past: Past | None) -> Cause:
+        """Give why this call runs, which is not reused."""
+        component = task.component
+        last = self.history.source(component.name)
+        if last is None:
+            return Cause("never ran", "it has never run")
+        diff = self._diff(component, last)
+        if diff:
+            return Cause("source changed", "its source has changed", diff)
+        if component.policy.cache is None and not self.resumes:
+            return Cause("policy", "it has no cache: it runs every time")
+        if past is None:
+            return self._expired(task) or Cause("never ran", "this call is new")
+        if past.state in _UNDONE and self.resumes:
+            return Cause("did not finish", self._undone(past))
+        changed = self._changed(task, past) or self._expired(task) or self._reached(task, past)
+        return changed or self._lost(task, past)
+
+    def _diff(self, component: Component, last: str) -> str:
+        name = component.name
+        if name not in self._diffs:
+            self._diffs[name] = source_diff(name, last, component.source.text)
+        return self._diffs[name]
+
+    @staticmethod
+    def _undone(past: Past) -> str:
+        said = f"it {_UNDONE[past.state]}" + (f": {past.error}" if past.error else "")
+        if past.ticket:
+            said += "; its job is awaited if it is still there"
+        return said
+
+    def _changed(self, task: Task, past: Past) -> Cause | None:
+        """An input that is not what it was."""
+        for other, _, port in task.needs:
+            cause = self.named.get(other.number) if other.link is task.link else None
+            if port and cause is not None and cause.reason in CHANGES:
+                return Cause("input changed", f"input {port!r}: {other.name} runs ({cause.reason})")
+        bound = task.bound or {}
+        now = summaries(bound) or {}
+        before = past.added.inputs or {}
+        for port in [*now, *(port for port in before if port not in now)]:
+            if now.get(port) != before.get(port):
+                was, is_ = before.get(port, "not given"), now.get(port, "not given")
+                return Cause("input changed", f"input {port!r} was {was}, is {is_}")
+        wires = {(port, self._name(number)) for number, _, port in past.added.wires if port}
+        for other, _, port in task.needs:
+            if port and (port, other.name) not in wires:
+                return Cause("input changed", f"input {port!r} now comes from {other.name}")
+        return None
+
+    def _name(self, number: int) -> str:
+        last = self.history.last
+        return last.tasks[number].added.name if last is not None and number in last.tasks else ""
+
+    def _expired(self, task: Task) -> Cause | None:
+        cache = task.component.policy.cache
+        if self.keeper is None or cache is None or cache is True or task.digest is None:
+            return None
+        found = self.keeper.find(task.digest.hex())
+        if found is None:
+            return None
+        age, most = seconds_text(time.time() - found.at), seconds_text(float(cache))
+        return Cause("expired", f"what it gave is {age} old, its cache is of {most}")
+
+    def _reached(self, task: Task, past: Past) -> Cause | None:
+        """Its own source and inputs are the same, but not what names it."""
+        digest = task.digest
+        if digest is None or not past.digest or digest.hex() == past.digest:
+            return None
+        found = cast("Reach | None", task.component.memo.get("reach"))
+        groups = (found.functions, found.components, found.data) if found is not None else ()
+        names = sorted(name for group in groups for name in group)
+        if names:
+            return Cause("source changed", f"something it uses has changed: {_listed(names)}")
+        return Cause("input changed", "an input has changed in what its short text does not show")
+
+    def _lost(self, task: Task, past: Past) -> Cause:
+        if past.kept:
+            return Cause("value not kept", "what it gave is no longer in the store")
+        took = f" (it took {seconds_text(past.seconds)})" if past.seconds is not None else ""
+        return Cause("value not kept", f"it finished, but its value was not kept{took}")
+
+
+def source_diff(name: str, old: str, new: str) -> str:
+    """Give what has changed from one source to another; "" if only layout or comments have."""
+    if old == new or not old or not new or _same(old, new):
+        return ""
+    lines = difflib.unified_diff(
+        old.splitlines(), new.splitlines(), f"{name} (as it ran)", f"{name} (now)", lineterm=""
+    )
+    return "\n".join(lines)
+
+
+def _same(old: str, new: str) -> bool:
+    try:
+        return normalised(old) == normalised(new)
+    except SyntaxError:  # of another language
+        return False
+
+
+def _listed(names: list[str]) -> str:
+    more = f" or {len(names) - 6} more" if len(names) > 6 else ""
+    return "one of " * (len(names) > 1) + ", ".join(names[:6]) + more
