@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from gremlin_python.process.graph_traversal import GraphTraversalSource
 
 from twingraph_nb.events import Batch
+from twingraph_nb.lineage.forgotten import Forgotten
 from twingraph_nb.lineage.live import LiveGraph, live_source
 from twingraph_nb.session import Session, get_session
 
@@ -37,7 +38,9 @@ def live_graph(session: Session | None = None) -> LiveGraph:
     session = get_session() if session is None else session
     found = _graphs.get(session)
     if found is None:
-        found = LiveGraph(session.store, _History(weakref.ref(session)))
+        forgotten = Forgotten(session.settings.home)
+        history = _History(weakref.ref(session))
+        found = LiveGraph(session.store, history, forgotten=forgotten.runs)
         # First the sink and then the store, so that nothing falls between them.
         session.add_sink(found)
         _graphs[session] = found

@@ -359,7 +359,7 @@ from twingraph_nb.executors.aws_batch import BatchExecutor
 def step(x):
     print("working", flush=True)
     time.sleep(1)
-    return x + 1
+    return bytes([x]) * (2 << 20)
 
 class Telling(Told):
     def ticket(self, ticket):
@@ -388,7 +388,7 @@ async def test_a_ticket_finds_the_answer_after_the_kernel_was_killed(
     kernel.kill()
     await kernel.wait()
     told = Told()
-    assert (await batch.attach(ticket, told)).value == 2
+    assert (await batch.attach(ticket, told)).value == b"\1" * (2 << 20)
     assert told.text() == "working\n"
     root = json.loads(ticket)["root"]
     await until(lambda: not [k for k in objects(aws, BUCKET) if k.startswith(root)])

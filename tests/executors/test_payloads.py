@@ -182,9 +182,14 @@ async def test_what_a_killed_kernel_left_is_removed_by_the_next_session(tmp_path
     (left / "a").write_bytes(b"x")
     other = tmp_path / FOLDER / "another-machine.1.2" / "0123"
     other.mkdir(parents=True)
+    old = tmp_path / FOLDER / "another-machine.3.4" / "0123"
+    old.mkdir(parents=True)
+    for path in (old, old.parent):
+        os.utime(path, (0, 0))
     patient = Payloads(FolderStore(tmp_path, spare=3600.0))
     await patient.held([BODY])
     assert left.exists()
+    assert not old.parent.exists()
     payloads = Payloads(FolderStore(tmp_path))
     await payloads.held([BODY])
     assert not left.parent.exists()

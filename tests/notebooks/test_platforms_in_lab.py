@@ -98,4 +98,3 @@ def test_over_three_hundred_tasks_everywhere_move_under_their_cell(
     expect(panel.locator(".tg-title")).to_contain_text("on batch")
     expect(panel).to_contain_text("13 pumps, cost")  # what the far side printed
     notebook.shot("platforms-inspector", panel)
-

@@ -210,3 +210,19 @@ def test_a_cell_that_is_run_again_may_change_what_its_breaker_means() -> None:
         assert put(1).result(30) == 1  # type: ignore[attr-defined]
     assert isinstance(error_of(put(-1)), ConnectionError)
     assert isinstance(error_of(put(1)), BreakerOpen)
+
+
+def test_many_tasks_get_through_once_a_service_is_back() -> None:
+    calls: list[int] = []
+
+    @component(
+        breaker={"failures": 3, "reset": 0.02, "probes": 2}, retries=200, delay=0.01, max_delay=0.05
+    )
+    async def fetch(x: int) -> int:
+        calls.append(x)
+        if len(calls) <= 12:
+            raise ConnectionError("no route")
+        return x
+
+    assert fetch.map(range(200)).result(60) == list(range(200))  # type: ignore[attr-defined]
+    assert len(calls) == 212  # it was spared all the others

@@ -112,3 +112,25 @@ def test_started_is_said_once_for_an_attempt_under_clocks() -> None:
     assert task.result(30) == 1  # type: ignore[attr-defined]
     events = [e for b in get_session().history(task.link.id) for e in b.events]  # type: ignore[attr-defined]
     assert sum(isinstance(e, TaskStarted) for e in events) == 1
+
+
+def test_thousands_that_wait_too_long_fail_together() -> None:
+    gate = Gate()
+
+    @component(limit="gpu:1")
+    def holds() -> None:
+        gate.hold()
+
+    @component(limit="gpu:1", queue_timeout=0.3)
+    async def waits(x: int) -> int:
+        return x
+
+    first = holds()
+    assert gate.begun.wait(30)
+    tasks = [waits(x) for x in range(3000)]
+    for task in tasks:
+        with pytest.raises(TaskTimeout):
+            task.result(30)  # type: ignore[attr-defined]
+    gate.open.set()
+    first.result(30)  # type: ignore[attr-defined]
+    assert waits(1).result(30) == 1  # type: ignore[attr-defined]

@@ -247,3 +247,30 @@ def test_cancelling_a_run_ends_what_stands_in() -> None:
         run.result(30)  # type: ignore[attr-defined]
     assert [task.state for task in run.tasks] == ["cancelled", "cancelled"]  # type: ignore[attr-defined]
     held.set()
+
+
+def test_a_resumed_run_tries_the_failed_task_itself_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TWINGRAPH_KEEP_AFTER", "0")
+    monkeypatch.setenv("SERVICE_IS_DOWN", "1")
+
+    @component(fallback=lambda x: -x)
+    def fetch(x: int) -> int:
+        if "SERVICE_IS_DOWN" in os.environ:
+            raise ConnectionError("no route")
+        return x
+
+    @component()
+    def double(x: int) -> int:
+        if "SERVICE_IS_DOWN" in os.environ and x < 0:
+            raise ValueError("negative")
+        return 2 * x
+
+    @pipeline()
+    def flow() -> object:
+        return double(fetch(3))
+
+    run = flow()
+    with pytest.raises(ValueError, match="negative"):
+        run.result(30)  # type: ignore[attr-defined]
+    monkeypatch.delenv("SERVICE_IS_DOWN")
+    assert run.resume().result(30) == 6  # type: ignore[attr-defined]

@@ -112,8 +112,9 @@ class BatchExecutor:
         job = cast(Job, _Recalled(known))
         try:
             outcome = await self._waited(job, mark, bucket, report)
-            if isinstance(outcome.value, BucketValue):  # its session is gone: nobody removes it
+            if isinstance(outcome.value, BucketValue):  # it is removed with the rest, below
                 outcome = Outcome(await outcome.value.fetch())
+                bucket.kept.leave()
         finally:
             del self._mails[bucket]
         alone = ":" not in mark.id  # others of an array may still need what they share

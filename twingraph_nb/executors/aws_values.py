@@ -66,6 +66,7 @@ class Kept:
     def __init__(self, bucket: Bucket) -> None:
         self._bucket = bucket
         self.keys: set[str] = set()
+        self._alone = False
         self._removing: set[asyncio.Task[None]] = set()
 
     def value(self, job: Job, box: str, frames: Sequence[Any]) -> BucketValue:
@@ -89,15 +90,20 @@ class Kept:
         made = BucketValue(self._bucket, key, digest, size, job.name, trust)
         self.keys.add(key)
         loop = asyncio.get_running_loop()
-        weakref.finalize(made, self._left, loop, key).atexit = False
+        weakref.finalize(made, self._released, loop, key).atexit = False
         return made
+
+    def leave(self) -> None:
+        """Somebody else removes them."""
+        self.keys.clear()
+        self._alone = True
 
     async def close(self) -> None:
         """Wait for what is being removed."""
         if self._removing:
             await asyncio.wait(set(self._removing))
 
-    def _left(self, loop: asyncio.AbstractEventLoop, key: str) -> None:
+    def _released(self, loop: asyncio.AbstractEventLoop, key: str) -> None:
         """Nobody has the value any more; called in whatever thread that happens."""
         try:
             loop.call_soon_threadsafe(self._remove, key)
@@ -106,7 +112,7 @@ class Kept:
 
     def _remove(self, key: str) -> None:
         self.keys.discard(key)
-        if self._bucket.closed:
+        if self._bucket.closed or self._alone:
             return
         task = asyncio.ensure_future(self._removed(key))
         self._removing.add(task)

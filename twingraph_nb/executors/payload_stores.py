@@ -30,6 +30,7 @@ __all__ = ["FOLDER", "FolderStore", "Stores", "UrlStore"]
 FOLDER = "twingraph"
 """What all sessions' folders are in."""
 _EXPIRES = 7 * 24 * 3600  # seconds a URL is good
+_FORGOTTEN = 2 * _EXPIRES  # seconds after which nothing needs a folder: of a machine that is gone
 _OFF = ("", "off", "none")
 _BETWEEN = re.compile(r":(?=/)")
 
@@ -62,11 +63,8 @@ class FolderStore:
                 "mount it, or name another"
             )
         with self._writing():
-            for one in (self._base / FOLDER).glob("*"):
-                if is_orphan(one.name) and one.stat().st_mtime < time.time() - self._spare:
-                    shutil.rmtree(one, ignore_errors=True)
-            self.folder.parent.mkdir(0o700 if self._apart else 0o755, parents=True, exist_ok=True)
-            self.folder.mkdir()
+            self._sweep()
+            self._make()
             self.folder.chmod(0o755)  # whatever the umask: a task may be another user
 
     def put(self, digest: str, content: Buffer) -> None:
@@ -90,6 +88,24 @@ class FolderStore:
         for empty in (self.folder.parent, self._base / FOLDER):
             with contextlib.suppress(OSError):  # another session's is in it
                 empty.rmdir()
+
+    def _sweep(self) -> None:
+        for one in (self._base / FOLDER).glob("*"):
+            with contextlib.suppress(FileNotFoundError):  # another session was quicker
+                age = time.time() - max(path.stat().st_mtime for path in (one, *one.glob("*")))
+                if age > _FORGOTTEN or (is_orphan(one.name) and age >= self._spare):
+                    shutil.rmtree(one, ignore_errors=True)
+
+    def _make(self) -> None:
+        for last in (False, False, True):
+            try:
+                mode = 0o700 if self._apart else 0o755
+                self.folder.parent.mkdir(mode, parents=True, exist_ok=True)
+                self.folder.mkdir()
+                return
+            except FileNotFoundError:  # a session that ends has just removed an empty one
+                if last:
+                    raise
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
@@ -154,14 +170,16 @@ class UrlStore:
             return
         for one in self._fs.ls(self._base, detail=True):
             path = str(one["name"]).rstrip("/")
-            if is_orphan(path.rsplit("/", 1)[-1]) and self._age(path) >= self._spare:
-                self._fs.rm(path, recursive=True)
+            with contextlib.suppress(FileNotFoundError):  # another session was quicker
+                if is_orphan(path.rsplit("/", 1)[-1]) and self._age(path) >= self._spare:
+                    self._fs.rm(path, recursive=True)
 
     def _age(self, path: str) -> float:
-        """Seconds since something was stored there; without end if the place does not tell."""
-        if not self._spare:
+        """Seconds since something was stored there; none if the place does not tell."""
+        try:
+            times = [self._fs.modified(one).timestamp() for one in self._fs.find(path)]
+        except NotImplementedError:
             return 0.0
-        times = [self._fs.modified(one).timestamp() for one in self._fs.find(path)]
         return time.time() - max(times, default=0.0)
 
     @contextlib.contextmanager

@@ -82,11 +82,11 @@ ordered = functools.cmp_to_key(compare)
 
 def _compare_same(kind: int, a: object, b: object) -> int:
     if kind == NUM:
-        return compare_numbers(a, b)  # type: ignore[arg-type]
+        return compare_numbers(a, b)
     if kind == TEXT:
         a, b = _written(a), _written(b)
     if kind in (BOOL, DATE, TEXT, UID):
-        return (a > b) - (a < b)  # type: ignore[operator]
+        return _sign(a, b)
     if kind in (VERTEX, EDGE, VPROP):
         return compare(a.id, b.id)  # type: ignore[attr-defined]
     if kind in (PROP, ENTRY):
@@ -103,9 +103,13 @@ def _written(value: Any) -> str:
     return value if isinstance(value, str) else str(value.name).rstrip("_")
 
 
+def _sign(a: Any, b: Any) -> int:
+    return int(a > b) - int(a < b)
+
+
 def _unknown(a: object, b: object) -> int:
     try:
-        return (a > b) - (a < b)  # type: ignore[operator]
+        return _sign(a, b)
     except TypeError:
         one, two = (type(a).__name__, str(a)), (type(b).__name__, str(b))
         return (one > two) - (one < two)
@@ -157,7 +161,7 @@ def equal(a: object, b: object) -> bool:
     if kind != rank(b):
         return False
     if kind == NUM:
-        return same_number(a, b)  # type: ignore[arg-type]
+        return same_number(a, b)
     if kind in (NULL, BOOL, TEXT, DATE, UID, OTHER):
         return bool(a == b)
     return comparable(a, b) and _compare_same(kind, a, b) == 0

@@ -10,12 +10,11 @@ from enum import Enum
 from typing import Any
 
 from gremlin_python.process.traversal import GType
-from gremlin_python.statics import long
 from gremlin_python.structure.graph import Path
 
 from twingraph_nb.lineage.containers import Entry, is_collection, is_set
 from twingraph_nb.lineage.elements import Edge, Element, Property, Vertex, VertexProperty
-from twingraph_nb.lineage.numbers import decimal_of, fits, is_number, kind_of, made
+from twingraph_nb.lineage.numbers import decimal_of, fits, is_number, kind_of, long_of, made
 from twingraph_nb.lineage.problems import TraversalError
 
 __all__ = ["as_bool", "as_date", "as_number", "java_text", "java_type"]
@@ -158,7 +157,7 @@ def as_number(value: Any, token: Any = None) -> Any:
             raise TraversalError(f"asNumber() requires a numeric type token, got {name}")
         kind = _TOKENS.get(name, "")
     if isinstance(value, datetime):
-        value = int.__new__(long, _millis(value))
+        value = long_of(_millis(value))
     elif value is None:
         return None
     elif isinstance(value, str):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from gremlin_python.structure import graph as theirs
 
@@ -71,7 +71,7 @@ class Element(theirs.Element):
                 yield Property(key, self.content[key], self)
 
     @property
-    def properties(self) -> list[VertexProperty | Property]:  # type: ignore[override]
+    def properties(self) -> list[VertexProperty | Property]:
         """All properties as objects, as gremlinpython shows them."""
         return list(self.entries())
 
@@ -170,9 +170,11 @@ class Edge(Element, theirs.Edge):
 class VertexProperty(Element, theirs.VertexProperty):
     """One value of a vertex, with an id and properties of its own."""
 
+    value: Any
+
     def __init__(self, graph: Graph, id: object, key: str, value: object, vertex: Vertex) -> None:
         Element.__init__(self, graph, id, key, {})
-        self.value: object = value
+        self.value = value
         self.key = key
         self.vertex = vertex
 
@@ -190,8 +192,8 @@ class Property(theirs.Property):
         return hash(self.key)
 
 
+_KINDS: tuple[type, ...] = (theirs.Vertex, theirs.Edge, theirs.VertexProperty)
+
+
 def _kind(element: theirs.Element) -> type:
-    for kind in (theirs.Vertex, theirs.Edge, theirs.VertexProperty):
-        if isinstance(element, kind):
-            return kind
-    return type(element)
+    return next((kind for kind in _KINDS if isinstance(element, kind)), type(element))

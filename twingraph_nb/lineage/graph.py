@@ -67,7 +67,8 @@ class Graph:
             vertex = Vertex(self, id, label, dict(properties or {}))
             self.vertices[id] = vertex
             self._index.added(vertex)
-            self._note(lambda: self._drop_vertex(vertex))
+            if self._undo is not None:
+                self._undo.append(lambda: self._drop_vertex(vertex))
             return vertex
 
     def add_edge(
@@ -94,7 +95,8 @@ class Graph:
             self.edges[id] = edge
             out.out_edges.setdefault(label, {})[id] = edge
             in_.in_edges.setdefault(label, {})[id] = edge
-            self._note(lambda: self._drop_edge(edge))
+            if self._undo is not None:
+                self._undo.append(lambda: self._drop_edge(edge))
             return edge
 
     def set_property(self, element: Element, key: str, value: object) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from gremlin_python.driver.remote_connection import RemoteTraversal
 from gremlin_python.process.anonymous_traversal import traversal
@@ -41,6 +41,7 @@ class LiveGraph:
         store: StoreLike | None,
         history: Callable[[], Iterable[Sequence[Batch]]] = tuple,
         *,
+        forgotten: Callable[[], Collection[str]] = tuple,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Begin empty.
@@ -49,8 +50,9 @@ class LiveGraph:
             store: where all runs are recorded; None when nothing is.
             history: gives what has happened so far in the runs of this process, where there is
                 no store.
+            forgotten: gives the ids of the runs that must not be in the graph.
         """
-        self._projection = Projection(Graph(read_only=True))
+        self._projection = Projection(Graph(read_only=True), forgotten)
         self._store, self._history, self._clock = store, history, clock
         self._queue: deque[Batch] = deque()
         self._aside = 0  # events in the queue
@@ -92,11 +94,6 @@ class LiveGraph:
                 self._projection.catch_up(self._store)
                 self._asked = self._clock()
             return self.graph
-
-    def forget(self, run: str) -> int:
-        """Take a run out of the graph; gives how many vertices went."""
-        with self._lock:
-            return self._projection.forget(run)
 
 
 class LiveConnection(Connection):

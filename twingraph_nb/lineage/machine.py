@@ -38,9 +38,10 @@ from twingraph_nb.lineage.traverser import FULL, LABELLED, NO_PATH, Limits, Run,
 
 __all__ = ["Connection", "answers", "source"]
 
-_STEPS = (
-    steps_branch, steps_compute, steps_convert, steps_effects, steps_filter, steps_graph, steps_list, steps_map,
-    steps_match, steps_math, steps_merge, steps_order, steps_reduce, steps_text, steps_write,
+STEPS = (
+    steps_branch, steps_compute, steps_convert, steps_effects, steps_filter, steps_graph,
+    steps_list, steps_map, steps_match, steps_math, steps_merge, steps_order, steps_reduce,
+    steps_text, steps_write,
 )  # fmt: skip
 """Loaded for what they enter into the table of steps."""
 

@@ -2,7 +2,8 @@
 
 | Gremlin | Python |
 |---|---|
-| Byte, Short, Integer, Long | `SingleByte`, `short`, plain `int` (32 bits), `long` or a longer `int` |
+| Byte, Short, Integer | `SingleByte`, `short`, plain `int` of 32 bits |
+| Long | `long`, or a longer `int` |
 | BigInteger | `bigint`, or an `int` beyond 64 bits |
 | Float, Double, BigDecimal | `Float32`, plain `float`, `decimal.Decimal` |
 """
@@ -12,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from decimal import ROUND_HALF_UP, Context, Decimal, Inexact, localcontext
+from typing import Any
 
 from gremlin_python.statics import BigDecimal, SingleByte, bigint, long, short
 
@@ -26,6 +28,7 @@ __all__ = [
     "is_number",
     "kind_of",
     "larger",
+    "long_of",
     "made",
     "multiply",
     "same_number",
@@ -36,7 +39,8 @@ __all__ = [
 NUMBER = (int, float, Decimal)
 """Classes of numbers; `bool` is none although Python thinks so."""
 
-Number = int | float | Decimal
+Number = Any
+"""An `int`, a `float` or a `Decimal`; Python has no class of what all three can do."""
 
 _KINDS = {
     SingleByte: "b", short: "s", long: "l", bigint: "n", float: "d", Float32: "f", Decimal: "m",
@@ -54,6 +58,12 @@ _MAKE: dict[str, Callable[[Number], Number]] = {
     "d": float,
     "m": lambda value: decimal_of(value),
 }
+
+
+def long_of(value: int) -> int:
+    """The value as a Long."""
+    found: int = int.__new__(long, value)
+    return found
 
 
 def is_number(value: object) -> bool:
@@ -79,14 +89,14 @@ def made(kind: str, value: Number) -> Number:
     return _MAKE[kind](value)
 
 
-def decimal_of(value: object) -> Decimal:
+def decimal_of(value: Any) -> Decimal:
     """The exact decimal that is written for a number."""
     if isinstance(value, Decimal):
         return value
     if isinstance(value, BigDecimal):
         found: Decimal = value.value
         return found
-    return Decimal(repr(float(value))) if isinstance(value, float) else Decimal(int(value))  # type: ignore[call-overload]
+    return Decimal(repr(float(value))) if isinstance(value, float) else Decimal(int(value))
 
 
 def fits(kind: str, value: Number) -> bool:
@@ -217,7 +227,7 @@ def compare_numbers(a: Number, b: Number) -> int:
         if isinstance(b, float) and math.isinf(b):
             return -1 if b > 0 else 1
         a, b = decimal_of(a), decimal_of(b)
-    return (a > b) - (a < b)
+    return int(a > b) - int(a < b)
 
 
 def same_number(a: Number, b: Number) -> bool:

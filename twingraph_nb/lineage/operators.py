@@ -1,4 +1,4 @@
-"""`Operator.sum`, `addAll`, `assign` ...: what combines two values in sacks, folds, side effects."""
+"""`Operator.sum`, `addAll`, `assign` ...: what combines two values, in sacks or side effects."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from gremlin_python.process.traversal import Operator
-from gremlin_python.statics import long
 
 from twingraph_nb.lineage.compare import compare
 from twingraph_nb.lineage.containers import Bag, Uniques, is_collection, is_set
@@ -15,6 +14,7 @@ from twingraph_nb.lineage.numbers import (
     divide,
     is_number,
     larger,
+    long_of,
     multiply,
     smaller,
     subtract,
@@ -91,8 +91,8 @@ _WORK: dict[str, Combine] = {
     "or": _truths("or", lambda a, b: a or b),
     "addAll": joined,
     "add_all": joined,
-    "sumLong": lambda a, b: int.__new__(long, int(a) + int(b)),
-    "sum_long": lambda a, b: int.__new__(long, int(a) + int(b)),
+    "sumLong": lambda a, b: long_of(int(a) + int(b)),
+    "sum_long": lambda a, b: long_of(int(a) + int(b)),
 }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Protocol
 
 from twingraph_nb.events import Batch
@@ -65,8 +65,18 @@ class Projection:
     that is read-only stays so for all others.
     """
 
-    def __init__(self, graph: Graph | None = None) -> None:
+    def __init__(
+        self,
+        graph: Graph | None = None,
+        forgotten: Callable[[], Collection[str]] = tuple,
+    ) -> None:
+        """Begin with what the graph holds.
+
+        Args:
+            forgotten: gives the ids of the runs that must not be in the graph.
+        """
         self.graph = Graph() if graph is None else graph
+        self._forgotten = forgotten
         self._folder = Folder()
         self._lock = threading.Lock()
 
@@ -81,8 +91,9 @@ class Projection:
 
     def apply(self, batches: Sequence[Batch]) -> None:
         """Bring the graph up to date with these; known ones and any order do no harm."""
+        gone = self._forgotten()
         with self._lock:
-            self._write(self._folder.fold(batches))
+            self._write(self._folder.fold([b for b in batches if b.run not in gone]))
 
     def rebuild(self, store: StoreLike) -> None:
         """Read all that a store has; from the start for runs that are not in the graph yet."""
@@ -94,15 +105,18 @@ class Projection:
         Raises:
             StoreError: a record is damaged.
         """
-        runs = store.runs(limit=None)
-        missing = sum(max(0, run.events - self._folder.next(run.id)) for run in runs)
+        gone = self._forgotten()
+        for run in gone:
+            self.forget(run)
+        runs = [run for run in store.runs(limit=None) if run.id not in gone]
+        missing = sum(max(0, row.events - self._folder.next(row.id)) for row in runs)
         with _without_gc() if missing > _MANY else contextlib.nullcontext():
-            for run in reversed(runs):  # oldest first, as it happened
-                start = self._folder.next(run.id)
-                if run.events > start:
-                    self.apply(store.events(run.id, start))
-                if run.state == "interrupted":
-                    self._interrupted(run.id)
+            for row in reversed(runs):  # oldest first, as it happened
+                start = self._folder.next(row.id)
+                if row.events > start:
+                    self.apply(store.events(row.id, start))
+                if row.state == "interrupted":
+                    self._interrupted(row.id)
 
     def forget(self, run: str) -> int:
         """Take a run, its tasks and the values that only they made out of the graph.
@@ -112,10 +126,10 @@ class Projection:
         """
         graph = self.graph
         with self._lock, self._writing():
-            self._folder.forget(run)
             vertex = graph.vertices.get(f"run:{run}")
             if vertex is None:
                 return 0
+            self._folder.forget(run)
             tasks = vertex.neighbours("in", "in_run")
             values = {v.id: v for task in tasks for v in task.neighbours("out", "produces")}
             for one in (*tasks, vertex):

@@ -23,7 +23,7 @@ from twingraph_nb.lineage.predicates import is_predicate, tested
 from twingraph_nb.lineage.problems import TraversalError
 from twingraph_nb.lineage.traverser import FULL, Traverser, Walk
 
-__all__ = ["repeat"]
+__all__: list[str] = []
 
 Keeps = Callable[[Traverser], bool]
 _STARTS = {"V", "E", "inject", "addV", "addE", "mergeV", "mergeE", "union", "call"}

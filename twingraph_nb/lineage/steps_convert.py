@@ -6,16 +6,16 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from gremlin_python.process.traversal import DT
-from gremlin_python.statics import long
 
 from twingraph_nb.lineage.compiler import Instruction, Scope, StepFunction, is_traversal, step
 from twingraph_nb.lineage.containers import MISSING, is_collection
 from twingraph_nb.lineage.conversions import as_bool, as_date, as_number, java_text
+from twingraph_nb.lineage.numbers import long_of
 from twingraph_nb.lineage.problems import TraversalError
 from twingraph_nb.lineage.steps_filter import is_local
 from twingraph_nb.lineage.traverser import Traverser
 
-__all__ = ["date_add"]
+__all__: list[str] = []
 
 
 @step("asBool")
@@ -82,12 +82,12 @@ def date_diff(scope: Scope, spot: Instruction) -> StepFunction:
         found = other if child is None else child.first(t)
         if found is None or found is MISSING:
             zero = as_date(0)
-            return int.__new__(long, round((t.obj - zero) / timedelta(milliseconds=1)))
+            return long_of(round((t.obj - zero) / timedelta(milliseconds=1)))
         if not isinstance(found, datetime):
             raise TraversalError(
                 f"dateDiff accept only DateTime or Date for argument, not {java_text(found)}"
             )
         gap = as_date(t.obj) - as_date(found)
-        return int.__new__(long, round(gap / timedelta(milliseconds=1)))
+        return long_of(round(gap / timedelta(milliseconds=1)))
 
     return scope.mapped(spot, value)

@@ -153,7 +153,7 @@ def copy_vertex(graph: Graph, vertex: Vertex) -> Vertex:
     if held is not None:
         return held
     made = graph.add_vertex(vertex.label, vertex.id)
-    for key in vertex.keys():
+    for key in list(vertex.content):
         for cell in vertex.cells(key):
             graph.add_property(made, key, cell.value, "list", cell.id, cell.content)
     return made
@@ -179,9 +179,10 @@ def subgraph(scope: Scope, spot: Instruction) -> StepFunction:
     return scope.blocked(spot, effect)
 
 
-@step("profile", "call", "program")
+@step("profile", "call", "program", "io")
 def refused(scope: Scope, spot: Instruction) -> StepFunction:
     why = {
+        "io": "a query reads and writes no files; load and save the graph in Python",
         "profile": "it has no metrics; time the query itself",
         "call": "no services are registered",
         "program": "there are no vertex programs; use pageRank(), connectedComponent() ...",

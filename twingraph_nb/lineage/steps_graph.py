@@ -50,7 +50,7 @@ def by_id(held: dict[object, Any], wanted: Any) -> Any:
 def looked_up(scope: Scope, kind: str, args: list[Any]) -> Callable[[], Iterable[Any]]:
     """What finds the elements that a V() or E() begins with."""
     graph = scope.run.graph
-    held: dict[object, Any] = graph.vertices if kind == "V" else graph.edges  # type: ignore[assignment]
+    held: dict[object, Any] = graph.vertices if kind == "V" else graph.edges
     if args:
         ids = flat_ids(args)
         return lambda: [found for found in (by_id(held, one) for one in ids) if found is not None]

@@ -17,7 +17,7 @@ from twingraph_nb.lineage.conversions import java_type
 from twingraph_nb.lineage.problems import TraversalError
 from twingraph_nb.lineage.traverser import Traverser
 
-__all__ = ["with_list"]
+__all__: list[str] = []
 
 
 def _items(value: Any) -> list[Any] | None:

@@ -206,7 +206,7 @@ def value_map(scope: Scope, spot: Instruction) -> StepFunction:
     chosen = spot.option("~tinkerpop.valueMap.tokens")
     if chosen is not None:
         tokens = 15 if chosen is True else int(chosen)
-    by, run = (bys(scope, spot) or [None])[0], scope.run
+    by, run = next(iter(bys(scope, spot)), None), scope.run
     keys, whole = tuple(args), spot.name == "propertyMap"
 
     def value(t: Traverser) -> dict[Any, Any]:

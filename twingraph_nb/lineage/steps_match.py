@@ -24,7 +24,7 @@ from twingraph_nb.lineage.scoping import labelled
 from twingraph_nb.lineage.steps_filter import where, where_test
 from twingraph_nb.lineage.traverser import Run, Traverser, Walk
 
-__all__ = ["match"]
+__all__: list[str] = []
 
 _REDUCING = {"count", "sum", "min", "max", "mean", "fold", "group", "groupCount", "cap", "tree"}
 

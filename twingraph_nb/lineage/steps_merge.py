@@ -46,7 +46,7 @@ class Merging:
             self.check(main, matching=False)
             extra = self.options.get("on_create")
             if isinstance(extra, Mapping):
-                self._check_overrides(main or {}, extra)
+                self._check_overrides(dict(spot.args[0] or {}), extra)
 
     def _value(self, scope: Scope, spot: Instruction, value: Any) -> Callable[[Traverser], Any]:
         if is_traversal(value):
@@ -142,7 +142,7 @@ def _with(cardinality: Cardinality, key: Any, value: Any) -> Any:
 
 def _same(a: Any, b: Any) -> bool:
     if isinstance(a, theirs.Element) or isinstance(b, theirs.Element):
-        return getattr(a, "id", a) == getattr(b, "id", b)
+        return bool(getattr(a, "id", a) == getattr(b, "id", b))
     return bool(a == b)
 
 
@@ -163,9 +163,10 @@ def _fits(element: Element, wanted: Mapping[Any, Any]) -> bool:
         elif key is T.label:
             if element.label != value:
                 return False
-        elif isinstance(key, str):
-            if not any(equal(held, _bare(value)) for held in element.values(key)):
-                return False
+        elif isinstance(key, str) and not any(
+            equal(held, _bare(value)) for held in element.values(key)
+        ):
+            return False
     return True
 
 
@@ -215,7 +216,7 @@ def _seen(run: Run, element: Element) -> bool:
 def _vertices(run: Run, wanted: Mapping[Any, Any]) -> Iterable[Vertex]:
     graph = run.graph
     if T.id in wanted:
-        found = by_id(graph.vertices, wanted[T.id])  # type: ignore[arg-type]
+        found = by_id(graph.vertices, wanted[T.id])
         return [] if found is None else [found]
     for key, value in wanted.items():
         value = _bare(value)
@@ -258,7 +259,7 @@ def _merge_edge(merging: Merging, t: Traverser) -> Iterable[Element]:
 
 
 def _end(run: Run, side: Direction, value: Any) -> Vertex:
-    found = by_id(run.graph.vertices, value)  # type: ignore[arg-type]
+    found = by_id(run.graph.vertices, value)
     if found is None:
         raise TraversalError(
             f"Vertex id could not be resolved from mergeE Map value for Direction.{side.name}: "
@@ -302,13 +303,13 @@ def _edges(run: Run, wanted: Mapping[Any, Any]) -> Iterable[Edge]:
     labels = (wanted[T.label],) if T.label in wanted else ()
     out, in_ = wanted.get(Direction.OUT), wanted.get(Direction.IN)
     if T.id in wanted:
-        edge = by_id(graph.edges, wanted[T.id])  # type: ignore[arg-type]
+        edge = by_id(graph.edges, wanted[T.id])
         found = [] if edge is None else [edge]
     elif out is not None:
-        start = by_id(graph.vertices, out)  # type: ignore[arg-type]
+        start = by_id(graph.vertices, out)
         found = [] if start is None else start.edges("out", *labels)
     elif in_ is not None:
-        end = by_id(graph.vertices, in_)  # type: ignore[arg-type]
+        end = by_id(graph.vertices, in_)
         found = [] if end is None else end.edges("in", *labels)
     else:
         found = list(graph.edges.values())

@@ -16,7 +16,7 @@ from twingraph_nb.lineage.problems import TraversalError
 from twingraph_nb.lineage.steps_filter import is_local, scopeless
 from twingraph_nb.lineage.traverser import Traverser, Walk
 
-__all__ = ["order", "range_"]
+__all__: list[str] = []
 
 Sorter = Callable[[list[Traverser]], list[Traverser]]
 

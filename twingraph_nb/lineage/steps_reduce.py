@@ -5,13 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from gremlin_python.statics import long
-
 from twingraph_nb.lineage.compare import compare
-from twingraph_nb.lineage.compiler import Instruction, Scope, StepFunction, is_traversal, step
+from twingraph_nb.lineage.compiler import (
+    Instruction,
+    Scope,
+    StepFunction,
+    Value,
+    is_traversal,
+    step,
+)
 from twingraph_nb.lineage.containers import MISSING, is_collection, key_of, put
 from twingraph_nb.lineage.modulators import by_value, itself, only_by
-from twingraph_nb.lineage.numbers import add, divide, is_number, larger, multiply, smaller
+from twingraph_nb.lineage.numbers import add, divide, is_number, larger, long_of, multiply, smaller
 from twingraph_nb.lineage.operators import joined, operator
 from twingraph_nb.lineage.problems import NotSupported, TraversalError
 from twingraph_nb.lineage.steps_filter import is_local
@@ -23,8 +28,8 @@ __all__ = ["Grouping", "group_counts", "grouping"]
 @step("count", barrier=True)
 def count(scope: Scope, spot: Instruction) -> StepFunction:
     if is_local(spot):
-        return scope.mapped(spot, lambda t: int.__new__(long, _size(t.obj)))
-    return scope.reduced(spot, lambda walk: int.__new__(long, sum(t.bulk for t in walk)))
+        return scope.mapped(spot, lambda t: long_of(_size(t.obj)))
+    return scope.reduced(spot, lambda walk: long_of(sum(t.bulk for t in walk)))
 
 
 def _size(obj: Any) -> int:
@@ -50,7 +55,7 @@ def _numbers(name: str, pairs: Pairs) -> Iterable[tuple[Any, int]]:
 def _sum(pairs: Pairs) -> Any:
     total: Any = None
     for value, bulk in _numbers("sum", pairs):
-        part = value if bulk == 1 else multiply(value, int.__new__(long, bulk))
+        part = value if bulk == 1 else multiply(value, long_of(bulk))
         total = part if total is None else add(total, part)
     return total
 
@@ -58,12 +63,12 @@ def _sum(pairs: Pairs) -> Any:
 def _mean(pairs: Pairs) -> Any:
     total, number = None, 0
     for value, bulk in _numbers("mean", pairs):
-        part = value if bulk == 1 else multiply(value, int.__new__(long, bulk))
+        part = value if bulk == 1 else multiply(value, long_of(bulk))
         total = part if total is None else add(total, part)
         number += bulk
     if total is None:
         return None
-    return divide(total, int.__new__(long, number), broken=True)
+    return divide(total, long_of(number), broken=True)
 
 
 def _extreme(sign: int) -> Callable[[Pairs], Any]:
@@ -146,9 +151,9 @@ class Grouping:
                 "The key and value traversals for group()-step have already been set"
             )
         args = spot.bys
+        self.each: Value = itself
         self.key = by_value(scope, spot, args[0]) if args else itself
         self.whole = None
-        self.each = itself
         second = args[1] if len(args) > 1 else []
         if second and is_traversal(second[0]):
             self.whole = scope.child(second[0], "group")
@@ -258,7 +263,7 @@ def group_counts(found: dict[Any, Any], walk: Walk, by: Callable[[Traverser], An
             counts.setdefault(key_of(key), [key, 0])[1] += t.bulk
     for key, number in counts.values():
         before = found.get(key, 0) if not isinstance(key, list | dict) else 0
-        put(found, key, int.__new__(long, before + number))
+        put(found, key, long_of(before + number))
 
 
 @step("groupCount", barrier=True)

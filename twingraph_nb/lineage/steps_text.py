@@ -77,7 +77,7 @@ for _name, _change in (
     ("rTrim", lambda text: text.rstrip(_BLANK)),
     ("length", len),
 ):
-    _plain(_name, _change)  # type: ignore[arg-type]
+    _plain(_name, _change)
 
 
 @step("replace")

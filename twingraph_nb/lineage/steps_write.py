@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from gremlin_python.process.traversal import Cardinality, CardinalityValue, T
@@ -12,6 +12,7 @@ from twingraph_nb.lineage.compiler import (
     Instruction,
     Scope,
     StepFunction,
+    Value,
     given,
     is_traversal,
     step,
@@ -26,7 +27,7 @@ from twingraph_nb.lineage.traverser import Run, Traverser, Walk
 __all__ = ["check_key", "check_label", "started", "stored"]
 
 
-Taken = list[tuple[Callable[[Traverser], Any], Callable[[Traverser], Any]]]
+Taken = list[tuple[Value, Value]]
 
 
 def writes(scope: Scope, spot: Instruction) -> None:
@@ -71,7 +72,7 @@ def started(scope: Scope, function: StepFunction) -> StepFunction:
     return lambda walk: function(iter((run.start(False),)))
 
 
-def argument(scope: Scope, spot: Instruction, value: Any) -> Callable[[Traverser], Any]:
+def argument(scope: Scope, spot: Instruction, value: Any) -> Value:
     """An argument that is a value, or a traversal that gives one."""
     if is_traversal(value):
         return scope.child(value, spot.name).first
@@ -134,7 +135,7 @@ def add_vertex(scope: Scope, spot: Instruction) -> StepFunction:
                 name = label(t)
                 check_label(name)
                 fixed, rest = _fixed(t, extras)
-                made = run.graph.add_vertex(fixed.get("label", name), fixed.get("id"))
+                made = run.graph.add_vertex(str(fixed.get("label", name)), fixed.get("id"))
                 for key, value in rest:
                     stored(run, made, key, value, "list" if key in made.content else None, {})
                 if run.written is not None:
@@ -207,7 +208,7 @@ def add_edge(scope: Scope, spot: Instruction) -> StepFunction:
                     _vertex(run, way, end(t)) for way, end in zip(("from", "to"), ends, strict=True)
                 )
                 fixed, rest = _fixed(t, extras)
-                made = run.graph.add_edge(fixed.get("label", name), out, in_, fixed.get("id"))
+                made = run.graph.add_edge(str(fixed.get("label", name)), out, in_, fixed.get("id"))
                 for key, value in rest:
                     stored(run, made, key, value, None, {})
                 if run.written is not None:
@@ -219,7 +220,7 @@ def add_edge(scope: Scope, spot: Instruction) -> StepFunction:
     return started(scope, function)
 
 
-def _end(scope: Scope, spot: Instruction, side: list[Any] | None) -> Callable[[Traverser], Any]:
+def _end(scope: Scope, spot: Instruction, side: list[Any] | None) -> Value:
     run = scope.run
     if side is None:
         return lambda t: t.obj
@@ -234,7 +235,7 @@ def _vertex(run: Run, way: str, value: Any) -> Vertex:
         value = value.id
     elif isinstance(value, theirs.Element) or value is MISSING:
         value = None
-    found = None if value is None else by_id(run.graph.vertices, value)  # type: ignore[arg-type]
+    found = None if value is None else by_id(run.graph.vertices, value)
     if found is None:
         raise TraversalError(
             f"The value given to addE(...).{way}() must resolve to a Vertex or the ID of a "
@@ -259,7 +260,9 @@ def property_(scope: Scope, spot: Instruction) -> StepFunction:
             args = [{}]
         if not isinstance(args[0], Mapping):
             raise NotSupported("property", "it wants a key and a value, or a map of them")
-        pairs = [(k, argument(scope, spot, v), {}) for k, v in args[0].items()]
+        pairs: list[tuple[Any, Value, dict[Any, Value]]] = [
+            (k, argument(scope, spot, v), {}) for k, v in args[0].items()
+        ]
     else:
         meta = {k: argument(scope, spot, v) for k, v in zip(args[2::2], args[3::2], strict=True)}
         pairs = [(args[0], argument(scope, spot, args[1]), meta)]
@@ -279,9 +282,9 @@ def _store_one(
     run: Run,
     t: Traverser,
     key: Any,
-    value: Callable[[Traverser], Any],
+    value: Value,
     cardinality: str | None,
-    meta: Mapping[Any, Callable[[Traverser], Any]],
+    meta: Mapping[Any, Value],
 ) -> None:
     if not isinstance(t.obj, Element):
         raise TraversalError(f"property() changes elements, and this is {t.obj!r}")

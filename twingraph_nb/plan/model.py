@@ -162,7 +162,7 @@ class Plan:
             text = row.text
             if len(items) > MOST_ITEMS and not every:
                 hidden.add(row.number)
-                text = f"{text} ({_summed(items)})"
+                text = _summed(items) if row.action == "run" else text
             lines.append((f"{'  ' * depth}{row.name}", row.action, text, time))
         return lines
 

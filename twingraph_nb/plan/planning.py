@@ -197,10 +197,9 @@ class PlannedRun:
         if group is None:
             return None
         needs = needs_of({"value": returned})
-        missing = self._missing(needs)
+        missing = self._lacks(needs)
         if missing is not None:
             raise NotYet(missing)
-        self._bring(needs)
         return resolve(returned)
 
     def new_task(
@@ -270,7 +269,7 @@ class PlannedRun:
         if is_named(task):
             arguments = task.bound or {}
         else:
-            waits = self._missing(task.needs) or self._bring(task.needs)
+            waits = self._lacks(task.needs)
             if waits is not None:
                 return None, waits if cached or self._earlier is not None else None
             arguments = arguments_of(task)
@@ -316,9 +315,7 @@ class PlannedRun:
         waits: Task | None
         value: object = None
         if task.form == "map":
-            waits = self._missing(needs) if not isinstance(bound["items"], list) else None
-            if waits is None:
-                waits = self._bring(needs)
+            waits = None if isinstance(bound["items"], list) else self._lacks(needs)
             if waits is None:
                 value, waits, count = self._items(task, bound)
             elif past is not None:
@@ -387,15 +384,11 @@ class PlannedRun:
 
     # -- values ------------------------------------------------------------------------------
 
-    def _missing(self, needs: Iterable[Need]) -> Task | None:
-        """The first of the tasks that has no value yet."""
+    def _lacks(self, needs: Iterable[Need]) -> Task | None:
+        """Fetch the values of reused tasks; gives the first task that has none."""
         for other, _, port in needs:
             if port and (not other.done or other.exception() is not None):
                 return other
-        return None
-
-    def _bring(self, needs: Iterable[Need]) -> Task | None:
-        """Fetch the values of reused tasks; gives one whose value cannot be had."""
         for other, _, port in needs:
             value = other.peek()
             if not port or not isinstance(value, RemoteValue):

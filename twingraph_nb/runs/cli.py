@@ -14,7 +14,7 @@ from pathlib import Path
 from twingraph_nb import __version__
 from twingraph_nb.errors import RunError, TwingraphError, suggestion
 from twingraph_nb.policy import seconds_of
-from twingraph_nb.runs import control, workers
+from twingraph_nb.runs import control, lineage, workers
 from twingraph_nb.settings import Settings
 from twingraph_nb.store import Store
 
@@ -67,9 +67,10 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
         run.set_defaults(act=batch.main)
     _add_reading(commands, place)
     control.add_arguments(commands, place)
+    lineage.add_arguments(commands, place)
     worker = commands.add_parser("worker", help="run tasks that kernels send", parents=[place])
     workers.add_arguments(worker)
-    gc = commands.add_parser("gc", help="remove old runs, unused values and builds", parents=[place])
+    gc = commands.add_parser("gc", help="remove old runs, values and builds", parents=[place])
     gc.add_argument(
         "--older-than",
         type=_seconds,

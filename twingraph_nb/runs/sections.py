@@ -63,7 +63,8 @@ def _timeline(screen: Screen, now: float) -> Iterable[Html]:
     if picture:
         yield f'<h3>Timeline</h3><div class="scroll">{picture}</div>'
     if missing:
-        yield f'<p class="soft small">{missing:,} tasks of components that took less time are not drawn.</p>'
+        told = f"{missing:,} tasks of components that took less time are not drawn."
+        yield f'<p class="soft small">{told}</p>'
 
 
 def _tasks(screen: Screen, number: int, now: float) -> Iterable[Html]:

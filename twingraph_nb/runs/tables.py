@@ -244,6 +244,8 @@ def _facts(row: RunRow, screen: Screen, now: float) -> Iterator[tuple[str, Text]
         yield "params", Text(", ".join(f"{k} = {v}" for k, v in row.params.items()))
     if row.parent:
         yield "parent", Text(row.parent)
+    if row.resumes:
+        yield "resumes", Text(f"run {row.resumes}")
     if row.notebook:
         yield "notebook", Text(row.notebook)
     if row.pid:

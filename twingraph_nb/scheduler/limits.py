@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass
 
 from twingraph_nb.limit import Limit
@@ -126,18 +126,24 @@ class Admission:
             self._forget_unwanted()
         return self._admit(now)
 
-    def drop(self, claim: Claim) -> bool:
-        """Take a claim off those that wait; False if it does not. `tick` gives who gains by it."""
-        heap = self._waiting.get(claim.bucket, [])
-        left = [entry for entry in heap if entry[2] is not claim]
-        if len(left) == len(heap):
-            return False
-        self._limited -= bool(claim.limits)
-        heapq.heapify(left)
-        self._waiting[claim.bucket] = left
-        if not left:
-            del self._waiting[claim.bucket]
-        return True
+    def drop(self, claims: Iterable[Claim]) -> list[Claim]:
+        """Take claims off those that wait; gives those that did. `tick` gives who gains by it."""
+        buckets: dict[_Bucket, set[Claim]] = {}
+        for claim in claims:
+            buckets.setdefault(claim.bucket, set()).add(claim)
+        return [c for bucket, ours in buckets.items() for c in self._taken_off(bucket, ours)]
+
+    def _taken_off(self, bucket: _Bucket, claims: Container[Claim]) -> list[Claim]:
+        heap = self._waiting.get(bucket, [])
+        found = [entry[2] for entry in heap if entry[2] in claims]
+        if found:
+            left = [entry for entry in heap if entry[2] not in claims]
+            heapq.heapify(left)
+            self._waiting[bucket] = left
+            self._limited -= sum(bool(claim.limits) for claim in found)
+            if not left:
+                del self._waiting[bucket]
+        return found
 
     def drop_run(self, run: str) -> list[Claim]:
         """Take all claims of a run off those that wait; gives them in their order."""

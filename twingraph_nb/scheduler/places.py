@@ -42,6 +42,7 @@ class Places:
         self._begin, self._fail = begin, fail
         self._guards = Guards()
         self._alarm: asyncio.TimerHandle | None = None
+        self._late: list[Claim] = []
         admission.wanted = lambda claim: _wanted(*cast("_Item", claim.item))
 
     def ask(self, run: LiveRun, task: Task, attempt: int) -> None:
@@ -63,7 +64,7 @@ class Places:
             return
         if policy.queue_timeout is not None:
             claim.until = self._loop.time() + policy.queue_timeout
-            self._loop.call_at(claim.until, self._too_late, claim, policy.queue_timeout)
+            self._loop.call_at(claim.until, self._too_late, claim)
         if claim.limits:
             self._set_alarm()
 
@@ -84,7 +85,7 @@ class Places:
 
     def withdraw(self, run: LiveRun) -> list[tuple[Task, int]]:
         """Take a run's tasks off those that wait; gives them with their attempts, in order."""
-        items = [claim.item for claim in self._admission.drop_run(run.id)]
+        items = [cast("_Item", claim.item) for claim in self._admission.drop_run(run.id)]
         self._start(self._admission.tick(self._loop.time()))
         return [(task, attempt) for _, task, attempt in items]
 
@@ -107,12 +108,20 @@ class Places:
         if limited:
             self._set_alarm()
 
-    def _too_late(self, claim: Claim, seconds: float) -> None:
-        if self._admission.drop(claim):
+    def _too_late(self, claim: Claim) -> None:
+        """Its wait is over; those of the same turn of the loop are taken off together."""
+        if not self._late:
+            self._loop.call_soon(self._fail_late)
+        self._late.append(claim)
+
+    def _fail_late(self) -> None:
+        late, self._late = self._late, []
+        for claim in self._admission.drop(late):
             run, task, attempt = cast("_Item", claim.item)
             if _wanted(run, task, attempt):
+                seconds = task.component.policy.queue_timeout or 0.0
                 self._fail(run, task, attempt, TaskTimeout(task.name, seconds, _NOT_STARTED))
-            self._start(self._admission.tick(self._loop.time()))
+        self._start(self._admission.tick(self._loop.time()))
 
     def _set_alarm(self) -> None:
         """Look again when the next token of a limit comes back."""

@@ -1,0 +1,103 @@
+"""Questions as people write them, on a command line or behind `%lineage`."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import cast
+
+from gremlin_python.process.graph_traversal import GraphTraversalSource
+
+from twingraph_nb.errors import LineageError, suggestion
+from twingraph_nb.lineage import questions
+from twingraph_nb.lineage.asking import Row
+
+__all__ = ["QUESTIONS", "QuestionError", "ask", "cells", "words_of"]
+
+_Asked = Callable[..., list[Row]]
+
+QUESTIONS: dict[str, tuple[_Asked, tuple[str, ...], str]] = {
+    "made-by": (questions.made_by, ("X",), "the tasks that a task, value or file came from"),
+    "used-by": (questions.used_by, ("X",), "the tasks that took it, or something made from it"),
+    "diff": (questions.diff, ("RUN", "RUN"), "how two runs differ"),
+    "who-changed": (questions.who_changed, ("COMPONENT",), "its versions: when, by whom, where"),
+    "stale": (questions.stale, (), "results that would come out differently now"),
+    "blast": (questions.blast, ("COMPONENT",), "what a change of it reaches"),
+    "slowest": (questions.slowest, (), "where the time goes"),
+    "failures": (questions.failures, ("[--since AGE]",), "what failed, newest first"),
+}
+"""Question -> its function, what it takes, and what it tells."""
+
+_TIMES = ("finished", "first used")
+"""Columns that hold seconds since the epoch."""
+
+
+class QuestionError(LineageError):
+    """A question that is not known, or is asked with the wrong words."""
+
+
+def words_of(line: str) -> list[str]:
+    """Give the words of a line; quotes hold words together.
+
+    Raises:
+        QuestionError: a quote has no end.
+    """
+    try:
+        return shlex.split(line)
+    except ValueError as exc:
+        raise QuestionError(f"{line!r}: {exc}") from None
+
+
+def ask(g: GraphTraversalSource, words: Sequence[str]) -> list[Row]:
+    """Give the answer to a question such as ``["diff", "last", "a1fd"]``.
+
+    Raises:
+        QuestionError: it is not known (the nearest is named), or asked with the wrong words.
+        NothingFound: nothing in the graph is meant.
+    """
+    name, *given = words if words else [""]
+    if name not in QUESTIONS:
+        known = ", ".join(QUESTIONS)
+        raise QuestionError(
+            f"no question is called {name!r}{suggestion(name, QUESTIONS)}; there are: {known}"
+            if name
+            else f"ask one of: {known}"
+        )
+    function, takes, _ = QUESTIONS[name]
+    if name == "failures":
+        since = _since(given)
+        try:
+            return function(g, since)
+        except ValueError as exc:
+            raise QuestionError(f"--since {exc}, not {since!r}") from None
+    if len(given) != len(takes):
+        raise QuestionError(f"ask {' '.join((name, *takes))}, not {' '.join(words)!r}")
+    return function(g, *given)
+
+
+def _since(given: list[str]) -> str | None:
+    if not given:
+        return None
+    text = " ".join(given).replace("--since=", "--since ", 1)
+    option, _, age = text.partition(" ")
+    if option != "--since" or not age.strip():
+        raise QuestionError(f"ask failures [--since AGE], not 'failures {text}'")
+    return age.strip()
+
+
+def cells(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
+    """Give the head of a table and its rows as texts; times are local."""
+    head = list(rows[0]) if rows else []
+    return head, [[_cell(name, row.get(name, "")) for name in head] for row in rows]
+
+
+def _cell(name: str, value: object) -> str:
+    if name in _TIMES and isinstance(value, int | float):
+        return datetime.fromtimestamp(value).strftime("%Y-%m-%d %H:%M:%S")
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, list):
+        return ", ".join(map(str, cast("list[object]", value)))
+    return value if isinstance(value, str) else json.dumps(value, default=str)
