@@ -8,6 +8,7 @@ import threading
 import pytest
 
 from twingraph_nb import component, get_session
+from twingraph_nb.breaker import Breaker
 from twingraph_nb.errors import TaskTimeout
 from twingraph_nb.events import TaskErred, TaskStarted
 
@@ -134,3 +135,27 @@ def test_thousands_that_wait_too_long_fail_together() -> None:
     gate.open.set()
     first.result(30)  # type: ignore[attr-defined]
     assert waits(1).result(30) == 1  # type: ignore[attr-defined]
+
+
+def test_a_wait_that_took_too_long_says_nothing_to_a_breaker(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("TWINGRAPH_THREADS", "1")
+    gate = Gate()
+    breaker = Breaker("api", failures=1)
+
+    @component()
+    def holds() -> None:
+        gate.hold()
+
+    @component(queue_timeout=0.05, breaker=breaker)
+    def waits(x: int) -> int:
+        return x
+
+    first = holds()
+    assert gate.begun.wait(30)
+    with pytest.raises(TaskTimeout, match="did not start within"):
+        waits(1).result(30)  # type: ignore[attr-defined]
+    assert breaker.state == "closed"
+    gate.open.set()
+    first.result(30)  # type: ignore[attr-defined]

@@ -23,7 +23,7 @@ if x == 2 and os.environ.get('DIE'):
         from twingraph_nb.session import get_session
         done = [e for run in get_session().runs for b in get_session().history(run)
                 for e in b.events if type(e).__name__ == 'TaskDone']
-        if len(done) == 2:
+        if len(done) >= 2:
             os.kill(os.getpid(), signal.SIGKILL)
 y = x * 10""",
     """%%pipeline go(n) -> out
@@ -58,7 +58,7 @@ def twingraph(folder: Path, *words: str, **more: str) -> subprocess.CompletedPro
 def test_a_killed_notebook_goes_on_with_its_parameters(notebook: Path, tmp_path: Path) -> None:
     first = twingraph(tmp_path, "run", "steps.ipynb", "-p", "n", "5", "-o", "one", DIE="1")
     assert first.returncode == 1
-    assert "2 of 5 tasks done" in first.stderr
+    assert re.search(r"[2-4] of 5 tasks done", first.stderr)
     again = twingraph(tmp_path, "run", "steps.ipynb", "--resume", "last", "-o", "two")
     assert again.returncode == 0, again.stderr
     executed = (tmp_path / "two" / "steps.ipynb").read_text()

@@ -115,10 +115,8 @@ def answers(graph: Graph, bytecode: Bytecode, limits: Limits) -> Iterator[Shown]
     """What a traversal gives, one traverser after the other.
 
     Raises:
-        UnknownStep: it has a step that Gremlin has not.
-        NotSupported: it has one that is not answered here.
-        TraversalError: it is not well-formed, or meets a value it cannot work with.
-        QueryLimit: it uses more than it may.
+        LineageError: it is not well-formed, has a step that is not answered here, meets a value
+            it cannot work with, or uses more than it may.
     """
     run = Run(graph, limits)
     checks = configure(run, bytecode.source_instructions)

@@ -169,7 +169,11 @@ class Places:
         with contextlib.nullcontext() if breaker is None else breaker.enter() as passed:
             outcome = await self._timed(executor, job, report, claim)
             if passed is not None:
-                passed.ended(outcome.error)
+                error = outcome.error
+                if isinstance(error, TaskTimeout) and not report.seconds:
+                    passed.left()  # it never started, so it says nothing
+                else:
+                    passed.ended(error)
             return outcome
 
     async def _timed(
