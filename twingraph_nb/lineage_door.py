@@ -43,6 +43,7 @@ def live_graph(session: Session | None = None) -> LiveGraph:
         found = LiveGraph(session.store, history, forgotten=forgotten.runs)
         # First the sink and then the store, so that nothing falls between them.
         session.add_sink(found)
+        session.driver.flush_to_disk()
         _graphs[session] = found
     return found
 

@@ -15,6 +15,7 @@ BENCHES = {
         "chains", "fans", "helpers", "huge_fan", "sync_fans", "lattices", "naps", "arrays",
         "memory",
     ),
+    "durable": ("recording", "resumes", "controls", "idling"),
     "containers": ("containers",),
     "kubernetes": ("pods",),
     "languages": ("natives", "bulk"),

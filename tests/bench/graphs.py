@@ -17,6 +17,7 @@ __all__ = [
     "naps",
     "sync_fan",
     "sync_naps",
+    "waiting",
 ]
 
 NAP = 0.05
@@ -55,6 +56,12 @@ async def total(xs):
 @async_component()
 async def nap(x):
     await asyncio.sleep(NAP)
+    return x
+
+
+@async_component()
+async def patient(x):
+    await asyncio.sleep(3600)
     return x
 
 
@@ -121,3 +128,8 @@ def array_chain(array):
     for _ in range(4):
         x = touch(x)
     return x
+
+
+@pipeline()
+def waiting(n):
+    return [patient(i) for i in range(n)]

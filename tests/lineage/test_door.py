@@ -45,6 +45,18 @@ def test_what_ran_is_in_the_graph_at_once() -> None:
     assert g.V().has("Output", "12").in_("feeds").values("Output").to_list() == ["6"]
 
 
+def test_what_ran_before_the_first_question_is_there_too() -> None:
+    @component
+    def early(x: int) -> int:
+        return x
+
+    for number in range(20):
+        early(number)
+    early(99).result(30)
+    get_session().drain(30)
+    assert states(twingraph_nb.lineage()) == {"succeeded": 21}
+
+
 def test_running_and_waiting_tasks_can_be_seen() -> None:
     gate, inside = threading.Event(), threading.Event()
 

@@ -47,14 +47,14 @@ FILTERS = {
     "g.V().not(has('age')).count()": [3],
     "g.V().or(has('name', 'soup'), has('age', lt(30))).id()": ["bob", "soup"],
     "g.V().and(hasLabel('cook'), out('taught')).id()": ["ann", "bob"],
-    "g.V().has('age', 25).or().has('name', 'rice').id()": [],
+    "g.V().filter(has('age', 25).or().has('name', 'rice')).id()": ["bob", "rice"],
     "g.V().where(out('cooked').has('name', 'rice')).id()": ["cid"],
     "g.V('ann').as('a').out().in().where(neq('a')).dedup().id()": ["bob", "cid"],
     "g.V('ann').as('a').out('taught').as('b').where('a', gt('b')).by('age').id()": ["bob"],
     "g.V().as('a').where(as('a').out('taught').has('age', 31)).id()": ["bob"],
     "g.V().has('name', startingWith('c').and(endingWith('d'))).id()": ["cid"],
     "g.V().has('name', regex('^[a-b]')).id()": ["ann", "bob"],
-    "g.V().has('name', notContaining('c')).id()": ["ann", "bob", "soup".replace("soup", "soup")],
+    "g.V().has('name', notContaining('c')).id()": ["ann", "bob", "soup"],
     "g.V('ann').out().in().dedup().count()": [3],
     "g.V().as('a').out('cooked').dedup('a').select('a').id()": ["ann", "bob", "cid"],
     "g.V().dedup().by(label).id()": ["ann", "soup"],
@@ -68,7 +68,6 @@ FILTERS = {
     "g.V().discard()": [],
     "g.V().filter(values('age').is(40)).id()": ["ann"],
 }
-FILTERS["g.V().has('name', notContaining('c')).id()"] = ["ann", "bob", "soup"]
 
 NUMBERS = {
     "g.V().count()": [6],
@@ -141,7 +140,6 @@ MAPS = {
     "g.V().group().by(label).by('age')": [{"cook": [40, 25, 31], "dish": []}],
     "g.V().out('cooked').groupCount().by('name')": [{"soup": 1, "cake": 3, "rice": 1}],
     "g.V().groupCount('n').by(label).cap('n')": [{"cook": 3, "dish": 3}],
-    "g.V().fold().index()": None,
     "g.inject(['a', 'b']).index()": [[["a", 0], ["b", 1]]],
     "g.V('ann').map(out('cooked').values('name'))": ["soup"],
     "g.V('ann').flatMap(out('cooked').values('name'))": ["soup", "cake"],
@@ -149,7 +147,6 @@ MAPS = {
     "g.V('ann').out('taught').path().by('name')": [Path([set(), set()], ["ann", "bob"])],
     "g.V('ann').out('taught').out('taught').tree().by('name')": [{"ann": {"bob": {"cid": {}}}}],
 }
-del MAPS["g.V().fold().index()"]
 
 BRANCHES = {
     "g.V('ann').repeat(out('taught')).times(2).id()": ["cid"],
@@ -181,7 +178,7 @@ EFFECTS = {
     "g.V('ann').outE('cooked').subgraph('s').cap('s').count()": [1],
     "g.V().match(as('a').out('taught').as('b'), as('b').out('cooked').as('c')).select('a', 'c')"
     ".by('name').dedup().count()": [3],
-    "g.V().match(as('a').out('cooked').as('d'), as('b').out('cooked').as('d'), "
+    "g.V().match(as('a').out('cooked').as('d'), as('d').in('cooked').as('b'), "
     "where('a', neq('b'))).select('d').dedup().id()": ["cake"],
 }
 
@@ -232,6 +229,7 @@ def test_equal_keys_of_different_types_are_refused_and_not_merged() -> None:
         ("g.inject(1).math('_ +')", "not expected here"),
         ("g.V().values('name').is(typeOf('Fish'))", "Fish is not a registered type"),
         ("g.V().has('name', regex('('))", "not a regular expression"),
+        ("g.V().match(as('a').out().as('c'), as('b').out().as('c'))", "unsolvable"),
         ("g.V().match(out())", "must have a single start label"),
     ],
 )

@@ -84,3 +84,20 @@ def test_a_timeout_gives_the_same_grace(tmp_path: Path, monkeypatch: pytest.Monk
     with pytest.raises(TaskTimeout):
         task.result(30)
     assert (tmp_path / "tidy").exists()
+
+
+def test_a_container_has_its_grace_too(docker_host: str, python_image: str, tmp_path: Path) -> None:
+    tmp_path.chmod(0o777)  # whoever the container's user is
+    task = begun(
+        tidies_up.on(
+            platform="docker",
+            host=docker_host,
+            image=python_image,
+            volumes={str(tmp_path): "/seen"},
+        )("/seen"),
+        tmp_path,
+    )
+    task.cancel()
+    with pytest.raises(TaskCancelled):
+        task.result(30)
+    assert (tmp_path / "tidy").exists()

@@ -8,7 +8,14 @@ import pytest
 
 from twingraph_nb import component, pipeline
 from twingraph_nb.errors import BreakerOpen, DefinitionError, ExecutorError
-from twingraph_nb.events import ComponentUsed, ErrorInfo, TaskAdded, TaskErred, TaskStarted
+from twingraph_nb.events import (
+    ComponentUsed,
+    ErrorInfo,
+    TaskAdded,
+    TaskErred,
+    TaskStarted,
+    decode,
+)
 from twingraph_nb.policy import Policy, read_options
 from twingraph_nb.scheduler.failures import retry_wanted
 from twingraph_nb.scheduler.state import RunState, WakeAt
@@ -163,3 +170,11 @@ def test_a_record_with_policies_of_a_later_version_is_still_read() -> None:
     later = {**recorded, "patience": 3}
     assert Policy.recorded(later) == Policy(retries=2, retry_on=("KeyError",))
     assert state_with(later).handle(TaskErred(1.0, 0, 1, BOOM)) != ()
+
+
+def test_a_log_of_an_earlier_version_is_still_read() -> None:
+    body = (
+        b'[{"kind": "TaskErred", "at": 1.0, "task": 0, "attempt": 1, '
+        b'"error": {"type": "ValueError", "message": "boom"}}]'
+    )
+    assert decode(body) == [TaskErred(1.0, 0, 1, BOOM)]

@@ -16,10 +16,12 @@ from twingraph_nb.executors.crew import Place, Workman
 from twingraph_nb.executors.native_prints import Prints
 from twingraph_nb.executors.native_program import LACKS, Program, lacking
 from twingraph_nb.languages import CHANNEL, MARKS, Garbled, Said, Speaker
+from twingraph_nb.languages.registry import BUILT_LANGUAGES
 
 __all__ = ["Ears", "End", "FarWorker", "Lacking", "Vessel"]
 
-_UNMARKED = 0.2  # seconds to wait for a mark; workers of manifests may not know of marks
+_OVERDUE = 10.0  # seconds without anything printed in which a mark must have come
+_UNMARKED = 0.2  # seconds to wait for one where workers, of manifests, may not know of marks
 _USED_TO_IT = 0.02  # seconds to wait for the rest of what such a worker prints
 _NOT_FOUND = 127  # exit status of a shell that does not find the program
 
@@ -116,7 +118,8 @@ class FarWorker(Workman):
         self._marked = ""
         self._last: Said | None = None  # an answer that waits for what was printed before it
         self._settling: asyncio.TimerHandle | None = None
-        self._patience = _UNMARKED
+        self._marks = program.component.language in BUILT_LANGUAGES
+        self._patience, self._news = _UNMARKED, False
         self._started: Callable[[str], None] | None = None
         self._burying: asyncio.Task[None] | None = None
         self._starting = self._loop.create_task(self._start())
@@ -147,7 +150,7 @@ class FarWorker(Workman):
 
     async def _start(self) -> None:
         environ = {**self._program.built.environ, CHANNEL: "stdio", MARKS: "1"}
-        ears = Ears(self._hear, self._prints.feed, self._write, self._end, self._tell)
+        ears = Ears(self._hear, self._hear_print, self._write, self._end, self._tell)
         try:
             await self._vessel.start(self._program, environ, ears)
         except Lacking as exc:
@@ -192,10 +195,26 @@ class FarWorker(Workman):
                     self.heard(said)
                 else:
                     self._last = said
-                    self._settling = self._loop.call_later(self._patience, self._settled, False)
+                    self._wait()
         except Garbled as exc:
             self._garbled = f"sent what is no message of the protocol: {exc}"
             self._bury(self._garbled)
+
+    def _wait(self) -> None:
+        """Wait for the mark of the answer that is held back."""
+        self._news = False
+        seconds = _OVERDUE if self._marks else self._patience
+        self._settling = self._loop.call_later(seconds, self._waited)
+
+    def _waited(self) -> None:
+        if self._marks and self._news:  # a slow one, that prints much
+            self._wait()
+        else:
+            self._settled(False)
+
+    def _hear_print(self, data: bytes) -> None:
+        self._news = True
+        self._prints.feed(data)
 
     def _print(self, stream: Stream, text: str) -> None:
         if self._ready or self._program.refused is None:  # what a compiler says is in its error
@@ -204,6 +223,7 @@ class FarWorker(Workman):
     def _mark(self, tag: str) -> None:
         """The worker has printed all that the call of that tag does; 0: it is ready."""
         self._marked, self._ready = tag, True
+        self._marks = self._marks or tag != "0"
         if self._last is not None and str(self._last.tag) == tag:
             self._settled(True)
 

@@ -140,6 +140,8 @@ def as_bool(value: Any) -> bool:
     raise TraversalError(f"Can't parse {java_text(value)} as Boolean.")
 
 
+_LAST_MILLISECOND = 253_402_300_800_000
+"""The end of the year 9999, where Python's dates end."""
 _WHOLE = re.compile(r"[+-]?(?:0[xX][0-9a-fA-F]+|#[0-9a-fA-F]+|[0-9]+)")
 _SUFFIXES = {"b": "b", "s": "s", "i": "i", "l": "l", "n": "n", "f": "f", "d": "d", "m": "m"}
 
@@ -233,7 +235,7 @@ def as_date(value: Any) -> datetime:
         return value if value.tzinfo is not None else value.replace(tzinfo=UTC)
     if isinstance(value, date):
         return datetime(value.year, value.month, value.day, tzinfo=UTC)
-    if kind_of(value) in ("b", "s", "i", "l"):
+    if is_number(value) and abs(value) < _LAST_MILLISECOND:
         return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=int(value))
     if isinstance(value, str):
         try:

@@ -15,7 +15,7 @@ from gremlin_python.statics import long
 
 from twingraph_nb.lineage.elements import Edge, Element, Many, Property, Vertex, VertexProperty
 from twingraph_nb.lineage.index import PropertyIndex
-from twingraph_nb.lineage.problems import ReadOnlyGraph, UnknownElement
+from twingraph_nb.lineage.problems import DuplicateId, ReadOnlyGraph, UnknownElement
 
 __all__ = ["Edge", "Element", "Graph", "Property", "Vertex", "VertexProperty"]
 
@@ -56,14 +56,14 @@ class Graph:
 
         Raises:
             ReadOnlyGraph: the graph refuses changes.
-            ValueError: there is a vertex with this id.
+            DuplicateId: there is a vertex with this id.
         """
         with self.lock:
             self._change()
             if id is None:
                 id = self._next_id()
             elif id in self.vertices:
-                raise ValueError(f"Vertex with id already exists: {id}")
+                raise DuplicateId("Vertex", id)
             vertex = Vertex(self, id, label, dict(properties or {}))
             self.vertices[id] = vertex
             self._index.added(vertex)
@@ -83,14 +83,14 @@ class Graph:
 
         Raises:
             ReadOnlyGraph: the graph refuses changes.
-            ValueError: there is an edge with this id.
+            DuplicateId: there is an edge with this id.
         """
         with self.lock:
             self._change()
             if id is None:
                 id = self._next_id()
             elif id in self.edges:
-                raise ValueError(f"Edge with id already exists: {id}")
+                raise DuplicateId("Edge", id)
             edge = Edge(self, id, label, out, in_, dict(properties or {}))
             self.edges[id] = edge
             out.out_edges.setdefault(label, {})[id] = edge

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from twingraph_nb.errors import LineageError, suggestion
 
 __all__ = [
+    "DuplicateId",
     "Failed",
     "NotSupported",
     "QueryLimit",
@@ -34,6 +35,14 @@ class UnknownElement(LineageError):
     def __init__(self, kind: str, id: object) -> None:
         self.kind, self.id = kind, id
         super().__init__(f"Vertex does not exist: {id}" if kind == "vertex" else f"no {kind} {id}")
+
+
+class DuplicateId(LineageError, ValueError):
+    """A second vertex or edge with an id that is taken."""
+
+    def __init__(self, kind: str, id: object) -> None:
+        self.kind, self.id = kind, id
+        super().__init__(f"{kind} with id already exists: {id}")
 
 
 class UnknownStep(LineageError):

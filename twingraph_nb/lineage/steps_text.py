@@ -128,7 +128,7 @@ def concat(scope: Scope, spot: Instruction) -> StepFunction:
     def value_of(t: Traverser) -> Any:
         if t.obj is not None and not isinstance(t.obj, str):
             raise TraversalError(
-                f"The concat() step can only take string as argument, encountered "
+                "String concat() can only take string as argument, encountered "
                 f"{java_class(t.obj)}"
             )
         texts = [t.obj, *(text for part in parts for text in part(t))]
@@ -141,10 +141,10 @@ def concat(scope: Scope, spot: Instruction) -> StepFunction:
 
 def _first_text(found: Any) -> list[Any]:
     if found is MISSING:
-        return []
+        raise TraversalError("The provided traverser does not map to a value in concat()")
     if found is not None and not isinstance(found, str):
         raise TraversalError(
-            f"The concat() step can only take string as argument, encountered {java_class(found)}"
+            f"String concat() can only take string as argument, encountered {java_class(found)}"
         )
     return [found]
 

@@ -1,0 +1,127 @@
+"""``%%gremlin`` and ``%lineage`` in a real shell."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from IPython.core.completer import provisionalcompleter
+
+from tests.magics.conftest import Notebook
+from twingraph_nb.errors import LineageError
+from twingraph_nb.magics.graph_answers import Answer
+
+
+@pytest.fixture
+def worked(notebook: Notebook) -> Notebook:
+    """A notebook in which a component ran twice, the second time on the first one's output."""
+    notebook.good("%%component double(x: int) -> y\ny = 2 * x")
+    notebook.good("first = double(3)\nlast = double(first)\nlast.result(30)")
+    return notebook
+
+
+def answer(notebook: Notebook, cell: str) -> Answer:
+    found = notebook.good(cell)
+    assert isinstance(found, Answer)
+    return found
+
+
+def test_a_query_gives_a_table(worked: Notebook) -> None:
+    cell = "%%gremlin\ng.V().has('Task', 'name', 'double')\n  .order().by('number')"
+    found = answer(worked, f"{cell}.project('in', 'out').by('Input Values').by('Output')")
+    assert [row["out"] for row in found] == ["6", "12"]
+    html = found._repr_mimebundle_()["text/html"]  # type: ignore[index]
+    assert "<table" in str(html)
+    assert "12" in repr(found)
+
+
+def test_variables_of_the_notebook_stand_for_values(worked: Notebook) -> None:
+    worked.good("wanted = '12'")
+    found = answer(worked, "%gremlin g.V().has('Output', wanted).values('name')")
+    assert list(found.results) == ["double"]
+
+
+def test_a_query_may_be_shown_as_json_and_drawn(worked: Notebook) -> None:
+    found = answer(worked, "%%gremlin --json\ng.V().hasLabel('Task').values('Output')")
+    assert sorted(json.loads(repr(found))) == ["12", "6"]
+    drawing = answer(worked, "%%gremlin --graph\ng.V().hasLabel('Task').outE('feeds').inV().path()")
+    assert [len(drawing.graph.vertices), len(drawing.graph.edges)] == [2, 1]
+    assert "application/vnd.jupyter.widget-view+json" in drawing._repr_mimebundle_()  # type: ignore[operator]
+
+
+def test_a_query_may_be_about_one_run(worked: Notebook) -> None:
+    worked.good("%%pipeline once()\ndouble(50)")
+    worked.good("run = once()\nrun.result(30)")
+    found = answer(worked, "%gremlin --run last g.V().hasLabel('Task').values('Output')")
+    assert "100" in found.results
+    assert "12" not in found.results
+
+
+def test_questions_take_tasks_and_values_by_name(worked: Notebook) -> None:
+    rows = answer(worked, "%lineage made-by last").rows
+    assert [(row["role"], row["output"]) for row in rows] == [("maker", "12"), ("ancestor", "6")]
+    worked.good("value = 6")
+    assert [row["role"] for row in answer(worked, "%lineage used-by value")] == ["maker", "user"]
+    assert len(answer(worked, "%lineage failures --since 1h")) == 0
+    assert answer(worked, "%lineage slowest").rows[0]["tasks"] == 2
+
+
+@pytest.mark.parametrize(
+    ("cell", "why"),
+    [
+        ("%lineage", "ask one of"),
+        ("%lineage madeby x", "did you mean 'made-by'"),
+        ("%lineage made-by nowhere_at_all", "no task, value or file"),
+        ("%lineage diff 'a", "closing quotation"),
+        ("%%gremlin --grph\ng.V()", "did you mean '--graph'"),
+        ("%%gremlin --run\ng.V()", "--run wants"),
+        ("%%gremlin g.V()\ng.V()", "below the line"),
+        ("%%gremlin\ng.V().outt()", "did you mean 'out'"),
+        ("%%gremlin\ng.addV('Task')", "read only"),
+        ("%%gremlin\n__import__('os')", "starts with g"),
+    ],
+)
+def test_what_is_wrong_is_said_without_a_traceback(notebook: Notebook, cell: str, why: str) -> None:
+    error = notebook.bad(cell)
+    assert why.lower() in str(error).lower()
+    assert isinstance(error, LineageError)
+
+
+def completions(notebook: Notebook, text: str) -> list[str]:
+    with provisionalcompleter():
+        return [one.text for one in notebook.shell.Completer.completions(text, len(text))]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("%%gremlin\ng.", ["V", "addV", "inject", "withSideEffect"]),
+        ("%%gremlin\ng.V().gro", ["group", "groupCount"]),
+        ("%%gremlin\ng.V()\n  .out().has", ["has", "hasId", "hasLabel"]),
+        ("%%gremlin\ng.V().hasLabel('Ta", ["Task"]),
+        ('%%gremlin\ng.V().has("Task", "st', ["state", "started"]),
+        ("%%gremlin\ng.V().order().by('x', Order.", ["asc", "desc"]),
+        ("%%gremlin\ng.V().has('x', with", ["within", "without"]),
+        ("%%gremlin --g", ["--graph"]),
+        ("%gremlin g.V().valueM", ["valueMap"]),
+        ("%lineage who", ["who-changed"]),
+    ],
+)
+def test_steps_names_and_options_are_completed(
+    notebook: Notebook, text: str, expected: list[str]
+) -> None:
+    found = completions(notebook, text)
+    assert [one for one in expected if one not in found] == []
+
+
+def test_other_cells_are_completed_as_before(notebook: Notebook) -> None:
+    notebook.good("some_list = [1]")
+    assert "groupCount" not in completions(notebook, "some_list.")
+    assert any("append" in one for one in completions(notebook, "some_list."))
+
+
+def test_unloading_takes_the_magics_away(notebook: Notebook) -> None:
+    notebook.shell.run_line_magic("unload_ext", "twingraph_nb")
+    magics = notebook.shell.magics_manager.magics
+    assert {"gremlin", "lineage"} & (set(magics["line"]) | set(magics["cell"])) == set()
+    notebook.shell.run_line_magic("load_ext", "twingraph_nb")
