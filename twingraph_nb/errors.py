@@ -287,7 +287,7 @@ class Unreachable(ExecutorError):
 
 
 class LineageError(TwingraphError):
-    """A question to the graph cannot be asked or answered; its kinds are in `lineage/problems.py`."""
+    """A question to the graph cannot be asked or answered; kinds: `lineage/problems.py`."""
 
 
 class BreakerOpen(TwingraphError):

@@ -17,15 +17,14 @@ from collections.abc import Callable, Mapping, Sequence
 from twingraph_nb import __version__
 from twingraph_nb.component import Component, Pipeline, other_platforms, shelf
 from twingraph_nb.errors import (
-    ExecutorError,
-    ExecutorMissing,
     RunError,
     StoreError,
     TwingraphError,
     suggestion,
 )
 from twingraph_nb.events import Batch, BodyDone, RunForm, RunStarted, Sink
-from twingraph_nb.executors.base import Condition, Executor, Probes
+from twingraph_nb.executors.base import Condition, Executor
+from twingraph_nb.executors.conditions import conditions
 from twingraph_nb.executors.local import LocalExecutor
 from twingraph_nb.executors.registry import make_executor
 from twingraph_nb.executors.threads import Threads
@@ -33,7 +32,6 @@ from twingraph_nb.graph.run import Run
 from twingraph_nb.graph.summary import summaries
 from twingraph_nb.graph.task import Task
 from twingraph_nb.lineage.places import surroundings
-from twingraph_nb.plan import plan_of
 from twingraph_nb.platforms import PLATFORMS
 from twingraph_nb.policy import RunOptions
 from twingraph_nb.scheduler.calls import Arguments, Calls
@@ -198,24 +196,9 @@ class Session:
     async def _probed(
         self, names: Sequence[str], timeout: float
     ) -> dict[str, tuple[Condition, int]]:
-        found = await asyncio.gather(*[self._condition(name, timeout) for name in names])
+        found = await conditions(names, self._executors, self.settings, timeout)
         running = self.driver.running()
         return {name: (one, running.get(name, 0)) for name, one in zip(names, found, strict=True)}
-
-    async def _condition(self, name: str, timeout: float) -> Condition:
-        try:
-            executor = self._executors.get(name)
-            if executor is None and name != "local":
-                executor = await asyncio.to_thread(make_executor, name, self.settings)
-            if isinstance(executor, Probes):
-                return Condition("ready", await asyncio.wait_for(executor.probe(), timeout))
-            return Condition("ready")
-        except ExecutorMissing as exc:
-            return Condition("missing", f"pip install 'twingraph-nb[{exc.extra}]'")
-        except TimeoutError:
-            return Condition("unreachable", f"no answer within {timeout:g} s")
-        except ExecutorError as exc:
-            return Condition("unreachable", str(exc))
 
     def history(self, run_id: str) -> list[Batch]:
         """Give all events of a run so far, of this process or from the store."""
@@ -429,7 +412,9 @@ class _Door:
 
 _door = _Door()
 shelf.caller = _door
-shelf.planner = lambda *asked: plan_of(get_session(), *asked)
+shelf.planner = lambda *asked: importlib.import_module("twingraph_nb.plan").plan_of(
+    get_session(), *asked
+)  # loaded when it is asked for
 if hasattr(os, "register_at_fork"):  # the parent's scheduler thread is not there in a child
     os.register_at_fork(after_in_child=lambda: setattr(shelf, "caller", _door))
 

@@ -74,7 +74,7 @@ def test_an_endless_repeat_is_stopped_and_the_error_says_so() -> None:
 
 
 def test_a_repeat_that_grows_without_end_is_stopped_by_memory() -> None:
-    g = source(ladder(60), Limits(seconds=30, held=10_000))
+    g = source(ladder(60), Limits(seconds=30, held=500))
     with pytest.raises(QueryLimit, match="holds too many objects"):
         g.V(0).repeat(__.out()).emit().path().to_list()
 

@@ -18,7 +18,7 @@ def of_run(graph: Graph, run: str) -> Graph:
     """Give a run with its tasks, their components and values, and who and what it ran with.
 
     Raises:
-        UnknownElement: there is no such run.
+        LineageError: there is no such run.
     """
     me = graph.vertex(f"run:{run}")
     tasks = me.neighbours("in", "in_run")

@@ -23,7 +23,7 @@ Json = dict[str, object]
 NAMESPACE = "twingraph"
 _SPEC = "https://openlineage.io/spec/"
 _SCHEMA = _SPEC + "2-0-2/OpenLineage.json#/$defs/RunEvent"
-_PRODUCER = "https://pypi.org/project/twingraph-nb/"
+_PRODUCER = "urn:twingraph-nb"
 _ENDS = {
     "succeeded": "COMPLETE", "reused": "COMPLETE", "failed": "FAIL", "cancelled": "ABORT",
     "skipped": "ABORT", "interrupted": "ABORT",

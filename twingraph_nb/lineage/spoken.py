@@ -55,7 +55,7 @@ def ask(g: GraphTraversalSource, words: Sequence[str]) -> list[Row]:
 
     Raises:
         QuestionError: it is not known (the nearest is named), or asked with the wrong words.
-        NothingFound: nothing in the graph is meant.
+        LineageError: nothing in the graph is meant.
     """
     name, *given = words if words else [""]
     if name not in QUESTIONS:

@@ -143,7 +143,7 @@ def adjacent(scope: Scope, spot: Instruction, side: Any, labels: tuple[str, ...]
             if sees is None:
                 found = vertex.neighbours(side, *labels)
             else:
-                found = _seen_neighbours(vertex, side, labels, sees)
+                found = _seen_neighbours(run, vertex, side, labels)
             run.tick(len(found) + 1)
             for other in found:
                 yield grow(t, other)
@@ -165,11 +165,12 @@ def _bulked(run: Run, walk: Walk) -> Walk:
     yield from run.merged(piece) if len(piece) > 1 else piece
 
 
-def _seen_neighbours(vertex: Vertex, side: Any, labels: tuple[str, ...], sees: Any) -> list[Any]:
+def _seen_neighbours(run: Run, vertex: Vertex, side: Any, labels: tuple[str, ...]) -> list[Vertex]:
+    sees, crosses = run.sees, run.crosses
     return [
         other
         for edge, other in _edges_with_ends(vertex, side, labels)
-        if sees(edge) and sees(other)
+        if (crosses is None or crosses(edge)) and (sees is None or sees(other))
     ]
 
 

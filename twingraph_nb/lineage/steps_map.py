@@ -152,14 +152,14 @@ def path(scope: Scope, spot: Instruction) -> StepFunction:
     values = bys(scope, spot) or [itself]
 
     def value(t: Traverser) -> Any:
-        objects, labels = [], []
+        objects, labels, none = [], [], set[str]()
         for place, (obj, names) in enumerate(between(t, spot)):
             by = values[place % len(values)]
             found = obj if by is itself else by(Traverser(obj, 1, t.path, t.sack, t.loops))
             if found is MISSING:
                 return MISSING
             objects.append(found)
-            labels.append(set(names))
+            labels.append(set(names) if names else none)
         return Path(labels, objects)
 
     return scope.mapped(spot, value)

@@ -94,7 +94,9 @@ def _strategy(run: Run, strategy: Any, checks: dict[str, Configuration]) -> None
         checks[name] = settings
         run.read_only = run.read_only or name == "ReadOnlyStrategy"
     elif name == "SubgraphStrategy":
-        see(run, subgraph(run, settings))
+        shows = subgraph(run, settings)
+        see(run, shows)
+        run.crosses = shows
         run.extra_codes += [value for value in settings.values() if is_traversal(value)]
     elif name == "PartitionStrategy":
         _partition(run, settings)
@@ -116,7 +118,7 @@ def _without(run: Run, strategy: Any, checks: dict[str, Configuration]) -> None:
     elif name == "ConnectiveStrategy":
         run.connects = False
     elif name in ("SubgraphStrategy", "PartitionStrategy"):
-        run.sees, run.written = None, None
+        run.sees = run.crosses = run.written = None
     elif name == "ProductiveByStrategy":
         run.productive = None
 
@@ -177,7 +179,7 @@ def _partition(run: Run, settings: Configuration) -> None:
         if isinstance(obj, Vertex | Edge):
             return any(value in wanted for value in obj.values(key))
         if isinstance(obj, VertexProperty) and metas:
-            return obj.key == key or obj.content.get(key) in wanted
+            return obj.key != key and obj.content.get(key) in wanted
         return True
 
     see(run, shows)

@@ -51,7 +51,7 @@ class Reader:
         """Read this mark.
 
         Raises:
-            QuerySyntaxError: something else is there.
+            LineageError: something else is there.
         """
         if not self.at(mark):
             if self.at("->"):
@@ -63,7 +63,7 @@ class Reader:
         """Read a name; dunders are refused.
 
         Raises:
-            QuerySyntaxError: there is none.
+            LineageError: there is none.
         """
         if self.now.kind != "name":
             self.fail(f"the name of a {what} is missing here, before {self.now.text!r}")

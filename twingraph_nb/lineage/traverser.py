@@ -69,6 +69,7 @@ class Run:
 
     Attributes:
         sees: whether an element is visible (a strategy's view), or None when all are.
+        crosses: whether out() and in() may go over an edge; None when over all.
         track: how much of their way traversers remember.
     """
 
@@ -79,6 +80,7 @@ class Run:
         self.side_effects: dict[str, Any] = {}
         self.reducers: dict[str, Callable[[Any, Any], Any]] = {}
         self.sees: Callable[[Any], bool] | None = None
+        self.crosses: Callable[[Any], bool] | None = None
         self.written: tuple[str, object] | None = None
         self.written_meta = False
         self.sack: Callable[[], Any] | None = None

@@ -20,7 +20,7 @@ _STRINGS = re.compile(r""""(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'""")
 _OPTIONS = ("--graph", "--json", "--run", "--table")
 
 
-@context_matcher(identifier="twingraph.gremlin", priority=200)
+@context_matcher(identifier="twingraph.gremlin", priority=200)  # type: ignore[untyped-decorator]
 def complete_gremlin(context: CompletionContext) -> SimpleMatcherResult:
     """Give steps behind a dot, names of the graph within quotes, tokens and steps elsewhere."""
     text = context.full_text[: _offset(context)]

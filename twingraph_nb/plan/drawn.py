@@ -74,7 +74,8 @@ def plan_html(plan: Plan) -> str:
     )
     return (
         f"<div><p>{escape(plan.summary)}</p>{picture}"
-        f'<table style="border-collapse:collapse"><tbody>{body}</tbody></table>{note}{changed}</div>'
+        f'<table style="border-collapse:collapse"><tbody>{body}</tbody></table>'
+        f"{note}{changed}</div>"
     )
 
 

@@ -158,22 +158,30 @@ _OTHERS: Mapping[type, Callable[..., None]] = {
 class History:
     """What earlier runs of a pipeline tell of its tasks, and how long they take.
 
-    last: the run that is resumed, or else the newest of the pipeline; None if there is none.
+    pipeline: its name. names: tells which task of the plan is which of the last run. last: the
+    run that is resumed, or else the newest of the pipeline; None if there is none.
     """
 
-    def __init__(self, store: Store | None, pipeline: str, resumes: str, names: Names) -> None:
-        self._store = store
+    def __init__(
+        self,
+        store: Store | None,
+        pipeline: str,
+        resumes: str,
+        names: Names,
+        events: Callable[[str], list[Batch]] | None = None,
+    ) -> None:
+        self.pipeline, self.names, self._store = pipeline, names, store
         self.last: Recorded | None = None
         self.keys: dict[Key, Past] = {}
         self._seconds: dict[str, list[float]] = {}
         self._typical: dict[str, float | None] = {}
         self._versions: dict[str, str | None] = {}
         if store is not None:
-            self._read(store, pipeline, resumes)
-            self._name(names)
+            self._read(store, resumes, events or store.events)
+            self._name()
 
-    def _read(self, store: Store, pipeline: str, resumes: str) -> None:
-        rows = [row for row in store.runs(limit=_LOOKED) if row.name == pipeline]
+    def _read(self, store: Store, resumes: str, events_of: Callable[[str], list[Batch]]) -> None:
+        rows = [row for row in store.runs(limit=_LOOKED) if row.name == self.pipeline]
         chosen = [store.run(resumes)] if resumes else []
         chosen += [row for row in rows if row.id != resumes and row.state != "running"]
         events = 0
@@ -181,24 +189,24 @@ class History:
             events += row.events
             if self.last is not None and events > _TIMED_EVENTS:
                 break
-            run = recorded(row.id, store.events(row.id))
+            run = recorded(row.id, events_of(row.id))
             if self.last is None:
                 self.last = run
             for task in run.tasks.values():
                 if task.seconds is not None:
                     self._seconds.setdefault(run.component(task), []).append(task.seconds)
 
-    def _name(self, names: Names) -> None:
+    def _name(self) -> None:
         """Find out which key each task of the last run has."""
         if self.last is None:
             return
         places: dict[int | None, int] = {None: TOP}
         for number, task in self.last.tasks.items():
             group = places.get(task.added.group, TOP)
-            key = names.key(group, task.added.name)
+            key = self.names.key(group, task.added.name)
             self.keys[key] = task
-            places[number] = names.place(key)
-        names.again()
+            places[number] = self.names.place(key)
+        self.names.again()
 
     def seconds(self, component: str) -> float | None:
         """Give how long a task of this component usually takes: the median; None if unknown."""

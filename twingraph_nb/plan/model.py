@@ -146,13 +146,13 @@ class Plan:
         """Give all of it as JSON text."""
         return json.dumps(self.facts(), indent=2)
 
-    def table(self, *, every: bool = False) -> list[tuple[str, str, str, str]]:
+    def table(self, *, every: bool = False) -> list[tuple[str, Action, str, str]]:
         """Give lines to show: task, action, reason, time.
 
         Args:
             every: each item of a map; else of a large one only how many do what.
         """
-        lines: list[tuple[str, str, str, str]] = []
+        lines: list[tuple[str, Action, str, str]] = []
         hidden: set[int] = set()
         for row, depth, items in self._nested():
             if row.group in hidden:

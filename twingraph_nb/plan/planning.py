@@ -16,13 +16,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import lru_cache, partial
 from typing import Protocol
 
 from twingraph_nb.component import Component, Pipeline
 from twingraph_nb.context import current_report
 from twingraph_nb.errors import RunError, StoreError, WiringError, suggestion
-from twingraph_nb.events import TaskForm, TaskStateName
+from twingraph_nb.events import Batch, TaskForm, TaskStateName
 from twingraph_nb.graph.outputs import whole
 from twingraph_nb.graph.refs import needs_of, resolve
 from twingraph_nb.graph.remote_value import RemoteParts, RemoteValue
@@ -38,7 +38,7 @@ from twingraph_nb.scheduler.digests import LIGHT, Digests
 from twingraph_nb.scheduler.earlier import Earlier
 from twingraph_nb.scheduler.inputs import arguments_of, is_named
 from twingraph_nb.scheduler.reuse import KeptResult, taken, valid
-from twingraph_nb.store import Store
+from twingraph_nb.store import Look, Store
 
 __all__ = ["Planner", "plan_of"]
 
@@ -53,7 +53,9 @@ _STATES: Mapping[Action, TaskStateName] = {
 class Previews(Protocol):
     """Gives what a run would take over; nothing is claimed."""
 
-    def preview(self, resumes: str) -> Earlier | None: ...
+    def preview(
+        self, resumes: str, events: Callable[[str], list[Batch]] | None = None
+    ) -> Earlier | None: ...
 
 
 class Flushes(Protocol):
@@ -117,14 +119,24 @@ def plan_of(
     """
     session.driver.flush_to_disk()
     store = session.store
-    resumes = store.resolve(resume) if resume and store is not None else resume
-    if resume and store is None:
-        raise RunError("this session is not recorded: there is no earlier run to go on with")
-    earlier = session.resuming.preview(resumes)
-    names = Names()
-    about = earlier.about if earlier is not None else ""
-    history = History(store, pipeline.name, resumes, names)
-    run = PlannedRun(pipeline.name, store, earlier, history, names, frozenset(force))
+    if store is None:
+        if resume:
+            raise RunError("this session is not recorded: there is no earlier run to go on with")
+        history = History(None, pipeline.name, "", Names())
+        return _followed(PlannedRun(history, None, None, force), pipeline, arguments)
+    resumes = store.resolve(resume) if resume else ""
+    events = lru_cache(maxsize=None)(store.events)
+    earlier = session.resuming.preview(resumes, events)
+    history = History(store, pipeline.name, resumes, Names(), events)
+    with store.looking() as look:
+        return _followed(PlannedRun(history, look, earlier, force), pipeline, arguments)
+
+
+def _followed(
+    run: PlannedRun,
+    pipeline: Pipeline,
+    arguments: tuple[tuple[object, ...], dict[str, object]],
+) -> Plan:
     args, kwargs = arguments
     stopped = run.follow(partial(pipeline.function, *args, **kwargs))
     note = ""
@@ -135,7 +147,7 @@ def plan_of(
         )
     run.expect(stopped)
     run.check_forced()
-    return Plan(pipeline.name, run.rows(), about, note, run.platforms)
+    return Plan(pipeline.name, run.rows(), run.about, note, run.platforms)
 
 
 class PlannedRun:
@@ -143,27 +155,26 @@ class PlannedRun:
 
     def __init__(
         self,
-        name: str,
-        store: Store | None,
-        earlier: Earlier | None,
         history: History,
-        names: Names,
-        force: frozenset[str],
+        look: Look | None,
+        earlier: Earlier | None,
+        force: Iterable[str] = (),
     ) -> None:
         self.id = f"plan{secrets.token_hex(6)}"
         self.state = _Going()
         self.platforms: dict[str, str] = {}
-        self._store, self._earlier, self._history, self._names = store, earlier, history, names
-        self._force, self._forced = force, set[int]()
+        self.about = earlier.about if earlier is not None else ""
+        self._look, self._earlier, self._history = look, earlier, history
+        self._force, self._forced = frozenset(force), set[int]()
         self._digests = Digests()
-        self._reasons = Reasons(history, store, earlier.about if earlier is not None else "")
+        self._reasons = Reasons(history, look, self.about)
         self._rows: dict[int, Row] = {}
         self._places: dict[int | None, int] = {None: TOP}
         self._keys: dict[Key, int] = {}
         self._inside: dict[int, list[int]] = {}
         self._numbers = itertools.count()
-        root = Task(self, -1, f"{self.id}-run", None, name, None, "pipeline")  # type: ignore[arg-type]
-        self.handle = Run(self, name, "pipeline", None, root)  # type: ignore[arg-type]
+        root = Task(self, -1, f"{self.id}-run", None, history.pipeline, None, "pipeline")  # type: ignore[arg-type]
+        self.handle = Run(self, history.pipeline, "pipeline", None, root)  # type: ignore[arg-type]
 
     # -- the pipeline's function -------------------------------------------------------------
 
@@ -222,7 +233,7 @@ class PlannedRun:
         )  # fmt: skip
         task.above, task.needs = above, needs or ()
         self.handle.tasks.add(task)
-        key = self._names.key(self._places[group], name)
+        key = self._history.names.key(self._places[group], name)
         self._keys[key] = number
         if group is not None:
             self._inside.setdefault(group, []).append(number)
@@ -231,7 +242,7 @@ class PlannedRun:
         if form == "call":
             self._decide(task, self._history.keys.get(key))
         else:
-            self._places[number] = self._names.place(key)
+            self._places[number] = self._history.names.place(key)
             self._group(task, self._history.keys.get(key))
         task.wake()
         return task
@@ -239,7 +250,7 @@ class PlannedRun:
     # -- calls -------------------------------------------------------------------------------
 
     def _decide(self, task: Task, past: Past | None) -> None:
-        component, keeper = task.component, self._store
+        component, keeper = task.component, self._look
         forced = self._is_forced(task)
         digest, waits = self._name(task)
         found: KeptResult | None = None
@@ -263,7 +274,7 @@ class PlannedRun:
 
     def _name(self, task: Task) -> tuple[bytes | None, Task | None]:
         """Set the task's digest as a run does; give it, or the task whose value it waits for."""
-        if self._store is None:
+        if self._look is None:
             return None, None
         cached = task.component.policy.cache is not None
         if is_named(task):
@@ -407,9 +418,9 @@ class PlannedRun:
             return [self._load(part) for part in value.parts]
         if not isinstance(value, Held):
             return value
-        store = self._store
-        assert store is not None
-        return whole(value.component, {p: store.load(b) for p, b in value.outputs.items()})
+        look = self._look
+        assert look is not None
+        return whole(value.component, {p: look.load(b) for p, b in value.outputs.items()})
 
     def _damaged(self, task: Task, error: StoreError) -> None:
         cause = Cause("value not kept", str(error))

@@ -13,15 +13,15 @@ from twingraph_nb.graph.task import Task
 from twingraph_nb.picture.progress import seconds_text
 from twingraph_nb.plan.history import History, Past
 from twingraph_nb.plan.model import Reason
-from twingraph_nb.scheduler.reuse import Keeper
 from twingraph_nb.source.reach import Reach
 from twingraph_nb.source.text import normalised
+from twingraph_nb.store import Look
 
-__all__ = ["Cause", "Reasons", "source_diff"]
+__all__ = ["CHANGES", "UNDONE", "Cause", "Reasons", "source_diff"]
 
 CHANGES: frozenset[Reason] = frozenset({"source changed", "input changed", "never ran"})
 """What makes the inputs of later tasks others than they were."""
-_UNDONE = {
+UNDONE = {
     "failed": "failed",
     "skipped": "was skipped",
     "cancelled": "was cancelled",
@@ -46,7 +46,7 @@ class Reasons:
     """
 
     history: History
-    keeper: Keeper | None
+    look: Look | None
     resumes: str
     named: dict[int, Cause] = field(default_factory=dict)
     _diffs: dict[str, str] = field(default_factory=dict)
@@ -64,7 +64,7 @@ class Reasons:
             return Cause("policy", "it has no cache: it runs every time")
         if past is None:
             return self._expired(task) or Cause("never ran", "this call is new")
-        if past.state in _UNDONE and self.resumes:
+        if past.state in UNDONE and self.resumes:
             return Cause("did not finish", self._undone(past))
         changed = self._changed(task, past) or self._expired(task) or self._reached(task, past)
         return changed or self._lost(task, past)
@@ -77,7 +77,7 @@ class Reasons:
 
     @staticmethod
     def _undone(past: Past) -> str:
-        said = f"it {_UNDONE[past.state]}" + (f": {past.error}" if past.error else "")
+        said = f"it {UNDONE[past.state]}" + (f": {past.error}" if past.error else "")
         if past.ticket:
             said += "; its job is awaited if it is still there"
         return said
@@ -107,9 +107,9 @@ class Reasons:
 
     def _expired(self, task: Task) -> Cause | None:
         cache = task.component.policy.cache
-        if self.keeper is None or cache is None or cache is True or task.digest is None:
+        if self.look is None or cache is None or cache is True or task.digest is None:
             return None
-        found = self.keeper.find(task.digest.hex())
+        found = self.look.find(task.digest.hex())
         if found is None:
             return None
         age, most = seconds_text(time.time() - found.at), seconds_text(float(cache))
@@ -134,13 +134,14 @@ class Reasons:
         return Cause("value not kept", f"it finished, but its value was not kept{took}")
 
 
-def source_diff(name: str, old: str, new: str) -> str:
+def source_diff(
+    name: str, old: str, new: str, whose: tuple[str, str] = ("as it ran", "now")
+) -> str:
     """Give what has changed from one source to another; "" if only layout or comments have."""
     if old == new or not old or not new or _same(old, new):
         return ""
-    lines = difflib.unified_diff(
-        old.splitlines(), new.splitlines(), f"{name} (as it ran)", f"{name} (now)", lineterm=""
-    )
+    before, after = (f"{name} ({one})" for one in whose)
+    lines = difflib.unified_diff(old.splitlines(), new.splitlines(), before, after, lineterm="")
     return "\n".join(lines)
 
 

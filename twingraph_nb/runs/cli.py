@@ -100,6 +100,18 @@ def _add_reading(
     logs.add_argument("run", metavar="RUN", help="id, the start of an id, or 'last'")
     logs.add_argument("task", metavar="TASK", nargs="?", help="name, number or hash of a task")
     logs.set_defaults(act=_logs)
+    plan = commands.add_parser(
+        "plan", help="say what resuming a run would run and reuse, and why", parents=[place]
+    )
+    plan.add_argument("run", metavar="RUN", help="id, the start of an id, or 'last'")
+    plan.add_argument("--all", action="store_true", help="each item of a map, however many")
+    plan.add_argument("--json", action="store_true", help="as JSON, for programs")
+    plan.set_defaults(act=_plan)
+    diff = commands.add_parser("diff", help="say how two runs differ", parents=[place])
+    diff.add_argument("first", metavar="RUN", help="id, the start of an id, or 'last'")
+    diff.add_argument("second", metavar="RUN", help="the other run")
+    diff.add_argument("--json", action="store_true", help="as JSON, for programs")
+    diff.set_defaults(act=_diff)
 
 
 def _seconds(text: str) -> float:
@@ -172,6 +184,18 @@ def _logs(namespace: argparse.Namespace) -> int:
         sys.stdout.write(line)
     sys.stdout.flush()
     return 0
+
+
+def _plan(namespace: argparse.Namespace) -> int:
+    from twingraph_nb.runs import planning
+
+    return planning.plan(namespace)
+
+
+def _diff(namespace: argparse.Namespace) -> int:
+    from twingraph_nb.runs import planning
+
+    return planning.diff(namespace)
 
 
 def _is_start(text: str, hash: str) -> bool:

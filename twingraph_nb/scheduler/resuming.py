@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from twingraph_nb.errors import RunError, StoreError
+from twingraph_nb.events import Batch
 from twingraph_nb.scheduler.calls import Arguments
 from twingraph_nb.scheduler.digests import size_of
 from twingraph_nb.scheduler.earlier import Earlier
@@ -17,6 +18,8 @@ __all__ = ["Resuming", "earlier_of", "ended"]
 _MOST_ARGUMENTS = 8 * 2**20
 """Bytes of a pipeline's arguments that are kept, so that another process can resume its run."""
 _NOT_KEPT = "-"
+Events = Callable[[str], Iterable[Batch]]
+"""Gives the record of a run by its id."""
 
 
 class Resuming:
@@ -51,22 +54,24 @@ class Resuming:
                 self._ours = earlier_of(store, about)
             return self._ours
 
-    def preview(self, resumes: str) -> Earlier | None:
+    def preview(self, resumes: str, events: Events | None = None) -> Earlier | None:
         """Give what a run would take over if it began now; nothing is claimed or taken.
 
+        Args:
+            events: gives the record of a run if the store is not to be asked.
         Raises:
             RunError: the earlier run is not known, or still runs.
         """
         if resumes:
             store = self._recorded()
-            return earlier_of(store, ended(store, resumes).id, alone=True)
+            return earlier_of(store, ended(store, resumes).id, alone=True, events=events)
         if not self._settings.resume:
             return None
         with self._lock:
             if self._ours is not None:
                 return self._ours.copy()
         store = self._recorded()
-        return earlier_of(store, store.resolve(self._settings.resume))
+        return earlier_of(store, store.resolve(self._settings.resume), events=events)
 
     def row(self, text: str) -> RunRow:
         """Give the run of a pipeline that is to be resumed.
@@ -130,16 +135,19 @@ def ended(store: Store, run_id: str) -> RunRow:
     return row
 
 
-def earlier_of(store: Store, run_id: str, *, alone: bool = False) -> Earlier:
+def earlier_of(
+    store: Store, run_id: str, *, alone: bool = False, events: Events | None = None
+) -> Earlier:
     """Give the finished tasks of a run, and of those which it had resumed itself.
 
     Args:
         alone: of this run only; else of all that its notebook or process ran.
+        events: gives the record of a run if the store is not to be asked.
     Raises:
         RunError: it is not known.
         StoreError: its record is damaged.
     """
-    found = Earlier(run_id)
+    found, read = Earlier(run_id), events or store.events
     queue, seen = [run_id], set()
     while queue:
         row = store.run(queue.pop(0))
@@ -149,7 +157,7 @@ def earlier_of(store: Store, run_id: str, *, alone: bool = False) -> Earlier:
                 continue
             seen.add(one.id)
             if one.form != "notebook":
-                found.add(one.id, store.events(one.id))
+                found.add(one.id, read(one.id))
             if one.resumes and one.resumes not in seen:
                 queue.append(one.resumes)
     return found

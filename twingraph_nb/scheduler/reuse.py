@@ -36,11 +36,16 @@ class KeptResult(Protocol):
     def outputs(self) -> Mapping[str, str]: ...
 
 
-class Keeper(Protocol):
-    """The part of the store that the scheduler needs."""
+class Finder(Protocol):
+    """Knows what is kept."""
 
     def find(self, digest: str, max_age: float | None = None) -> KeptResult | None: ...
     def has(self, blobs: Iterable[str]) -> bool: ...
+
+
+class Keeper(Finder, Protocol):
+    """The part of the store that the scheduler needs."""
+
     def keep(
         self, digest: str, component: str, run: str, hash: str, outputs: Mapping[str, object]
     ) -> Mapping[str, str]: ...
@@ -58,7 +63,7 @@ class Found:
     kept: KeptResult
 
 
-def valid(keeper: Keeper, component: Component, digest: bytes) -> KeptResult | None:
+def valid(keeper: Finder, component: Component, digest: bytes) -> KeptResult | None:
     """Give what an equal task gave before, as far as the component's policy lets it count."""
     cache = component.policy.cache
     if cache is None:
@@ -66,7 +71,7 @@ def valid(keeper: Keeper, component: Component, digest: bytes) -> KeptResult | N
     return keeper.find(digest.hex(), None if cache is True else float(cache))
 
 
-def taken(keeper: Keeper, earlier: Earlier, digest: bytes) -> Finished | None:
+def taken(keeper: Finder, earlier: Earlier, digest: bytes) -> Finished | None:
     """Take what an earlier run has done of just this work, if its values are still there."""
     finished = earlier.take(digest)
     while finished is not None and not keeper.has(finished.outputs.values()):

@@ -83,6 +83,13 @@ class Blobs:
         folder = str(self.folder)  # a Path for each of 10,000 would take longer than the look
         return all(os.path.exists(f"{folder}/{blob[:2]}/{blob}") for blob in blobs)
 
+    def size(self, blob: str) -> int:
+        """Give its bytes; 0 if it is not there."""
+        try:
+            return self.path(blob).stat().st_size
+        except FileNotFoundError:
+            return 0
+
     def remove(self, blob: str) -> None:
         """Take the file away; nothing happens if it is gone already."""
         with contextlib.suppress(FileNotFoundError):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from twingraph_nb.store.database import (
     prepare_readonly,
 )
 from twingraph_nb.store.log import read_events, read_run, read_runs, resolve_run
+from twingraph_nb.store.look import Look
 from twingraph_nb.store.results import (
     forget_blob,
     note_used,
@@ -249,9 +251,23 @@ class Store:
         writer.send(partial(write_result, kept=kept)).wait(KEEP_SECONDS)
         return blobs
 
+    @contextlib.contextmanager
+    def looking(self) -> Iterator[Look]:
+        """Lend what answers many questions fast, all as of now. Not for long: the log grows."""
+        with self._readers.lend() as connection:
+            connection.execute("BEGIN")
+            try:
+                yield Look(connection, self._blobs, self.load)
+            finally:
+                connection.execute("COMMIT")
+
     def has(self, blobs: Iterable[str]) -> bool:
         """True when each of these values is there."""
         return self._blobs.has(blobs)
+
+    def sizes(self, outputs: Mapping[str, str]) -> int:
+        """Give how many bytes kept outputs take together; 0 for what is not there."""
+        return sum(self._blobs.size(blob) for blob in outputs.values())
 
     def load(self, blob: str) -> object:
         """Give a kept value.

@@ -1,0 +1,139 @@
+"""What resuming a recorded run would do, from its record and the notebook as it is now."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from twingraph_nb.picture.progress import seconds_text
+from twingraph_nb.plan.history import History, Names, Past, Recorded
+from twingraph_nb.plan.model import Plan, Row
+from twingraph_nb.plan.reasons import CHANGES, UNDONE, Cause, source_diff
+from twingraph_nb.source.text import segment
+from twingraph_nb.store import Look, RunRow, Store
+
+__all__ = ["functions_of", "plan_stored"]
+
+_DEFINED = re.compile(r"^\s*(?:async\s+)?def\s+(\w+)", re.MULTILINE)
+_NOTE = (
+    "from the record of the run: calls that its values or a changed pipeline lead to, helpers "
+    "and captured values that have changed, are known only to `pipeline.plan(resume=...)`"
+)
+
+
+def functions_of(notebook: Path) -> dict[str, str]:
+    """Give the text of each function that the cells of a notebook define, by name, last wins.
+
+    Cells that are no Python are left out; {} if there is no such notebook.
+    """
+    try:
+        cells = json.loads(notebook.read_text())["cells"]
+        texts = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+    found: dict[str, str] = {}
+    for text in texts:
+        lines = ["" if line.startswith(("%", "!")) else line for line in text.splitlines()]
+        code = "\n".join(lines)
+        try:
+            tree = ast.parse(code)
+        except SyntaxError:
+            continue
+        for node in tree.body:
+            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+                found[node.name] = segment(code, node)
+    return found
+
+
+def plan_stored(store: Store, row: RunRow, functions: Mapping[str, str]) -> Plan:
+    """Give what resuming this run would do with its tasks.
+
+    Args:
+        functions: text of each function as it is now, by name; what is missing counts as
+            unchanged.
+    Raises:
+        StoreError: its record is damaged.
+    """
+    history = History(store, row.name, row.id, Names())
+    run = history.last
+    assert run is not None
+    with store.looking() as look:
+        made = _Stored(run, history, look, functions)
+        rows = tuple(made.rows())
+    platforms = {used.name: used.platform for used in run.used.values()}
+    return Plan(row.name, rows, row.id, _NOTE, platforms)
+
+
+class _Stored:
+    def __init__(
+        self, run: Recorded, history: History, look: Look, functions: Mapping[str, str]
+    ) -> None:
+        self._run, self._history, self._look = run, history, look
+        self._causes: dict[int, Cause] = {}
+        self._inside: dict[int, list[int]] = {}
+        self._diffs = {
+            digest: self._diff(used.name, used.source, functions)
+            for digest, used in run.used.items()
+        }
+
+    @staticmethod
+    def _diff(name: str, source: str, functions: Mapping[str, str]) -> str:
+        defined = _DEFINED.search(source)
+        now = functions.get(defined[1], "") if defined is not None else ""
+        return source_diff(name, source, now)
+
+    def rows(self) -> list[Row]:
+        """A row for each task, groups after what is in them has been decided."""
+        tasks = self._run.tasks
+        for number, task in tasks.items():
+            if task.added.group is not None:
+                self._inside.setdefault(task.added.group, []).append(number)
+        for number, task in tasks.items():
+            if task.added.form == "call":
+                self._causes[number] = self._cause(task)
+        for number in reversed(tasks):
+            if tasks[number].added.form != "call":
+                self._causes[number] = self._group(self._inside.get(number, ()), tasks[number])
+        return [self._row(number, task) for number, task in tasks.items()]
+
+    def _cause(self, task: Past) -> Cause:
+        added = task.added
+        if diff := self._diffs.get(added.component, ""):
+            return Cause("source changed", "its source has changed", diff)
+        for number, _, port in added.wires:
+            cause = self._causes.get(number)
+            if port and cause is not None and cause.reason in CHANGES:
+                name = self._run.tasks[number].added.name
+                return Cause("input changed", f"input {port!r}: {name} runs ({cause.reason})")
+        if task.state in UNDONE:
+            said = f"it {UNDONE[task.state]}" + (f": {task.error}" if task.error else "")
+            return Cause("did not finish", said)
+        if task.kept and self._look.has(task.kept.values()):
+            return Cause("kept", f"run {task.run or self._run.id} has done it")
+        if task.kept:
+            return Cause("value not kept", "what it gave is no longer in the store")
+        took = f" (it took {seconds_text(task.seconds)})" if task.seconds is not None else ""
+        return Cause("value not kept", f"it finished, but its value was not kept{took}")
+
+    def _group(self, inside: Sequence[int], task: Past) -> Cause:
+        noun = "item" if task.added.form == "map" else "task"
+        running = [self._causes[n] for n in inside if self._causes[n].reason != "kept"]
+        if running:
+            said = f"{len(running):,} of {len(inside):,} {noun}{'s' * (len(inside) != 1)} run"
+            return Cause(running[0].reason, said)
+        if task.state in UNDONE:
+            return Cause("did not finish", f"it {UNDONE[task.state]}")
+        return Cause("kept", f"{len(inside):,} {noun}{'s' * (len(inside) != 1)}")
+
+    def _row(self, number: int, task: Past) -> Row:
+        cause, added, name = self._causes[number], task.added, self._run.component(task)
+        reused = cause.reason == "kept"
+        return Row(
+            number, added.name, name, "reuse" if reused else "run", cause.reason, cause.text,
+            0.0 if reused else self._history.seconds(name) if added.form == "call" else None,
+            added.form, added.group, added.wires, task.count, cause.diff,
+            task.run or self._run.id if reused else "",
+        )  # fmt: skip
