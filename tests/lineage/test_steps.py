@@ -219,7 +219,7 @@ def test_equal_keys_of_different_types_are_refused_and_not_merged() -> None:
         ("g.V('ann').fail('burnt')", "burnt"),
         ("g.call('x')", "call() is not supported"),
         ("g.io('x').read()", "io() is not supported"),
-        ("g.V().repeat(count())", "reducing barrier"),
+        ("g.V().repeat(count())", "barrier can not be repeat()-step"),
         ("g.V().emit()", "The repeat()-traversal was not defined"),
         ("g.V().cap('x')", "does not exist in the side-effects: x"),
         ("g.inject(9223372036854775807l, 1l).sum()", "long overflow"),

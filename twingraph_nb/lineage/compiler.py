@@ -220,6 +220,7 @@ class Child:
         """The objects that come out of one traverser."""
         for found in self.all(t):
             for _ in range(found.bulk):
+                self.run.tick()
                 yield found.obj
 
     def first(self, t: Traverser) -> Any:

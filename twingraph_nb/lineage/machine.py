@@ -126,8 +126,11 @@ def answers(graph: Graph, bytecode: Bytecode, limits: Limits) -> Iterator[Shown]
         raise TraversalError("this traversal has no steps")
     verify(code, checks)
     run.track = _tracking(run, code)
-    plan = Scope(run).plan(code)
-    return _results(run, plan.walk(iter(())))
+    try:
+        walk = Scope(run).plan(code).walk(iter(()))
+    except RecursionError as wrong:
+        raise TraversalError("this traversal is nested too deeply") from wrong
+    return _results(run, walk)
 
 
 def _options(run: Run) -> None:
@@ -154,12 +157,17 @@ def _tracking(run: Run, code: list[Instruction]) -> int:
 def _results(run: Run, walk: Walk) -> Iterator[Shown]:
     limit, count = run.limits.results, 0
     run.resume()
-    for t in walk:
-        count += t.bulk
-        if limit is not None and count > limit:
-            raise QueryLimit(
-                "it gives too many results", limit, "add limit(), or ask for a count()"
-            )
-        run.pause()
-        yield Shown(plain(t.obj), t.bulk)
-        run.resume()
+    try:
+        for t in walk:
+            count += t.bulk
+            if limit is not None and count > limit:
+                raise QueryLimit(
+                    "it gives too many results", limit, "add limit(), or ask for a count()"
+                )
+            run.pause()
+            yield Shown(plain(t.obj), t.bulk)
+            run.resume()
+    except RecursionError as wrong:
+        raise TraversalError(
+            "this traversal has too many steps, or is nested too deeply"
+        ) from wrong

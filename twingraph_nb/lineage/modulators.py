@@ -67,7 +67,7 @@ def property_of(run: Run, key: str, obj: Any) -> Any:
     if isinstance(obj, Element):
         if run.sees is not None:
             return next((entry.value for entry in entries_of(run, obj, (key,))), none)
-        return obj.value(key, none)
+        return next(obj.values(key), none)
     if isinstance(obj, Mapping):
         return obj.get(key, none)
     raise TraversalError(

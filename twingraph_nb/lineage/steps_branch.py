@@ -308,6 +308,7 @@ def local(scope: Scope, spot: Instruction) -> StepFunction:
     def function(walk: Walk) -> Walk:
         for t in walk:
             for _ in range(t.bulk):
+                scope.run.tick()
                 yield from child.all(t)
 
     return function if mark is None else lambda walk: _marked(function(walk), mark)

@@ -12,6 +12,7 @@ from twingraph_nb.lineage.modulators import bys, itself, only_by
 from twingraph_nb.lineage.operators import ASSIGN, joined
 from twingraph_nb.lineage.problems import NotSupported, TraversalError
 from twingraph_nb.lineage.scoping import objects_of
+from twingraph_nb.lineage.steps_reduce import listed
 from twingraph_nb.lineage.traverser import Run, Traverser, Walk
 
 __all__ = ["copy_edge", "copy_vertex"]
@@ -45,11 +46,8 @@ def aggregate(scope: Scope, spot: Instruction) -> StepFunction:
     mark = marker(run, spot.labels)
 
     def function(walk: Walk) -> Walk:
-        kept, values = run.held(walk), []
-        for t in kept:
-            value = by(t)
-            if value is not MISSING:
-                values.extend([value] * t.bulk)
+        kept = run.held(walk)
+        values = listed(run, ((by(t), t.bulk) for t in kept))
         run.hold(len(values))
         added(run, name, values)
         for t in kept:
@@ -93,7 +91,7 @@ def side_effect(scope: Scope, spot: Instruction) -> StepFunction:
 
 @step("inject")
 def inject(scope: Scope, spot: Instruction) -> StepFunction:
-    if "repeat" in scope.parents[-1:]:
+    if "repeat" in scope.parents:
         raise TraversalError("The parent of inject()-step can not be repeat()-step")
     run = scope.run
 

@@ -18,7 +18,7 @@ from twingraph_nb.lineage.visible import entries_of
 
 __all__ = ["by_id", "flat_ids", "looked_up"]
 
-_BULK = 2000
+_BULK = 50_000
 """Traversers that are looked at together, to go on from equal ones once."""
 
 
@@ -84,6 +84,18 @@ def _indexed(scope: Scope) -> Callable[[], Iterable[Any]] | None:
     return None
 
 
+def _is_counted(scope: Scope, spot: Instruction) -> bool:
+    """Whether only the number of the results matters, for a count() is next."""
+    following = scope.ahead[0] if scope.ahead else None
+    return (
+        following is not None
+        and following.name == "count"
+        and not following.args
+        and not spot.labels
+        and not scope.run.one_bulk
+    )
+
+
 def _is_eq(value: Any) -> bool:
     return isinstance(value, P) and value.operator == "eq"
 
@@ -95,8 +107,15 @@ def start_elements(scope: Scope, spot: Instruction) -> StepFunction:
     starts = not scope.parents and not scope.behind
     grow = scope.grow(spot.labels)
 
+    counted = _is_counted(scope, spot)
+
     def begin(walk: Walk) -> Walk:
         sees = run.sees
+        if counted and sees is None:
+            everything = list(find())
+            if everything:
+                yield Traverser(everything[0], len(everything))
+            return
         plain = run.track == NO_PATH and run.sack is None
         for found in find():
             run.tick()
@@ -134,6 +153,8 @@ def adjacent(scope: Scope, spot: Instruction, side: Any, labels: tuple[str, ...]
     if labels and all(label is None for label in labels):
         return lambda walk: iter(())
 
+    counted = _is_counted(scope, spot)
+
     def function(walk: Walk) -> Walk:
         sees = run.sees
         for t in walk:
@@ -145,6 +166,10 @@ def adjacent(scope: Scope, spot: Instruction, side: Any, labels: tuple[str, ...]
             else:
                 found = _seen_neighbours(run, vertex, side, labels)
             run.tick(len(found) + 1)
+            if counted:
+                if found:
+                    yield Traverser(vertex, t.bulk * len(found))
+                continue
             for other in found:
                 yield grow(t, other)
 

@@ -94,7 +94,9 @@ def solved(run: Run, t: Traverser, patterns: list[Pattern]) -> Iterator[Traverse
     ready = [p for p in patterns if all(bound(t, name) is not MISSING for name in p.needs)]
     if not ready:
         wanted = sorted({name for p in patterns for name in p.needs})
-        raise TraversalError(f"The provided match pattern is unsolvable: not bound: {', '.join(wanted)}")
+        raise TraversalError(
+            f"The provided match pattern is unsolvable: not bound: {', '.join(wanted)}"
+        )
     # A pattern that binds nothing new only filters, so it goes first.
     chosen = min(ready, key=lambda p: p.end is not None and bound(t, p.end) is MISSING)
     rest = [p for p in patterns if p is not chosen]

@@ -12,6 +12,7 @@ from twingraph_nb.lineage.compare import ordered
 from twingraph_nb.lineage.compiler import Instruction, Scope, StepFunction, marker, step
 from twingraph_nb.lineage.containers import MISSING, Entry, Uniques, is_collection, is_set
 from twingraph_nb.lineage.modulators import by_value, only_by
+from twingraph_nb.lineage.numbers import add, divide, multiply
 from twingraph_nb.lineage.problems import TraversalError
 from twingraph_nb.lineage.steps_filter import is_local, scopeless
 from twingraph_nb.lineage.traverser import Traverser, Walk
@@ -235,6 +236,8 @@ def barrier(scope: Scope, spot: Instruction) -> StepFunction:
 
 
 def _normed(walk: list[Traverser]) -> None:
-    total = sum(float(t.sack) * t.bulk for t in walk)
+    total: Any = 0.0
     for t in walk:
-        t.sack = float(t.sack) / total if total else t.sack
+        total = add(total, multiply(t.sack, t.bulk))
+    for t in walk:
+        t.sack = divide(t.sack, total, broken=True) if total else t.sack

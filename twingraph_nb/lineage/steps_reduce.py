@@ -20,7 +20,7 @@ from twingraph_nb.lineage.numbers import add, divide, is_number, larger, long_of
 from twingraph_nb.lineage.operators import joined, operator
 from twingraph_nb.lineage.problems import NotSupported, TraversalError
 from twingraph_nb.lineage.steps_filter import is_local
-from twingraph_nb.lineage.traverser import Traverser, Walk
+from twingraph_nb.lineage.traverser import Run, Traverser, Walk
 
 __all__ = ["Grouping", "group_counts", "grouping"]
 
@@ -123,16 +123,29 @@ def _reduced_inside(obj: Any, work: Callable[[Pairs], Any]) -> Any:
     return work((item, 1) for item in items) if items else MISSING
 
 
+def listed(run: Run, pairs: Pairs) -> list[Any]:
+    """The values of pairs, each as often as its bulk says, within the limits of the run."""
+    found: list[Any] = []
+    for value, bulk in pairs:
+        if value is not MISSING:
+            run.hold(bulk)
+            found.extend([value] * bulk)
+    run.drop(len(found))
+    return found
+
+
 @step("fold", barrier=True)
 def fold(scope: Scope, spot: Instruction) -> StepFunction:
+    run = scope.run
     if not spot.args:
-        return scope.reduced(spot, lambda walk: [t.obj for t in walk for _ in range(t.bulk)])
+        return scope.reduced(spot, lambda walk: listed(run, ((t.obj, t.bulk) for t in walk)))
     seed, combine = spot.args[0], operator(spot.args[1])
 
     def value(walk: Walk) -> Any:
         found = seed
         for t in walk:
             for _ in range(t.bulk):
+                run.tick()
                 part = t.obj
                 if combine is joined and is_collection(found) and not is_collection(part):
                     part = [part]
@@ -151,6 +164,7 @@ class Grouping:
                 "The key and value traversals for group()-step have already been set"
             )
         args = spot.bys
+        self.run = scope.run
         self.each: Value = itself
         self.key = by_value(scope, spot, args[0]) if args else itself
         self.whole = None
@@ -160,6 +174,7 @@ class Grouping:
         else:
             self.each = by_value(scope, spot, second)
         self.groups: dict[Any, tuple[Any, list[Traverser]]] = {}
+        self.made: dict[Any, Any] = {}
 
     def add(self, t: Traverser) -> None:
         """Put a traverser where its key says."""
@@ -178,8 +193,7 @@ class Grouping:
 
     def _value(self, walk: list[Traverser]) -> Any:
         if self.whole is None:
-            values = ((self.each(t), t.bulk) for t in walk)
-            return [value for value, bulk in values if value is not MISSING for _ in range(bulk)]
+            return listed(self.run, ((self.each(t), t.bulk) for t in walk))
         for reset in self.whole.resets:
             reset()
         copies = (Traverser(t.obj, t.bulk, t.path, t.sack, t.loops) for t in walk)
@@ -194,7 +208,8 @@ def grouping(scope: Scope, spot: Instruction) -> Callable[[], Grouping]:
 
     def fresh() -> Grouping:
         new = Grouping.__new__(Grouping)
-        new.key, new.whole, new.each, new.groups = made.key, made.whole, made.each, {}
+        new.run, new.key, new.whole, new.each = made.run, made.key, made.whole, made.each
+        new.groups, new.made = {}, {}
         return new
 
     return fresh
@@ -226,6 +241,7 @@ def group(scope: Scope, spot: Instruction) -> StepFunction:
             kept.append(t)
             run.hold()
         if kept:
+            groups.made = groups.result()
             run.side_effects[name] = _gathered(name, run.seeds.get(name, {}), together)
         yield from kept
 
@@ -236,7 +252,7 @@ def _gathered(name: str, seed: Any, together: list[Grouping]) -> dict[Any, Any]:
     """What all group() steps of one name have found so far."""
     found = dict(seed)
     for groups in together:
-        for key, value in groups.result().items():
+        for key, value in groups.made.items():
             if key in found and is_collection(found[key]) and is_collection(value):
                 value = joined(found[key], value)
             elif key in found and groups is not together[0]:

@@ -128,8 +128,7 @@ def concat(scope: Scope, spot: Instruction) -> StepFunction:
     def value_of(t: Traverser) -> Any:
         if t.obj is not None and not isinstance(t.obj, str):
             raise TraversalError(
-                "String concat() can only take string as argument, encountered "
-                f"{java_class(t.obj)}"
+                f"String concat() can only take string as argument, encountered {java_class(t.obj)}"
             )
         texts = [t.obj, *(text for part in parts for text in part(t))]
         if all(text is None for text in texts):
@@ -178,7 +177,7 @@ def format_(scope: Scope, spot: Instruction) -> StepFunction:
 
 def _named(t: Traverser, name: str, run: Any) -> Any:
     if isinstance(t.obj, Element):
-        found = t.obj.value(name, MISSING)
+        found = next(t.obj.values(name), MISSING)
         if found is not MISSING:
             return found
     return scoped(run, t, name)

@@ -237,15 +237,12 @@ def _standard(code: list[Instruction]) -> None:
             continue
         body = instructions_of(spot.body)
         for inner in body:
-            if inner.name in ("cap", "inject"):
-                raise TraversalError(
-                    f"The parent of {inner.name}()-step can not be repeat()-step: {inner.name}()"
-                )
             plain = inner.name in _REDUCING and not any(
                 isinstance(a, str) or getattr(a, "name", "") == "local" for a in inner.args
             )
-            if plain:
+            if plain or inner.name == "cap":
                 raise TraversalError(
-                    f"The parent of a reducing barrier can not be repeat()-step: {inner.name}()"
+                    "The parent of a reducing/supplying barrier can not be repeat()-step: "
+                    f"{inner.name}()"
                 )
         _standard(body)

@@ -61,7 +61,7 @@ class Limits:
 
     seconds: float | None = 60.0
     results: int | None = 1_000_000
-    held: int | None = 5_000_000
+    held: int | None = 2_000_000
 
 
 class Run:

@@ -25,7 +25,7 @@ __all__ = ["load", "unload"]
 
 _SHOWN_LIVE = (("twingraph_nb.graph.task", "Task"), ("twingraph_nb.graph.run", "Run"))
 _MAGICS = (
-    ("cell", "component"), ("cell", "pipeline"), ("line", "twingraph"),
+    ("cell", "component"), ("cell", "pipeline"), ("line", "twingraph"), ("line", "plan"),
     ("cell", "gremlin"), ("line", "gremlin"), ("line", "lineage"),
 )  # fmt: skip
 _COMPLETED = ("%%component", "%%pipeline", "%twingraph")

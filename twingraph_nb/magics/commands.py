@@ -107,6 +107,24 @@ class TwingraphMagics(Magics):
     @no_var_expand
     @line_magic
     @says_what_is_wrong
+    def plan(self, line: str) -> object:
+        """Show what a call of a pipeline would run, reuse or cannot tell yet, and why.
+
+        ::
+
+            %plan census(folder="data")
+            %plan census() --resume last            as if that run were resumed
+            %plan census() --force clean,join       these and all that needs them would run
+
+        The pipeline's function is called, its components are not. See `Pipeline.plan`.
+        """
+        from twingraph_nb.magics import planning  # it loads the picture: only when asked
+
+        return planning.plan(self._shell, line)
+
+    @no_var_expand
+    @line_magic
+    @says_what_is_wrong
     def twingraph(self, line: str) -> object:
         """Look at this session and its runs.
 
@@ -119,6 +137,7 @@ class TwingraphMagics(Magics):
             %twingraph pause RUN     begin no further task of it; what runs is let finish
             %twingraph resume RUN    let a paused run go on; start a run that takes over what
                                      an ended one has finished
+            %twingraph diff RUN RUN  how two runs differ: code, inputs, outputs, times
             %twingraph components    the components and pipelines of this session
             %twingraph platforms     where components can run
             %twingraph nest [off]    let your own asyncio.run(...) work in cells

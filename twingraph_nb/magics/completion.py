@@ -13,7 +13,7 @@ from twingraph_nb.policy import BACKOFFS
 
 __all__ = ["COMMANDS", "complete_line"]
 
-COMMANDS = ("status", "runs", "show", "cancel", "components", "platforms", "nest")
+COMMANDS = ("status", "runs", "show", "cancel", "pause", "resume", "diff", "components", "platforms", "nest")
 """What ``%twingraph`` can do."""
 
 _VALUES = {
@@ -55,7 +55,7 @@ def complete_line(ip: InteractiveShell, asked: _Asked) -> list[str]:
 def _command_words(previous: str) -> tuple[str, ...]:
     if previous == "%twingraph":
         return COMMANDS
-    if previous in ("show", "cancel"):
+    if previous in ("show", "cancel", "pause", "resume", "diff"):
         from twingraph_nb.session import get_session  # only when runs are asked for
 
         return tuple(get_session().runs)

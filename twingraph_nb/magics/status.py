@@ -8,13 +8,14 @@ from collections.abc import Callable, Sequence
 from twingraph_nb.component import shelf
 from twingraph_nb.errors import RunError, TwingraphError, suggestion
 from twingraph_nb.graph.run import Run
-from twingraph_nb.magics import nest
+from twingraph_nb.magics import nest, planning
 from twingraph_nb.magics.shown import Shown, table
 from twingraph_nb.picture.collapse import drawing
 from twingraph_nb.picture.progress import progress_line, seconds_text
 from twingraph_nb.picture.screen import screen_of
 from twingraph_nb.picture.svg import img_tag, render
 from twingraph_nb.picture.text import text_view
+from twingraph_nb.plan.diff import RunDiff
 from twingraph_nb.platforms import PLATFORMS
 from twingraph_nb.session import Session, get_session
 from twingraph_nb.views.card import policy_words
@@ -126,6 +127,13 @@ def _pause(rest: Sequence[str]) -> Shown:
     return _said(f"run {run_id} ({live.name}) begins no further task; what runs is let finish")
 
 
+def _diff(rest: Sequence[str]) -> RunDiff:
+    if len(rest) != 2:
+        raise TwingraphError("%twingraph diff wants two runs: %twingraph diff RUN RUN")
+    session = get_session()
+    return planning.diff(*[_resolve(session, one) for one in rest])
+
+
 def _said(text: str) -> Shown:
     return Shown(text, text)
 
@@ -183,6 +191,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], object]] = {
     "cancel": _cancel,
     "resume": _resume,
     "pause": _pause,
+    "diff": _diff,
     "components": _components,
     "platforms": _platforms,
     "nest": _nest,

@@ -9,7 +9,7 @@ from html import escape
 
 from twingraph_nb.picture.progress import seconds_text
 from twingraph_nb.plan.drawn import diff_html
-from twingraph_nb.plan.history import TOP, Names, Past, Recorded, recorded
+from twingraph_nb.plan.history import TOP, Names, Past, Recorded, plain, recorded
 from twingraph_nb.plan.reasons import source_diff
 from twingraph_nb.store import RunRow, Store
 
@@ -189,7 +189,7 @@ def _task_change(
     one: Past, two: Past, sizes: Callable[[Mapping[str, str]], int]
 ) -> TaskChange | None:
     same = None if one.kept is None or two.kept is None else one.kept == two.kept
-    inputs = _pairs(one.added.inputs or {}, two.added.inputs or {})
+    inputs = _pairs(plain(one.added.inputs), plain(two.added.inputs))
     outputs = _pairs(one.outputs or {}, two.outputs or {})
     good = ("succeeded", "reused")  # the same, seen from the outside
     alike = one.state == two.state or (one.state in good and two.state in good)

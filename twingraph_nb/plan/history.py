@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -22,12 +23,16 @@ from twingraph_nb.events import (
 )
 from twingraph_nb.store import Store
 
-__all__ = ["TOP", "History", "Key", "Names", "Past", "Recorded", "recorded"]
+__all__ = ["TOP", "History", "Key", "Names", "Past", "Recorded", "plain", "recorded"]
 
 Key = tuple[int, str, int]
 """(place of the group, name, how many of that name came before it in that group)"""
 TOP = -1
 """The place of what is in no group."""
+_HANDLE = re.compile(
+    r"<(?:task )?(\S+?),? (?:waiting|ready|running|retrying|\w+ed)\b(?:, hash \w*)?>?"
+)
+"""A task or an output in the text of a container; the text may be cut in the middle of it."""
 _LOOKED = 200
 """So many of the newest runs are looked through for some of the pipeline."""
 _TIMED_RUNS = 3
@@ -76,6 +81,14 @@ class Past:
     count: int | None = None
     ticket: bool = False
     began: float | None = None
+
+
+def plain(texts: Mapping[str, str] | None) -> dict[str, str]:
+    """Give short texts of inputs without what differs between equal runs: hashes and states."""
+    return {
+        port: _HANDLE.sub(r"<\1>", text) if "<" in text else text
+        for port, text in (texts or {}).items()
+    }
 
 
 @dataclass(slots=True)

@@ -11,7 +11,7 @@ from twingraph_nb.component import Component
 from twingraph_nb.graph.summary import summaries
 from twingraph_nb.graph.task import Task
 from twingraph_nb.picture.progress import seconds_text
-from twingraph_nb.plan.history import History, Past
+from twingraph_nb.plan.history import History, Past, plain
 from twingraph_nb.plan.model import Reason
 from twingraph_nb.source.reach import Reach
 from twingraph_nb.source.text import normalised
@@ -89,8 +89,7 @@ class Reasons:
             if port and cause is not None and cause.reason in CHANGES:
                 return Cause("input changed", f"input {port!r}: {other.name} runs ({cause.reason})")
         bound = task.bound or {}
-        now = summaries(bound) or {}
-        before = past.added.inputs or {}
+        now, before = plain(summaries(bound)), plain(past.added.inputs)
         for port in [*now, *(port for port in before if port not in now)]:
             if now.get(port) != before.get(port):
                 was, is_ = before.get(port, "not given"), now.get(port, "not given")

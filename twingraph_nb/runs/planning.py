@@ -42,6 +42,8 @@ def plan(namespace: argparse.Namespace) -> int:
     console = _console()
     for made in plans:
         _print(made, console, every=namespace.all)
+    for note in dict.fromkeys(made.note for made in plans):
+        console.print(Text(note, style="dim"))
     return 0
 
 
@@ -79,8 +81,6 @@ def _print(made: Plan, console: Console, *, every: bool) -> None:
         style = _STYLES[action]
         table.add_row(Text(name), Text(action, style=style), Text(text), Text(time))
     console.print(table)
-    if made.note:
-        console.print(Text(made.note, style="dim"))
     for text in {row.component: row.diff for row in made if row.diff}.values():
         _print_diff(text, console)
 

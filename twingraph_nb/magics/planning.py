@@ -1,0 +1,78 @@
+"""``%plan`` and ``%twingraph diff``: what a run would do, and how two runs differ."""
+
+from __future__ import annotations
+
+import ast
+
+from IPython.core.interactiveshell import InteractiveShell
+
+from twingraph_nb.component import Pipeline
+from twingraph_nb.errors import RunError, TwingraphError
+from twingraph_nb.plan import Plan
+from twingraph_nb.plan.diff import RunDiff, diff_of
+from twingraph_nb.session import get_session
+
+__all__ = ["diff", "plan"]
+
+_OPTIONS = ("--resume", "--force")
+_USAGE = "%plan wants a pipeline, as you would call it: %plan census(folder='data')"
+
+
+def plan(shell: InteractiveShell, line: str) -> Plan:
+    """Give the plan of the call that a ``%plan`` line writes down.
+
+    Raises:
+        TwingraphError: it is no call of a pipeline.
+        Exception: what the arguments or the pipeline's function raise.
+    """
+    text, options = _split(line)
+    try:
+        call = ast.parse(text, mode="eval").body
+    except SyntaxError as exc:
+        raise TwingraphError(f"{_USAGE} ({exc.msg})") from None
+    if not isinstance(call, ast.Call):
+        call = ast.Call(call, [], [])
+    made = shell.ev(ast.unparse(call.func))  # type: ignore[no-untyped-call]
+    if not isinstance(made, Pipeline):
+        raise TwingraphError(f"{_USAGE}; {ast.unparse(call.func)} is a {type(made).__name__}")
+    resume = options.get("--resume", "")
+    force = [name.strip() for name in options.get("--force", "").split(",") if name.strip()]
+    given = [*call.keywords, _keyword("resume", resume), _keyword("force", force)]
+    planned = ast.Call(ast.Attribute(call.func, "plan", ast.Load()), call.args, given)
+    return shell.ev(ast.unparse(planned))  # type: ignore[no-any-return, no-untyped-call]
+
+
+def _split(line: str) -> tuple[str, dict[str, str]]:
+    """The call, and the options after it: ``name(...) --resume RUN --force A,B``."""
+    options: dict[str, str] = {}
+    rest = line.strip()
+    while True:
+        before, _, last = rest.rpartition(" --")
+        name, _, value = f"--{last}".partition(" ")
+        if not before or name not in _OPTIONS:
+            return rest, options
+        if not value.strip():
+            raise TwingraphError(f"%plan: {name} wants a value")
+        options[name], rest = value.strip(), before.rstrip()
+
+
+def _keyword(name: str, value: object) -> ast.keyword:
+    return ast.keyword(name, ast.Constant(value) if isinstance(value, str) else _names(value))
+
+
+def _names(value: object) -> ast.expr:
+    assert isinstance(value, list)
+    return ast.List([ast.Constant(one) for one in value], ast.Load())
+
+
+def diff(first: str, second: str) -> RunDiff:
+    """Give how two recorded runs differ.
+
+    Raises:
+        RunError: one is not known, or nothing is recorded.
+    """
+    session = get_session()
+    if session.store is None:
+        raise RunError("this session is not recorded: there are no runs to compare")
+    session.driver.flush_to_disk()
+    return diff_of(session.store, first, second)
