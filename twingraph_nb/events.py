@@ -13,7 +13,9 @@ from typing import Literal, Protocol
 import msgspec
 
 __all__ = [
+    "Answered",
     "AnyEvent",
+    "Asked",
     "Batch",
     "BodyDone",
     "BodyErred",
@@ -295,6 +297,29 @@ class TaskHeld(Event, frozen=True, gc=False):
     task: int
 
 
+class Asked(Event, frozen=True, gc=False):
+    """A task waits for what a person says; `default` is text, `deadline` seconds since the epoch."""
+
+    task: int
+    prompt: str
+    kind: Literal["approval", "text", "choice", "multi", "form"] = "approval"
+    options: tuple[str, ...] = ()
+    fields: Mapping[str, str | tuple[str, ...]] | None = None
+    """What each field of a form takes: text, int, float, bool, or options."""
+    default: str | None = None
+    deadline: float | None = None
+    digest: str = ""
+    """By which a resumed run knows that it asks this very question."""
+
+
+class Answered(Event, frozen=True, gc=False):
+    """The first answer to a question; `who` is user@machine, or "default", "answers file"."""
+
+    task: int
+    text: str
+    who: str = ""
+
+
 class LimitChanged(Event, frozen=True, gc=False):
     """Somebody changed how many tasks may run at once: of the run, or of a platform by `name`."""
 
@@ -351,6 +376,8 @@ AnyEvent = (
     | RetryAsked
     | TaskHeld
     | LimitChanged
+    | Asked
+    | Answered
     | RunTimedOut
     | BodyDone
     | BodyErred

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
 
-__all__ = ["chain", "fan", "fan_in_threads", "lattice"]
+__all__ = ["awaited_in_threads", "chain", "fan", "fan_in_threads", "lattice"]
 
 
 async def _step(x: int) -> int:
@@ -62,3 +62,14 @@ def lattice(runner: asyncio.Runner, rows: int, columns: int) -> int:
 def fan_in_threads(pool: ThreadPoolExecutor, n: int) -> int:
     """n calls in a thread pool and a join."""
     return sum(future.result() for future in [pool.submit(_sync_nothing, i) for i in range(n)])
+
+
+def awaited_in_threads(runner: asyncio.Runner, pool: ThreadPoolExecutor, n: int) -> int:
+    """The same from an event loop, which is where a pipeline's calls are."""
+    return runner.run(_awaited(pool, n))
+
+
+async def _awaited(pool: ThreadPoolExecutor, n: int) -> int:
+    loop = asyncio.get_running_loop()
+    calls = [loop.run_in_executor(pool, _sync_nothing, i) for i in range(n)]
+    return sum(await asyncio.gather(*calls))

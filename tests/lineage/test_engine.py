@@ -79,6 +79,21 @@ def test_a_repeat_that_grows_without_end_is_stopped_by_memory() -> None:
         g.V(0).repeat(__.out()).emit().path().to_list()
 
 
+@pytest.mark.parametrize("end", ["fold()", "aggregate('x')", "group().by(constant(1))"])
+def test_a_list_of_what_was_counted_as_one_is_bounded_too(end: str) -> None:
+    with pytest.raises(QueryLimit, match="holds too many objects"):
+        ask(f"g.V(0).repeat(out()).times(60).{end}", ladder(61))
+
+
+def test_a_traversal_of_thousands_of_steps_is_refused_and_not_a_crash() -> None:
+    code = Bytecode()
+    code.add_step("V")
+    for _ in range(5_000):
+        code.add_step("identity")
+    with pytest.raises(LineageError, match="too many steps"):
+        list(Connection(kitchen()).submit(code).traversers)
+
+
 def test_too_many_results_are_refused() -> None:
     with pytest.raises(QueryLimit, match="too many results"):
         source(kitchen(), Limits(results=3)).V().to_list()

@@ -41,7 +41,7 @@ def never_ends(folder: str) -> None:
 def begun(task: object, folder: Path) -> Task:
     assert isinstance(task, Task)
     while not (folder / "begun").exists():
-        assert not task.done
+        assert not task.done, task.exception()
         time.sleep(0.005)
     return task
 

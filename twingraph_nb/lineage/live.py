@@ -72,6 +72,7 @@ class LiveGraph:
         if self._aside > _ASIDE and self._store is not None:
             self._queue.clear()
             self._aside = 0
+            self._asked = float("-inf")  # the next question goes to the store
 
     def refresh(self) -> Graph:
         """Bring the graph up to date and give it.

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Literal
+
+import msgspec
 
 from twingraph_nb.events import TaskForm, Wire
 from twingraph_nb.picture.progress import seconds_text
@@ -32,8 +34,7 @@ MOST_ITEMS = 8
 """Items of a map that a table shows one by one."""
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(msgspec.Struct, frozen=True, gc=False):
     """What a run would do with one task.
 
     action: run it, reuse what it gave, or "blocked": known only when another task has run.
@@ -139,7 +140,7 @@ class Plan:
             "counts": dict(self.counts),
             "seconds": self.seconds,
             "seconds_at_most": self.seconds_at_most,
-            "tasks": [asdict(row) for row in self.rows],
+            "tasks": [msgspec.structs.asdict(row) for row in self.rows],
         }
 
     def json(self) -> str:

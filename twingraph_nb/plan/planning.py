@@ -15,9 +15,11 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Protocol
+
+from msgspec.structs import replace
 
 from twingraph_nb.component import Component, Pipeline
 from twingraph_nb.context import current_report

@@ -7,6 +7,8 @@ import time
 from dataclasses import dataclass, field
 from typing import cast
 
+import msgspec
+
 from twingraph_nb.component import Component
 from twingraph_nb.graph.summary import summaries
 from twingraph_nb.graph.task import Task
@@ -29,8 +31,7 @@ UNDONE = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Cause:
+class Cause(msgspec.Struct, frozen=True, gc=False):
     """A reason with its sentence, and what has changed in the source if that is it."""
 
     reason: Reason

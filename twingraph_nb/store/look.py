@@ -39,6 +39,5 @@ class Look:
     def _has(self, blob: str) -> bool:
         there = self._there.get(blob)
         if there is None:
-            path = os.path.join(self._folder, blob[:2], blob)
-            there = self._there[blob] = os.path.exists(path)
+            there = self._there[blob] = os.path.exists(f"{self._folder}/{blob[:2]}/{blob}")
         return there
