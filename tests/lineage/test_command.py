@@ -40,6 +40,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (["slowest"], ["fit", "clean"]),
         (["failures"], ["OSError: gone"]),
         (["failures", "--since", "1h"], ["nothing"]),
+        (["schema"], ["Parent Hash", "skipped_because_of", "Artifact"]),
         (["query", "g.V().has('Task','state','failed').values('Name').dedup()"], ["fit"]),
     ],
 )

@@ -98,8 +98,8 @@ def test_fail_fast_cancels_what_runs_and_what_waits_and_the_body() -> None:
     said = list(state.handle(TaskErred(1.0, 0, 1, BOOM)))
     why = "another task of the run failed"
     assert said == [
+        Record(TaskCancelled(1.0, 2, why)),  # first: it must not get the place of what ends
         Cancel(1, why),
-        Record(TaskCancelled(1.0, 2, why)),
         Cancel(BODY, why),
     ]
     assert list(state.handle(TaskCancelled(2.0, 1, why))) == [Finish("failed", BOOM)]
@@ -153,8 +153,8 @@ def test_cancel_of_the_run_ends_it_as_cancelled() -> None:
     started(state, 0)
     said = list(state.handle(CancelAsked(1.0, None, why="enough")))
     assert said == [
-        Cancel(0, "enough"),
         Record(TaskCancelled(1.0, 1, "enough")),
+        Cancel(0, "enough"),
         Cancel(BODY, "enough"),
     ]
     ended = list(state.handle(TaskCancelled(2.0, 0)))

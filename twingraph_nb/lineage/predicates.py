@@ -13,7 +13,7 @@ from gremlin_python.structure.graph import Edge, Path, Property, Vertex, VertexP
 
 from twingraph_nb.lineage.compare import comparable, compare, equal
 from twingraph_nb.lineage.compiler import given, is_traversal
-from twingraph_nb.lineage.containers import Tree, is_collection, is_list, is_set
+from twingraph_nb.lineage.containers import Bag, Tree, is_collection, is_list, is_set
 from twingraph_nb.lineage.graph import Graph
 from twingraph_nb.lineage.numbers import kind_of
 from twingraph_nb.lineage.problems import NotSupported, TraversalError
@@ -37,8 +37,8 @@ _TYPES: dict[str, Test] = {
     "OFFSETDATETIME": lambda v: isinstance(v, date),
     "DURATION": lambda v: isinstance(v, timedelta),
     "UUID": lambda v: isinstance(v, UUID),
-    "LIST": is_list,
-    "SET": is_set,
+    "LIST": lambda v: is_list(v) and not isinstance(v, Bag),
+    "SET": lambda v: is_set(v) or isinstance(v, Bag),
     "MAP": lambda v: isinstance(v, Mapping) and not isinstance(v, Tree),
     "TREE": lambda v: isinstance(v, Tree),
     "NULL": lambda v: v is None,

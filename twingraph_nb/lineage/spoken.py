@@ -11,12 +11,22 @@ from typing import cast
 from gremlin_python.process.graph_traversal import GraphTraversalSource
 
 from twingraph_nb.errors import LineageError, suggestion
-from twingraph_nb.lineage import questions
+from twingraph_nb.lineage import questions, schema
 from twingraph_nb.lineage.asking import Row
 
 __all__ = ["QUESTIONS", "QuestionError", "ask", "cells", "words_of"]
 
 _Asked = Callable[..., list[Row]]
+
+
+def _schema(_: GraphTraversalSource) -> list[Row]:
+    """What the graph holds, from the one table of it."""
+    told = [("vertex", name, "", "", what) for name, what in schema.VERTICES.items()]
+    told += [("edge", e.label, e.out, e.in_, e.meaning) for e in schema.EDGES.values()]
+    told += [("of a task", name, "", "", what) for name, what in schema.TASK_PROPERTIES.items()]
+    head = ("kind", "name", "from", "to", "meaning")
+    return [dict(zip(head, row, strict=True)) for row in told]
+
 
 QUESTIONS: dict[str, tuple[_Asked, tuple[str, ...], str]] = {
     "made-by": (questions.made_by, ("X",), "the tasks that a task, value or file came from"),
@@ -27,6 +37,7 @@ QUESTIONS: dict[str, tuple[_Asked, tuple[str, ...], str]] = {
     "blast": (questions.blast, ("COMPONENT",), "what a change of it reaches"),
     "slowest": (questions.slowest, (), "where the time goes"),
     "failures": (questions.failures, ("[--since AGE]",), "what failed, newest first"),
+    "schema": (_schema, (), "what the graph holds: vertices, edges and properties"),
 }
 """Question -> its function, what it takes, and what it tells."""
 

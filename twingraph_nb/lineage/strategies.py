@@ -37,6 +37,9 @@ HARMLESS = {
 }  # fmt: skip
 """Strategies that change how Java computes an answer, and not the answer."""
 
+_EMPTY = {"RequirementsStrategy", "SackStrategy", "SideEffectStrategy"}
+"""They carry what `g` was given; with nothing in them they change nothing."""
+
 Configuration = dict[str, Any]
 
 
@@ -106,7 +109,7 @@ def _strategy(run: Run, strategy: Any, checks: dict[str, Configuration]) -> None
         run.productive = frozenset(settings.get("productiveKeys") or ())
     elif name == "OptionsStrategy":
         run.options.update(settings)
-    elif name not in HARMLESS:
+    elif name not in HARMLESS and (settings or name not in _EMPTY):
         raise NotSupported(name, "this strategy is not known")
 
 

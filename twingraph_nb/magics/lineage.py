@@ -58,6 +58,7 @@ class LineageMagics(Magics):
             %lineage blast COMPONENT         what a change of it reaches
             %lineage slowest                 where the time goes
             %lineage failures [--since 7d]   what failed, newest first
+            %lineage schema                  what the graph holds: vertices, edges, properties
 
         X is a task or a value of this notebook by its name, a task's hash, a digest, or a
         text in an output such as a file's name. RUN is an id, the start of one, or `last`.

@@ -22,6 +22,7 @@ def is_named(task: Task) -> bool:
 
 
 def is_remote(need: tuple[Task, str, str]) -> bool:
+    """Tell whether the value that is needed is still elsewhere."""
     return isinstance(need[0].peek(), RemoteValue)
 
 
