@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from twingraph_nb.asking import ask
     from twingraph_nb.breaker import Breaker
     from twingraph_nb.component import Component, Pipeline
     from twingraph_nb.context import ctx
@@ -29,6 +30,7 @@ __all__ = [
     "Task",
     "TwingraphError",
     "__version__",
+    "ask",
     "async_component",
     "component",
     "ctx",
@@ -47,6 +49,7 @@ _HOMES = {
     "Session": "session",
     "Task": "graph.task",
     "TwingraphError": "errors",
+    "ask": "asking",
     "async_component": "decorators",
     "component": "decorators",
     "ctx": "context",

@@ -302,7 +302,7 @@ class Asked(Event, frozen=True, gc=False):
 
     task: int
     prompt: str
-    kind: Literal["approval", "text", "choice", "multi", "form"] = "approval"
+    wants: Literal["approval", "text", "choice", "multi", "form"] = "approval"
     options: tuple[str, ...] = ()
     fields: Mapping[str, str | tuple[str, ...]] | None = None
     """What each field of a form takes: text, int, float, bool, or options."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 __all__ = ["Settings"]
@@ -26,6 +27,10 @@ class Settings:
         for reuse after a crash (`TWINGRAPH_KEEP_AFTER`).
     payloads: folder or URL for large inputs of tasks elsewhere, "" to send them with the tasks
         (`TWINGRAPH_PAYLOADS`); see `executors/payload_stores.py`.
+    answers: to questions, by the name of their task or by their prompt, as a JSON object
+        (`TWINGRAPH_ANSWERS`).
+    no_input: nobody answers questions: they fail at once, or take their default
+        (`TWINGRAPH_NO_INPUT=1`).
     """
 
     home: Path
@@ -38,6 +43,8 @@ class Settings:
     processes: int = 2
     keep_after: float = 1.0
     payloads: str = ""
+    answers: Mapping[str, object] = field(default_factory=dict)
+    no_input: bool = False
 
     @classmethod
     def load(cls, env: Mapping[str, str] | None = None) -> Settings:
@@ -59,6 +66,8 @@ class Settings:
             processes=_number(env, "TWINGRAPH_PROCESSES", cores),
             keep_after=_seconds(env, "TWINGRAPH_KEEP_AFTER", 1.0),
             payloads=env.get("TWINGRAPH_PAYLOADS", ""),
+            answers=_object(env, "TWINGRAPH_ANSWERS"),
+            no_input=env.get("TWINGRAPH_NO_INPUT", "") == "1",
         )
 
 
@@ -82,3 +91,16 @@ def _seconds(env: Mapping[str, str], name: str, default: float) -> float:
         return float(env.get(name) or default)
     except ValueError:
         raise ValueError(f"{name} must be a number of seconds, not {env[name]!r}") from None
+
+
+def _object(env: Mapping[str, str], name: str) -> dict[str, object]:
+    text = env.get(name)
+    if not text:
+        return {}
+    try:
+        found = json.loads(text)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise ValueError(f"{name} must be a JSON object")
+    return found

@@ -28,6 +28,7 @@ class RunLink(Protocol):
     def pause(self) -> None: ...
     def unpause(self) -> None: ...
     def resume(self) -> Run: ...
+    def answer(self, task: int | None, value: object) -> str: ...
     def events(self) -> AsyncIterator[Event]: ...
 
 
@@ -142,6 +143,17 @@ class Run:
     def unpause(self) -> None:
         """Let a paused run go on."""
         self.link.unpause()
+
+    def answer(self, value: object, task: Task | None = None) -> str:
+        """Answer the question that a task of this run asks; gives what became of it.
+
+        Args:
+            value: the answer, or text as people type it.
+            task: may be left out if one asks.
+        Raises:
+            RunError: it is no answer to it, somebody was faster, or nothing is asked.
+        """
+        return self.link.answer(None if task is None else task.number, value)
 
     def resume(self) -> Run:
         """Start a run of the same pipeline and arguments that takes over what this one finished.

@@ -238,6 +238,10 @@ class Task(_Lazy):
         """Ask it to stop. Tasks that need it are skipped."""
         self.link.cancel_task(self)
 
+    def answer(self, value: object) -> str:
+        """Answer what it asks; see `Run.answer`."""
+        return self.link.answer(self.number, value)
+
     def __await__(self) -> Generator[object, None, object]:
         if not self._done:
             yield from self._wait_async()

@@ -30,6 +30,7 @@ from twingraph_nb.scheduler.inputs import arguments_of, bring, is_named, is_remo
 from twingraph_nb.scheduler.limits import Admission, Claim
 from twingraph_nb.scheduler.live import LiveRun, TaskReport
 from twingraph_nb.scheduler.places import Places, lane_of
+from twingraph_nb.scheduler.questions import is_question
 from twingraph_nb.scheduler.reuse import KeptResult, Reuse
 from twingraph_nb.scheduler.standin import stand_in, standing_in
 
@@ -76,7 +77,7 @@ class Attempts:
                 return
         if task.form != "call":
             self._begin_group(run, task, attempt)
-        elif task.component.quick and not run.options.max_parallel:
+        elif task.component.quick and (not run.options.max_parallel or is_question(task)):
             self._begin(run, task, attempt, None)
         elif run.options.max_parallel or lane_of(task.component):
             policy = task.component.policy

@@ -8,6 +8,7 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future
 from contextvars import copy_context
 
 from twingraph_nb.component import Component
@@ -54,6 +55,7 @@ from twingraph_nb.scheduler.state import (
     WakeAt,
 )
 from twingraph_nb.source.ports import type_text
+from twingraph_nb.store.commands import Answer
 
 __all__ = ["Driver"]
 
@@ -140,12 +142,17 @@ class Driver:
         """Ask to cancel a task, or the run."""
         self.call(lambda: self._cancel(run, task, who, why))
 
-    def command(self, run: LiveRun, kind: str, who: str = "user") -> None:
+    def command(
+        self, run: LiveRun, kind: str, facts: Mapping[str, object] | None = None, who: str = "user"
+    ) -> Future[Answer]:
         """Do what is asked of a run; see `orders`. From any thread."""
+        told: Future[Answer] = Future()
+
         def act() -> None:
-            obey(self, run, kind, {}, who)
+            told.set_result(obey(self, run, kind, facts or {}, who))
 
         self.call(act)
+        return told
 
     def ask_interrupt(self, run: LiveRun, task: Task) -> None:
         """The user stopped waiting: cancel the task and what only it needed (or its run)."""

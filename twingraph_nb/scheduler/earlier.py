@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from twingraph_nb.component import Component
 from twingraph_nb.errors import ExecutorError
 from twingraph_nb.events import (
+    Answered,
+    Asked,
     Batch,
     Event,
     TaskAdded,
@@ -43,11 +45,15 @@ class Finished:
 
 @dataclass(slots=True)
 class _Known:
-    """What a log says of the tasks with one digest, in the order in which they were added."""
+    """What a log says of the tasks with one digest, in the order in which they were added.
+
+    questions: run and number of those that ask a person and have no answer that is kept.
+    """
 
     finished: deque[Finished] = field(default_factory=deque)
     tickets: deque[str] = field(default_factory=deque)
     checkpoints: deque[str] = field(default_factory=deque)
+    questions: deque[tuple[str, int]] = field(default_factory=deque)
 
 
 class Earlier:
@@ -71,6 +77,8 @@ class Earlier:
         hashes: dict[int, str] = {}
         open_tickets: dict[int, tuple[str, str]] = {}
         saved: dict[int, tuple[str, str]] = {}
+        asked: dict[int, str] = {}
+        answered: set[int] = set()
         found: list[tuple[int, str, Finished]] = []
         for event in _events(batches):
             kind = type(event)
@@ -80,6 +88,7 @@ class Earlier:
                 assert isinstance(event, TaskDone)
                 open_tickets.pop(event.task, None)
                 saved.pop(event.task, None)
+                asked.pop(event.task, None)
                 if event.digest and event.kept:
                     done = Finished(run, hashes[event.task], event.at, event.kept, event.outputs)
                     found.append((event.task, event.digest, done))
@@ -97,8 +106,17 @@ class Earlier:
                 assert isinstance(event, TaskCheckpointed)
                 if event.digest:
                     saved[event.task] = (event.digest, event.blob)
+            elif kind is Asked:
+                assert isinstance(event, Asked)
+                if event.digest:
+                    asked[event.task] = event.digest
+            elif kind is Answered:
+                answered.add(event.task)  # type: ignore[attr-defined]
             elif kind is TaskErred or kind is TaskCancelled:
-                open_tickets.pop(event.task, None)  # type: ignore[attr-defined]
+                number: int = event.task  # type: ignore[attr-defined]
+                open_tickets.pop(number, None)
+                if number in answered:  # with no: it is asked again
+                    asked.pop(number, None)
         for _, digest, done in sorted(found, key=lambda one: one[0]):
             if done.hash not in self._seen:
                 self._seen.add(done.hash)
@@ -107,6 +125,8 @@ class Earlier:
             self._of(digest).tickets.append(ticket)
         for _, (digest, blob) in sorted(saved.items()):
             self._of(digest).checkpoints.append(blob)
+        for number, digest in sorted(asked.items()):
+            self._of(digest).questions.append((run, number))
 
     def take(self, digest: bytes) -> Finished | None:
         """Give a finished task of this digest, the oldest that was not given yet."""
@@ -117,6 +137,11 @@ class Earlier:
         """Give the ticket of a job of this digest that ran when its kernel died; "" if none."""
         known = self._known.get(digest.hex())
         return known.tickets.popleft() if known is not None and known.tickets else ""
+
+    def question(self, digest: bytes) -> tuple[str, int] | None:
+        """Give run and number of a task that asked just this and has no answer; None if none."""
+        known = self._known.get(digest.hex())
+        return known.questions.popleft() if known is not None and known.questions else None
 
     def copy(self) -> Earlier:
         """Give an equal one; what is taken from it is still there to be taken from this one."""

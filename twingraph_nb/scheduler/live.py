@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 from twingraph_nb.component import Component
 from twingraph_nb.errors import RunError
 from twingraph_nb.events import (
+    Answered,
     Batch,
     Event,
     RunFinished,
@@ -31,6 +32,7 @@ from twingraph_nb.graph.remote_value import RemoteValue
 from twingraph_nb.graph.run import Run
 from twingraph_nb.graph.task import Task
 from twingraph_nb.policy import RunOptions
+from twingraph_nb.scheduler.answering import Asking, take_answer
 from twingraph_nb.scheduler.earlier import Earlier
 from twingraph_nb.scheduler.state import RunState
 
@@ -80,6 +82,8 @@ class LiveRun:
         self.earlier: Earlier | None = None  # what it takes over, if it resumes another run
         self.again: Callable[[], Run] | None = None  # starts a run that resumes this one
         self.held: dict[int, int] = {}  # while it is paused: ready tasks, and their next attempts
+        self.questions: dict[int, Asking] = {}  # that wait for an answer
+        self.answered: dict[int, Answered] = {}  # who was first
         self.saved: dict[int, str] = {}  # blob of the state that a task saved last
         self.recalled: set[int] = set()  # tasks whose attempt is ended so that they wait again
         self.retries = 0  # of all its tasks so far
@@ -156,6 +160,16 @@ class LiveRun:
 
     def unpause(self) -> None:
         self.driver.command(self, "continue")
+
+    def answer(self, task: int | None, value: object) -> str:
+        facts = {"task": task, "value": value}
+        if threading.get_ident() == self.driver.thread:
+            said = take_answer(self, facts, "user")
+        else:
+            said = self.driver.command(self, "answer", facts).result()
+        if said.refused:
+            raise RunError(f"run {self.id}: {said.text}")
+        return said.text
 
     def resume(self) -> Run:
         if self.again is None:

@@ -1,4 +1,4 @@
-"""What may be asked of a run: cancel, pause, go on, retry a task, change a limit."""
+"""What may be asked of a run: cancel, pause, go on, retry, change a limit, answer."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
 from twingraph_nb.events import CancelAsked, LimitChanged, RetryAsked, RunContinued, RunPaused
+from twingraph_nb.scheduler.answering import take_answer
 from twingraph_nb.scheduler.live import LiveRun
 from twingraph_nb.store.commands import Answer
 
@@ -87,6 +88,10 @@ def _limit(driver: Driver, run: LiveRun, facts: Mapping[str, object], who: str) 
     return Answer(f"at most {limit} at once" if limit else "no limit")
 
 
+def _answer(driver: Driver, run: LiveRun, facts: Mapping[str, object], who: str) -> Answer:
+    return take_answer(run, facts, who)
+
+
 def _over(run: LiveRun, number: int) -> Answer | None:
     state = run.state.state_of(number)
     if number not in run.open or state in _FINAL:
@@ -102,4 +107,5 @@ _ACTS: Mapping[str, _Act] = {
     "continue": _continue,
     "retry": _retry,
     "limit": _limit,
+    "answer": _answer,
 }

@@ -15,6 +15,8 @@ from twingraph_nb.graph.remote_value import RemoteValue
 from twingraph_nb.graph.task import Task
 from twingraph_nb.scheduler.digests import LIGHT, Digests
 from twingraph_nb.scheduler.earlier import Earlier, Finished, KeptValue
+from twingraph_nb.scheduler.questions import is_question
+from twingraph_nb.store.commands import Answer, Command
 
 __all__ = ["Found", "Keeper", "KeptResult", "Reuse", "taken", "valid"]
 
@@ -50,6 +52,8 @@ class Keeper(Finder, Protocol):
         self, digest: str, component: str, run: str, hash: str, outputs: Mapping[str, object]
     ) -> Mapping[str, str]: ...
     def load(self, blob: str) -> object: ...
+    def commands(self, run_id: str, kind: str) -> list[Command]: ...
+    def answer(self, command: int, answer: Answer) -> None: ...
     def put(self, value: object, name: str, of: str) -> str: ...
     def flush(self, timeout: float = 5.0) -> object: ...
     def events(self, run_id: str, start: int = 0) -> list[Batch]: ...
@@ -180,7 +184,7 @@ class Reuse:
         """
         if self._keeper is None:
             return False
-        if task.component.policy.cache is not None:
+        if task.component.policy.cache is not None or is_question(task):
             return True
         return seconds > self._keep_after and not isinstance(value, RemoteValue)
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-__all__ = ["Answer", "Command", "Inbox", "read_answer", "write_answer", "write_command"]
+__all__ = ["Answer", "Command", "Inbox", "read_answer", "read_commands", "write_answer", "write_command"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +58,18 @@ def read_answer(connection: sqlite3.Connection, id: int) -> Answer | None:
         "SELECT answer, refused FROM commands WHERE id = ? AND answered IS NOT NULL", (id,)
     ).fetchone()
     return None if row is None else Answer(str(row[0]), bool(row[1]))
+
+
+def read_commands(connection: sqlite3.Connection, run: str, kind: str) -> list[Command]:
+    """Give what was asked of a run and not refused, oldest first."""
+    return [
+        Command(id, run, kind, json.loads(facts), who, at)
+        for id, facts, who, at in connection.execute(
+            "SELECT id, facts, who, at FROM commands"
+            " WHERE run = ? AND kind = ? AND refused = 0 ORDER BY id",
+            (run, kind),
+        )
+    ]
 
 
 class Inbox:

@@ -15,7 +15,15 @@ from twingraph_nb.errors import RunError, StoreError
 from twingraph_nb.events import Batch
 from twingraph_nb.store.blobs import Blobs, DamagedBlob
 from twingraph_nb.store.claims import family, write_claim
-from twingraph_nb.store.commands import Answer, Inbox, read_answer, write_answer, write_command
+from twingraph_nb.store.commands import (
+    Answer,
+    Command,
+    Inbox,
+    read_answer,
+    read_commands,
+    write_answer,
+    write_command,
+)
 from twingraph_nb.store.database import (
     FILE,
     Readers,
@@ -205,6 +213,11 @@ class Store:
         """Give what became of a command, or None as long as nobody has answered."""
         with self._readers.lend() as connection:
             return read_answer(connection, command)
+
+    def commands(self, run_id: str, kind: str) -> list[Command]:
+        """Give what was asked of a run and not refused, oldest first."""
+        with self._readers.lend() as connection:
+            return read_commands(connection, run_id, kind)
 
     def inbox(self) -> Inbox:
         """Give what looks for commands; for one thread."""
