@@ -13,7 +13,7 @@ PIP    := $(BIN)/python -m pip install -qq --disable-pip-version-check --constra
 AS_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root,)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lab bench lint format clean packages programs services services-down
+.PHONY: help demo test chaos lab bench lint format clean packages programs services services-down
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -24,6 +24,9 @@ demo: $(READY)  ## run the quickstart notebook as a batch job and leave a report
 
 test: $(TESTED) packages programs  ## set up what the tests need, then run the whole suite
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
+
+chaos: $(TESTED)  ## kill 200 random graphs again and again, and see that nothing is lost
+	@TWINGRAPH_TESTS_SEEDS=200 $(BIN)/python -m pytest tests/faults/test_resume.py -k random -n $(WORKERS) $(ARGS)
 
 lab: $(READY)  ## open JupyterLab on the quickstart notebook
 	@$(BIN)/jupyter lab $(AS_ROOT) notebooks/00_quickstart.ipynb

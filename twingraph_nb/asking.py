@@ -16,6 +16,7 @@ from twingraph_nb.scheduler.questions import ask_component
 __all__ = ["ask"]
 
 _NOTHING = object()
+_SIGNATURE = "(prompt, kind='approval', *, options, fields, timeout, default, required, name)"
 
 
 def ask(
@@ -60,7 +61,7 @@ def ask(
             given["timeout"] = seconds_of(timeout)
         given |= _checked(prompt, kind, options, fields, default)
     except ValueError as exc:
-        raise ArgumentError("ask", str(exc), component.signature) from None
+        raise ArgumentError("ask", str(exc), _SIGNATURE) from None
     if required:
         given["required"] = True
     task = component(parent_hash=parent_hash, **given)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, Protocol
 
+from twingraph_nb.binding import bind_ports
 from twingraph_nb.errors import ArgumentError, DefinitionError, UnknownPlatform, suggestion
 from twingraph_nb.fallback import check_fallback
 from twingraph_nb.platforms import PLATFORMS
@@ -136,7 +137,7 @@ class Component:
         names = self._names
         if not kwargs and len(args) == len(names) and self._simple:
             return dict(zip(names, args, strict=True))
-        return _bind(self, args, kwargs)
+        return bind_ports(self.name, self.inputs, lambda: self.signature, args, kwargs)
 
     def _own_digest(self) -> str:
         facts = (
@@ -230,8 +231,30 @@ class Pipeline:
             Exception: what the pipeline's function raises.
         """
         self._check(args, kwargs)
-        forced = (force,) if isinstance(force, str) else tuple(force)
-        return shelf.planner(self, (args, kwargs), resume, forced)
+        return shelf.planner(self, (args, kwargs), resume, _names(force))
+
+    def run(
+        self,
+        *args: object,
+        resume: str = "",
+        force: str | Iterable[str] = (),
+        **kwargs: object,
+    ) -> object:
+        """Start a run as a call does, with a say in what it takes over.
+
+        Args:
+            resume: what this run has finished is taken over: an id, the start of one, or "last".
+            force: names of components whose tasks run even if their values are kept, and with
+                them every task that gets one of their values, directly or through others.
+        Returns:
+            The run, at once. `plan` with the same arguments says what it will do.
+        Raises:
+            ArgumentError: an argument is missing, surplus or unknown.
+            RunError: the run to be resumed is not known, still runs, or is resumed elsewhere.
+            WiringError: no component is called what `force` names.
+        """
+        self._check(args, kwargs)
+        return shelf.starter(self, args, kwargs, resume, _names(force))
 
     def _check(self, args: tuple[object, ...], kwargs: Mapping[str, object]) -> None:
         try:
@@ -276,6 +299,7 @@ class Shelf:
         self.pipelines: dict[str, Pipeline] = {}
         self.caller: Caller = _NoSession()  # type: ignore[assignment]
         self.planner: Callable[..., object] = _NoSession()
+        self.starter: Callable[..., object] = _NoSession()
 
     def put(self, made: Component) -> Component:
         """Keep a component; it replaces one of its name, as its next version if it differs."""
@@ -399,38 +423,8 @@ def _check_travel(made: Component) -> None:
     )
 
 
-def _bind(
-    made: Component, args: tuple[object, ...], kwargs: Mapping[str, object]
-) -> dict[str, object]:
-    plain = [p for p in made.inputs if not p.variadic and not p.keyword_only]
-    rest = next((p for p in made.inputs if p.variadic == "*"), None)
-    extra = next((p for p in made.inputs if p.variadic == "**"), None)
-    bound: dict[str, object] = {p.name: v for p, v in zip(plain, args, strict=False)}
-    if len(args) > len(plain):
-        if rest is None:
-            raise ArgumentError(
-                made.name, f"takes {len(plain)} arguments, got {len(args)}", made.signature
-            )
-        bound[rest.name] = tuple(args[len(plain) :])
-    known = {p.name for p in made.inputs if not p.variadic}
-    surplus: dict[str, object] = {}
-    for name, value in kwargs.items():
-        if name in bound:
-            raise ArgumentError(made.name, f"got {name!r} twice", made.signature)
-        if name in known:
-            bound[name] = value
-        elif extra is not None:
-            surplus[name] = value
-        else:
-            raise ArgumentError(
-                made.name, f"has no input {name!r}{suggestion(name, known)}", made.signature
-            )
-    if surplus and extra is not None:
-        bound[extra.name] = surplus
-    missing = [p.name for p in made.inputs if p.required and p.name not in bound]
-    if missing:
-        raise ArgumentError(made.name, f"needs {', '.join(map(repr, missing))}", made.signature)
-    return bound
+def _names(given: str | Iterable[str]) -> tuple[str, ...]:
+    return (given,) if isinstance(given, str) else tuple(given)
 
 
 def _style(function: Callable[..., object]) -> Style:

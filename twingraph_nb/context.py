@@ -94,7 +94,6 @@ class Context:
         if report is not None:
             report.log("system", text if text.endswith("\n") else text + "\n")
 
-
     def checkpoint(self, state: object, every: float = 0.0) -> None:
         """Save how far the task is, so that another attempt goes on from here.
 

@@ -298,7 +298,7 @@ class TaskHeld(Event, frozen=True, gc=False):
 
 
 class Asked(Event, frozen=True, gc=False):
-    """A task waits for what a person says; `default` is text, `deadline` seconds since the epoch."""
+    """A task waits for what a person says. `default` is text, `deadline` a time."""
 
     task: int
     prompt: str

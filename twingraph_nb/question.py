@@ -66,7 +66,7 @@ class Question:
     @classmethod
     def recorded(cls, event: Asked) -> Question:
         """Give the question that an event tells of; its options are texts."""
-        return cls(event.prompt, event.kind, event.options, event.fields)
+        return cls(event.prompt, event.wants, event.options, event.fields)
 
     def read(self, given: object) -> object:
         """Give the answer's value: True or False, a text, an option, a list of them, or a dict.

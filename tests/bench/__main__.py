@@ -16,6 +16,7 @@ BENCHES = {
         "memory",
     ),
     "durable": ("recording", "resumes", "controls", "idling"),
+    "lineage": ("projecting", "rebuilding", "asking"),
     "containers": ("containers",),
     "kubernetes": ("pods",),
     "languages": ("natives", "bulk"),

@@ -192,7 +192,7 @@ def test_what_cannot_be_resumed_is_said(place: Place) -> None:
         session.resume("last")
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(int(os.environ.get("TWINGRAPH_TESTS_SEEDS", "6"))))
 def test_a_random_graph_killed_again_and_again_ends_as_if_undisturbed(
     place: Place, seed: int, tmp_path: Path
 ) -> None:

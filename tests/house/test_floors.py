@@ -19,7 +19,7 @@ FLOORS = (
     ("remote", "remote_turns"),
     ("remote_process", "remote_stream", "remote_dask", "remote_post", "platforms", "question"),
     ("source",),
-    ("fallback",),
+    ("fallback", "binding"),
     ("policy",),
     ("component",),
     ("languages",),

@@ -70,7 +70,7 @@ def story(run: str = RUN, at: float = 100.0) -> list[Event]:
         TaskStarted(at + 7, 2, attempt=2),
         TaskErred(at + 8, 2, 2, ErrorInfo("OSError", "gone"), retryable=False),
         TaskSkipped(at + 8, 3, because=2),
-        CancelAsked(at + 8.5, None, "ann", "too slow"),
+        CancelAsked(at + 8.5, None, "user", "too slow"),
         RunFinished(at + 9, "failed", ErrorInfo("OSError", "gone")),
     ]
 

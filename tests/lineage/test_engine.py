@@ -12,6 +12,8 @@ from gremlin_python.process.graph_traversal import __
 from gremlin_python.process.strategies import SeedStrategy
 from gremlin_python.process.traversal import Bytecode, Traversal
 from gremlin_python.structure import graph as theirs
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.lineage.asking import ask, kitchen
 from twingraph_nb.errors import LineageError
@@ -178,3 +180,22 @@ def test_algorithms_write_nothing_into_the_graph() -> None:
     graph = kitchen()
     ask("g.V().pageRank()", graph)
     assert sorted(graph.vertices["ann"].keys()) == ["age", "name"]
+
+
+STEPS = (
+    "out()", "in()", "both()", "outE().inV()", "bothE().otherV()", "hasLabel('cook')", "as('a')",
+    "has('age', gt(30))", "where(out('cooked'))", "repeat(both()).times(2)", "barrier()",
+    "union(out(), in())", "optional(out('taught'))", "emit().repeat(out()).times(2)",
+    "local(both())", "choose(has('age'), out(), identity())", "groupCount('n').by(label)",
+)  # fmt: skip
+
+
+@given(
+    st.lists(st.sampled_from(STEPS), max_size=4),
+    st.sampled_from(["id()", "count()", "groupCount().by(label)", "count().as('c').select('c')"]),
+)
+def test_going_on_as_one_never_changes_an_answer(steps: list[str], end: str) -> None:
+    """A traversal that must remember every path cannot let traversers meet."""
+    query = ".".join(["V()", *steps, end])
+    plain, apart = ask(f"g.{query}"), ask(f"g.withPath().{query}")
+    assert sorted(map(repr, plain)) == sorted(map(repr, apart))

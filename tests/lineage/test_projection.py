@@ -8,7 +8,17 @@ from pathlib import Path
 import pytest
 
 from tests.lineage.runs import RUN, FakeStore, batches, component, started, story, task
-from twingraph_nb.events import Batch, Event, TaskDone
+from twingraph_nb.events import (
+    Answered,
+    Asked,
+    Batch,
+    Event,
+    LimitChanged,
+    RetryAsked,
+    RunContinued,
+    RunPaused,
+    TaskDone,
+)
 from twingraph_nb.lineage import schema
 from twingraph_nb.lineage.graph import Graph
 from twingraph_nb.lineage.places import git_history, surroundings
@@ -59,7 +69,8 @@ def test_a_run_is_in_the_graph_with_every_kind_of_vertex_and_edge() -> None:
         ("produces", load, "value:blob7"),
         ("produces", clean, "value:blob8"),
         ("skipped_because_of", report, fit),
-        ("asked_to_cancel", "person:ann", run),
+        ("asked_to_cancel", "person:ann@lab", run),
+        ("started", "person:ann@lab", run),
     }
     assert expected <= edges
     labels = {v.label for v in graph.vertices.values()}
@@ -196,6 +207,35 @@ def test_attributes_and_image_of_a_component_are_on_its_tasks() -> None:
     kept = content(made, f"task:{RUN}00000000")
     assert (kept["team"], kept["api_key"]) == ("blue", "•••")
     assert kept["Docker Image"] == "python:3.12"
+
+
+def test_what_people_did_is_in_the_graph_with_their_answers() -> None:
+    events: list[Event] = [
+        started(),
+        component("load"),
+        task(0, "load"),
+        RunPaused(1.0, "bob@desk"),
+        RunContinued(2.0, "bob@desk"),
+        LimitChanged(2.5, 4, who="bob@desk"),
+        Asked(3.0, 0, "Deploy?"),
+        Answered(4.0, 0, "yes", "eve@phone"),
+        RetryAsked(5.0, 0, "user"),
+        Answered(6.0, 0, "no", "default"),
+    ]
+    graph = projected(batches(events)).graph
+    people = {"person:bob@desk", "person:eve@phone", "person:ann@lab"}
+    assert {v.id for v in graph.labelled("Person")} == people
+    found = [(e.label, str(e.out.id), e.content) for e in graph.edges.values()]
+    deeds = [one for one in found if one[1].startswith("person:") and one[0] != "started"]
+    assert deeds == [
+        ("paused", "person:bob@desk", {"at": 1.0}),
+        ("continued", "person:bob@desk", {"at": 2.0}),
+        ("changed_limit", "person:bob@desk", {"at": 2.5, "limit": 4, "name": ""}),
+        ("answered", "person:eve@phone", {"at": 4.0, "text": "yes"}),
+        ("asked_to_retry", "person:ann@lab", {"at": 5.0}),
+    ]
+    assert graph.vertex(f"task:{RUN}00000000").value("question") == "Deploy?"
+    assert graph.vertex(f"run:{RUN}").value("paused") is False
 
 
 def test_the_graph_is_rebuilt_from_a_store_and_reads_only_what_is_new() -> None:

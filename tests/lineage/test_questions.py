@@ -118,8 +118,8 @@ def test_diff_tells_what_differs_between_runs(g: GraphTraversalSource) -> None:
 def test_who_changed_lists_the_versions_of_a_component(g: GraphTraversalSource) -> None:
     rows = who_changed(g, "clean")
     assert told(rows, "digest", "who", "where", "run", "changed") == [
-        ("d-clean", "ann", "work/a.ipynb", RUN, "first version"),
-        ("d-clean2", "ann", "work/a.ipynb", SECOND, "+1 -1 lines"),
+        ("d-clean", "ann@lab", "work/a.ipynb", RUN, "first version"),
+        ("d-clean2", "ann@lab", "work/a.ipynb", SECOND, "+1 -1 lines"),
     ]
     with pytest.raises(NothingFound, match="did you mean 'clean'"):
         who_changed(g, "claen")

@@ -230,6 +230,13 @@ def test_equal_keys_of_different_types_are_refused_and_not_merged() -> None:
         ("g.V().values('name').is(typeOf('Fish'))", "Fish is not a registered type"),
         ("g.V().has('name', regex('('))", "not a regular expression"),
         ("g.V().match(as('a').out().as('c'), as('b').out().as('c'))", "unsolvable"),
+        ("g.V().count('x')", "count() cannot be called with ('x')"),
+        ("g.V().not()", "not() cannot be called with no argument"),
+        ("g.V().coin(out())", "coin() cannot be called with (a traversal)"),
+        ("g.V().count().by('x')", "by() cannot follow count()"),
+        ("g.V().out().option(1, out())", "option() cannot follow out()"),
+        ("g.V().repeat('a')", "repeat() takes a traversal"),
+        ("g.V().tree('x').groupCount('x')", "the side effect 'x' is a Tree already"),
         ("g.V().match(out())", "must have a single start label"),
     ],
 )

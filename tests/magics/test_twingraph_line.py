@@ -10,6 +10,7 @@ from IPython.core.completer import provisionalcompleter
 from tests.magics.conftest import Notebook
 from twingraph_nb.component import shelf
 from twingraph_nb.errors import RunError, TwingraphError
+from twingraph_nb.magics.status import COMMANDS
 from twingraph_nb.platforms import PLATFORMS
 from twingraph_nb.session import get_session
 
@@ -63,8 +64,8 @@ def test_cancel_stops_a_run(notebook: Notebook) -> None:
     [
         (
             "shwo",
-            "%twingraph has no command 'shwo' (did you mean 'show'?); it has status, runs, show, "
-            "cancel, components, platforms, nest",
+            "%twingraph has no command 'shwo' (did you mean 'show'?); it has "
+            + ", ".join(COMMANDS),
         ),
         (
             "show",

@@ -12,12 +12,13 @@ import pytest
 from tests.plan import workload
 from tests.plan.workload import cached, item, listed, plain, traced, waiting, wild
 from twingraph_nb import component, pipeline
-from twingraph_nb.component import Component
+from twingraph_nb.component import Component, make_component
 from twingraph_nb.errors import ArgumentError, RunError, WiringError
 from twingraph_nb.graph.run import Run
 from twingraph_nb.plan import Plan
 from twingraph_nb.plan.history import TOP, Names, recorded
 from twingraph_nb.session import close_session, get_session
+from twingraph_nb.source.text import source_of
 
 
 @pytest.fixture(autouse=True)
@@ -36,13 +37,9 @@ def edited(made: Component, old: str, new: str) -> Component:
     names: dict[str, object] = dict(vars(workload))
     text = made.source.text[made.source.text.index("def ") :].replace(old, new)
     exec(compile(text, "<edited>", "exec"), names)
-    from twingraph_nb.source.text import source_of
-
     function = names[made.name]
-    options = {k: v for k, v in made.policy.changed().items()}
+    options = made.policy.changed()
     source = source_of(function, cell="cell [9]", text=text)  # type: ignore[arg-type]
-    from twingraph_nb.component import make_component
-
     return make_component(function, options=options, source=source)  # type: ignore[arg-type]
 
 
@@ -132,7 +129,9 @@ def test_a_plan_claims_nothing_and_leaves_no_run(keeps: None) -> None:
         waiting.plan(resume="last")
     assert len(get_session().store.runs()) == 1  # type: ignore[union-attr]
     assert list(get_session().runs) == [first.id]  # type: ignore[attr-defined]
-    assert set(t.state for t in first.resume().tasks) <= {"reused", "waiting", "ready", "running"}  # type: ignore[attr-defined]
+    again = first.resume()  # type: ignore[attr-defined]
+    again.result(30)
+    assert {task.state for task in again.tasks} == {"reused"}
 
 
 def test_what_never_ran_ends_the_plan_where_its_value_is_looked_at() -> None:
@@ -187,8 +186,6 @@ def test_an_edited_component_is_shown_with_its_diff_and_makes_later_inputs_other
 def test_a_changed_helper_is_named() -> None:
     names: dict[str, object] = {"offset": 1}
     exec("def shifted(x: int) -> int:\n    return x + offset\n", names)
-    from twingraph_nb.component import make_component
-
     shifted = make_component(names["shifted"], options={"cache": True})  # type: ignore[arg-type]
 
     @pipeline()
@@ -306,6 +303,22 @@ def test_what_is_forced_runs_with_all_that_needs_it() -> None:
     assert plan["listed"].text == "input 'x': item is forced"
     with pytest.raises(WiringError, match="did you mean 'item'"):
         tree.plan(force=["itme"])
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_forced_run_does_what_its_plan_said(seed: int, keeps: None) -> None:
+    first = wild(seed)
+    first.result(30)  # type: ignore[attr-defined]
+    called = [task.component.name for task in first.tasks if task.component is not None]  # type: ignore[attr-defined]
+    force = random.Random(seed).choice(called)
+    plan = wild.plan(seed, resume=first.id, force=force)  # type: ignore[attr-defined]
+    before = len(traced())
+    again = wild.run(seed, resume=first.id, force=force)  # type: ignore[attr-defined]
+    assert again.result(30) == first.result()  # type: ignore[attr-defined]
+    assert_came_true(plan, again)  # type: ignore[arg-type]
+    assert len(traced()) - before >= called.count(force)
+    with pytest.raises(WiringError, match="no component is called 'itme'"):
+        wild.run(seed, force="itme")
 
 
 def test_a_call_by_hash_of_another_task_is_planned() -> None:

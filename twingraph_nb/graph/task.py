@@ -240,7 +240,7 @@ class Task(_Lazy):
 
     def answer(self, value: object) -> str:
         """Answer what it asks; see `Run.answer`."""
-        return self.link.answer(self.number, value)
+        return self.link.answer(self.number, value)  # type: ignore[attr-defined, no-any-return]
 
     def __await__(self) -> Generator[object, None, object]:
         if not self._done:

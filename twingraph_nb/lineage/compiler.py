@@ -18,11 +18,11 @@ from gremlin_python.statics import BigDecimal
 
 from twingraph_nb.lineage.containers import MISSING
 from twingraph_nb.lineage.problems import NotSupported, TraversalError, UnknownStep
+from twingraph_nb.lineage.signatures import check
 from twingraph_nb.lineage.traverser import FULL, LABELLED, Node, Run, Traverser, Walk
 
 __all__ = [
     "BARRIERS",
-    "MUTATING",
     "TABLE",
     "Child",
     "Instruction",
@@ -42,7 +42,6 @@ TABLE: dict[str, Builder] = {}
 """Step name -> what makes its function."""
 BARRIERS = {"barrier"}
 """Steps that take all that comes before they give anything."""
-MUTATING = {"addV", "addE", "property", "drop", "mergeV", "mergeE"}
 MODULATORS = {"as", "by", "from", "to", "option", "with", "read", "write"}
 _SIDED = {"addE", "path", "simplePath", "cyclicPath", "tree"}
 LOOPING = {"until", "emit", "times"}
@@ -163,6 +162,8 @@ def _loop(found: list[Instruction], name: str, args: list[Any]) -> None:
         if last is None or last.body is not None:
             last = Instruction("repeat", [])
             found.append(last)
+        if not args or not is_traversal(args[-1]):
+            raise TraversalError("repeat() takes a traversal, and a name for loops() before it")
         last.loop_name = args[0] if isinstance(args[0], str) else None
         last.body = args[-1]
         return
@@ -173,7 +174,9 @@ def _loop(found: list[Instruction], name: str, args: list[Any]) -> None:
     if name == "emit":
         last.emit, last.emit_first = (args[0] if args else True), last.body is None
     else:
-        last.until, last.until_first = (args[0] if args else 0), last.body is None
+        if not args:
+            raise TraversalError(f"{name}() takes what ends the loop")
+        last.until, last.until_first = args[0], last.body is None
 
 
 class Steps(list[Instruction]):
@@ -182,6 +185,8 @@ class Steps(list[Instruction]):
 
 def instructions_of(code: Any) -> list[Instruction]:
     """The calls of a traversal that is an argument."""
+    if not is_traversal(code):
+        raise TraversalError(f"a traversal is wanted here, not {code!r}")
     return list(code) if isinstance(code, Steps) else arranged(code.step_instructions)
 
 
@@ -291,6 +296,7 @@ class Scope:
             builder = TABLE.get(spot.name)
             if builder is None:
                 raise UnknownStep(spot.name, TABLE)
+            check(spot)
             self.ahead, self.behind = code[place + 1 :], code[:place]
             functions.append(builder(self, spot))
         return Child(self.run, functions, code, self.resets)

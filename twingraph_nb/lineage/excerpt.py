@@ -6,8 +6,12 @@ from collections.abc import Iterable
 
 from twingraph_nb.lineage.elements import Vertex
 from twingraph_nb.lineage.graph import Graph
+from twingraph_nb.lineage.people import DEEDS
 
-__all__ = ["of_run", "of_vertices"]
+__all__ = ["PEOPLE", "of_run", "of_vertices"]
+
+PEOPLE = ("started", *DEEDS.values())
+"""Labels of the edges from people."""
 
 _OF_RUN = ("of_pipeline", "from_notebook", "ran_in", "started_by", "resumes")
 _OF_TASK = ("instance_of", "produces", "reuses")
@@ -22,8 +26,8 @@ def of_run(graph: Graph, run: str) -> Graph:
     """
     me = graph.vertex(f"run:{run}")
     tasks = me.neighbours("in", "in_run")
-    near = [me, *tasks, *me.neighbours("out", *_OF_RUN), *me.neighbours("in", "started")]
-    near += me.neighbours("in", "asked_to_cancel")
+    near = [me, *tasks, *me.neighbours("out", *_OF_RUN), *me.neighbours("in", *PEOPLE)]
+    near += [one for task in tasks for one in task.neighbours("in", *PEOPLE)]
     near += [one for task in tasks for one in task.neighbours("out", *_OF_TASK)]
     components = {v.id: v for v in near if v.label == "Component"}.values()
     near += [one for c in components for one in c.neighbours("out", *_OF_COMPONENT)]

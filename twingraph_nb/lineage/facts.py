@@ -15,21 +15,24 @@ from datetime import UTC, datetime
 from typing import Any
 
 from twingraph_nb.events import (
+    Asked,
     Batch,
     BodyDone,
     BodyErred,
-    CancelAsked,
     ComponentUsed,
     ErrorInfo,
     Event,
     MapExpanded,
+    RunContinued,
     RunFinished,
+    RunPaused,
     RunStarted,
     RunTimedOut,
     TaskAdded,
     TaskCancelled,
     TaskDone,
     TaskErred,
+    TaskHeld,
     TaskReused,
     TaskSkipped,
     TaskStarted,
@@ -37,6 +40,7 @@ from twingraph_nb.events import (
 )
 from twingraph_nb.graph.summary import without_passwords
 from twingraph_nb.lineage.changes import Changes, Versions
+from twingraph_nb.lineage.people import DEEDS, account, deed, person
 from twingraph_nb.lineage.places import code_place, git_history
 from twingraph_nb.lineage.redact import cut, masked, secret_ports, shown, source_shown
 from twingraph_nb.lineage.schema import MANY, PREVIEW, SOURCE
@@ -44,7 +48,6 @@ from twingraph_nb.lineage.schema import MANY, PREVIEW, SOURCE
 __all__ = ["Folder"]
 
 _NO_PROPERTIES: Mapping[str, object] = {}
-_NOT_A_PERSON = frozenset({"", "session", "run", "pipeline", "scheduler"})
 
 
 class _Run:
@@ -133,8 +136,8 @@ class Folder:
             to.edge("of_pipeline", me, named)
         if origin.get("notebook"):
             to.edge("from_notebook", me, _notebook(origin["notebook"], to))
-        if origin.get("user"):
-            to.edge("started", _person(origin["user"], to), me)
+        if account(origin):
+            to.edge("started", person(account(origin), to), me)
         to.edge("ran_in", me, _environment(origin, to))
         for label, other in (("started_by", event.parent), ("resumes", event.resumes)):
             if other:
@@ -158,12 +161,12 @@ class Folder:
     def _body_erred(self, run: _Run, event: BodyErred, to: Changes) -> None:
         to.vertex(_run_id(run.id), "Run", _error(event.error))
 
-    def _cancel_asked(self, run: _Run, event: CancelAsked, to: Changes) -> None:
-        if event.who in _NOT_A_PERSON:
-            return
-        person = _person(event.who, to)
-        target = _run_id(run.id) if event.task is None else _task_id(run, event.task)
-        to.edge("asked_to_cancel", person, target, properties={"at": event.at, "why": event.why})
+    def _deed(self, run: _Run, event: Event, to: Changes) -> None:
+        task = getattr(event, "task", None)
+        target = _run_id(run.id) if task is None else _task_id(run, task)
+        deed(event, run.origin, target, to)
+        if isinstance(event, RunPaused | RunContinued):
+            to.vertex(target, "Run", {"paused": isinstance(event, RunPaused)})
 
     # -- components --------------------------------------------------------------------------
 
@@ -266,6 +269,13 @@ class Folder:
     def _task_ticketed(self, run: _Run, event: TaskTicketed, to: Changes) -> None:
         to.vertex(_task_id(run, event.task), "Task", {"ticket": cut(event.ticket, PREVIEW)})
 
+    def _task_held(self, run: _Run, event: TaskHeld, to: Changes) -> None:
+        to.vertex(_task_id(run, event.task), "Task", {"state": "ready"})
+
+    def _asked(self, run: _Run, event: Asked, to: Changes) -> None:
+        told = {"question": cut(event.prompt, PREVIEW), "asks": event.wants}
+        to.vertex(_task_id(run, event.task), "Task", told)
+
     def _map_expanded(self, run: _Run, event: MapExpanded, to: Changes) -> None:
         to.vertex(_task_id(run, event.task), "Task", {"count": event.count})
 
@@ -328,7 +338,9 @@ _FOLDS: Mapping[type[Event], Callable[[Folder, _Run, Any, Changes], None]] = {
     RunTimedOut: Folder._timed_out,
     BodyDone: Folder._body_done,
     BodyErred: Folder._body_erred,
-    CancelAsked: Folder._cancel_asked,
+    Asked: Folder._asked,
+    TaskHeld: Folder._task_held,
+    **dict.fromkeys(DEEDS, Folder._deed),
     ComponentUsed: Folder._component_used,
     TaskAdded: Folder._task_added,
     TaskStarted: Folder._task_started,
@@ -366,10 +378,6 @@ def _error(error: ErrorInfo) -> dict[str, object]:
 
 def _notebook(path: str, to: Changes) -> str:
     return to.vertex(f"notebook:{path}", "Notebook", {"name": path})
-
-
-def _person(name: str, to: Changes) -> str:
-    return to.vertex(f"person:{name}", "Person", {"name": name})
 
 
 def _environment(origin: Mapping[str, str], to: Changes) -> str:

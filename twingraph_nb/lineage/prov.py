@@ -5,7 +5,7 @@
 | Task, Run | activity; a task `wasStartedBy` its run |
 | Artifact | entity: `wasGeneratedBy` the task that produces it, `used` by those that it feeds |
 | Component | entity and `prov:Plan`; a new version `wasDerivedFrom` the one before (a revision) |
-| Person, Platform | agents: a run is associated with the first, a task with the second |
+| Person, Platform | agents: runs and tasks are associated with who ran them, stopped or answered |
 | feeds, precedes, reuses | `wasInformedBy` |
 
 Source: The PROV-JSON Serialization, W3C Member Submission, 24 April 2013.
@@ -19,6 +19,7 @@ from datetime import UTC, datetime
 from urllib.parse import quote
 
 from twingraph_nb.lineage.elements import Vertex
+from twingraph_nb.lineage.excerpt import PEOPLE
 from twingraph_nb.lineage.graph import Graph
 
 __all__ = ["document", "dumps"]
@@ -69,10 +70,10 @@ def _chosen(graph: Graph, run: str | None) -> dict[object, Vertex]:
         return dict(graph.vertices)
     me = graph.vertex(f"run:{run}")
     found = {me.id: me}
-    near = [*me.neighbours("in", "in_run", "started", "asked_to_cancel")]
+    near = [*me.neighbours("in", "in_run", *PEOPLE)]
     for task in list(near):
         near += task.neighbours("out", "produces", "instance_of", "reuses")
-        near += task.neighbours("in", "feeds")
+        near += task.neighbours("in", "feeds", *PEOPLE)
     near += [p for vertex in near for p in vertex.neighbours("out", "runs_on")]
     return found | {vertex.id: vertex for vertex in near}
 
@@ -128,8 +129,8 @@ def _relations(vertex: Vertex, known: Mapping[object, Vertex]) -> Iterator[tuple
                 "prov:type": revision,
             },
         )
-    for run, _ in ends("started"):
-        yield "wasAssociatedWith", {"prov:activity": _name(run), "prov:agent": me}
+    for activity in {v.id: v for label in PEOPLE for v, _ in ends(label)}.values():
+        yield "wasAssociatedWith", {"prov:activity": _name(activity), "prov:agent": me}
     for earlier in ("started_by", "resumes"):
         for run, _ in ends(earlier):
             yield "wasInformedBy", _informed(me, run, earlier)

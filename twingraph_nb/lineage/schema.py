@@ -48,7 +48,7 @@ VERTICES = {
     "File": "a file of Python that defines components (`file:PATH`)",
     "Platform": "where tasks run (`platform:NAME`)",
     "Environment": "Python, packages and machine of a run (`environment:DIGEST`)",
-    "Person": "who asked for something (`person:NAME`)",
+    "Person": "who started, stopped or answered something (`person:USER@MACHINE`)",
 }
 """Label of a vertex -> what it is, and its id."""
 
@@ -72,6 +72,11 @@ _KINDS = (
     EdgeKind("in_notebook", "Cell", "Notebook", "the notebook of the cell"),
     EdgeKind("started", "Person", "Run", "whose account it ran under"),
     EdgeKind("asked_to_cancel", "Person", "Run or Task", "who wanted it to stop, and `why`"),
+    EdgeKind("asked_to_retry", "Person", "Task", "who wanted another attempt at once"),
+    EdgeKind("paused", "Person", "Run", "who let no further task of it begin"),
+    EdgeKind("continued", "Person", "Run", "who let it go on"),
+    EdgeKind("changed_limit", "Person", "Run", "who changed how many tasks run at once: `limit`"),
+    EdgeKind("answered", "Person", "Task", "who answered its question, and the answer: `text`"),
 )
 EDGES = {kind.label: kind for kind in _KINDS}
 
@@ -86,7 +91,7 @@ TASK_PROPERTIES = {
     "Compute Platform": "where it ran: local, process, docker ...",
     "Docker Image": "the image, on platforms that have one",
     "Git History": "commit, file and lines of the source, where it lies in a repository",
-    "state": "waiting, running, retrying, succeeded, reused, failed, skipped or cancelled",
+    "state": "waiting, ready, running, retrying, succeeded, reused, failed, skipped or cancelled",
     "started": "when its first attempt began, seconds since the epoch",
     "finished": "when it ended, seconds since the epoch",
     "seconds": "from start to end",

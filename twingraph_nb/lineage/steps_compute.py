@@ -196,6 +196,8 @@ def shortest_path(scope: Scope, spot: Instruction) -> StepFunction:
     def function(walk: Walk) -> Walk:
         ways = others()
         for t in walk:
+            if not isinstance(t.obj, Vertex):
+                raise TraversalError(f"shortestPath() goes on from vertices, not {t.obj!r}")
             for vertex, path in paths_from(run, ways, t.obj, length, most):
                 if target is None or target.test(Traverser(vertex)):
                     shown = path if option["includeEdges"] else path[::2]

@@ -12,7 +12,7 @@ from twingraph_nb.lineage.modulators import bys, itself, only_by
 from twingraph_nb.lineage.operators import ASSIGN, joined
 from twingraph_nb.lineage.problems import NotSupported, TraversalError
 from twingraph_nb.lineage.scoping import objects_of
-from twingraph_nb.lineage.steps_reduce import listed
+from twingraph_nb.lineage.steps_reduce import listed, side_effect_of
 from twingraph_nb.lineage.traverser import Run, Traverser, Walk
 
 __all__ = ["copy_edge", "copy_vertex"]
@@ -132,7 +132,7 @@ def tree(scope: Scope, spot: Instruction) -> StepFunction:
         run.side_effects.setdefault(name, Tree())
 
         def effect(t: Traverser) -> None:
-            run.side_effects[name].grown(branch(t))
+            side_effect_of(run, name, Tree).grown(branch(t))
 
         return scope.blocked(spot, effect)
 
@@ -167,9 +167,10 @@ def copy_edge(graph: Graph, edge: Edge) -> None:
 @step("subgraph", barrier=True)
 def subgraph(scope: Scope, spot: Instruction) -> StepFunction:
     name, run = spot.args[0], scope.run
-    held: Graph = run.side_effects.setdefault(name, Graph())
+    run.side_effects.setdefault(name, Graph())
 
     def effect(t: Traverser) -> None:
+        held: Graph = side_effect_of(run, name, Graph)
         if not isinstance(t.obj, Edge):
             raise TraversalError(f"subgraph() takes edges, and this is {t.obj!r}")
         copy_edge(held, t.obj)

@@ -14,7 +14,7 @@ from twingraph_nb.lineage.compiler import (
     is_traversal,
     step,
 )
-from twingraph_nb.lineage.containers import MISSING, is_collection, key_of, put
+from twingraph_nb.lineage.containers import MISSING, Tree, is_collection, key_of, put
 from twingraph_nb.lineage.modulators import by_value, itself, only_by
 from twingraph_nb.lineage.numbers import add, divide, is_number, larger, long_of, multiply, smaller
 from twingraph_nb.lineage.operators import joined, operator
@@ -121,6 +121,18 @@ def _reduced_inside(obj: Any, work: Callable[[Pairs], Any]) -> Any:
         obj = list(obj.objects) if hasattr(obj, "objects") else [obj]
     items = list(obj)
     return work((item, 1) for item in items) if items else MISSING
+
+
+def side_effect_of(run: Run, name: str, kind: type) -> Any:
+    """The side effect of this name.
+
+    Raises:
+        TraversalError: another step has put something else there.
+    """
+    found = run.side_effects[name]
+    if not isinstance(found, kind) or (kind is Mapping and isinstance(found, Tree)):
+        raise TraversalError(f"the side effect {name!r} is a {type(found).__name__} already")
+    return found
 
 
 def listed(run: Run, pairs: Pairs) -> list[Any]:
@@ -242,6 +254,7 @@ def group(scope: Scope, spot: Instruction) -> StepFunction:
             run.hold()
         if kept:
             groups.made = groups.result()
+            side_effect_of(run, name, Mapping)
             run.side_effects[name] = _gathered(name, run.seeds.get(name, {}), together)
         yield from kept
 
@@ -298,7 +311,7 @@ def group_count(scope: Scope, spot: Instruction) -> StepFunction:
 
     def function(walk: Walk) -> Walk:
         kept = run.held(walk)
-        found = dict(run.side_effects.get(name, {}))
+        found = dict(side_effect_of(run, name, Mapping))
         group_counts(found, iter(kept), by)
         run.side_effects[name] = found
         yield from kept

@@ -8,7 +8,6 @@ from typing import Any
 from gremlin_python.process.traversal import Operator, TraversalStrategy
 
 from twingraph_nb.lineage.compiler import (
-    MUTATING,
     Instruction,
     Scope,
     every,
@@ -20,6 +19,7 @@ from twingraph_nb.lineage.containers import is_collection
 from twingraph_nb.lineage.elements import Edge, Vertex, VertexProperty
 from twingraph_nb.lineage.operators import copied, joined, operator
 from twingraph_nb.lineage.problems import NotSupported, ReadOnlyGraph, TraversalError
+from twingraph_nb.lineage.signatures import MUTATING
 from twingraph_nb.lineage.traverser import Run, Traverser
 
 __all__ = ["configure", "verify"]

@@ -13,7 +13,18 @@ from twingraph_nb.policy import BACKOFFS
 
 __all__ = ["COMMANDS", "complete_line"]
 
-COMMANDS = ("status", "runs", "show", "cancel", "pause", "resume", "diff", "components", "platforms", "nest")
+COMMANDS = (
+    "status",
+    "runs",
+    "show",
+    "cancel",
+    "pause",
+    "resume",
+    "diff",
+    "components",
+    "platforms",
+    "nest",
+)
 """What ``%twingraph`` can do."""
 
 _VALUES = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -14,6 +15,7 @@ from twingraph_nb.errors import NotebookError, RunError
 
 __all__ = ["add_arguments", "main"]
 
+_MOST_ANSWERS = 100_000  # characters that an environment takes in one piece
 INVALID = 2  # exit code when nothing was run
 
 
@@ -53,6 +55,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="go on with an earlier run: what it finished is not done again, its parameters "
         "hold unless given anew; 'last' is the notebook's newest run",
     )  # fmt: skip
+    parser.add_argument(
+        "--answers", metavar="FILE",
+        help="YAML or JSON: answers to what the notebook asks, by task or by question",
+    )  # fmt: skip
+    parser.add_argument(
+        "--no-input", action="store_true",
+        help="nobody is there to answer: a question without answer or default fails at once",
+    )  # fmt: skip
     parser.add_argument("--no-report", action="store_true", help="write no report.html")
 
 
@@ -85,6 +95,7 @@ def _run(namespace: argparse.Namespace) -> int:
     kernel = notebooks.kernel_for(nb, namespace.kernel, notebook=path.name)
     params = _parameters(namespace, nb, path.name, kernel.language)
     record = NotebookRecord(settings(), str(path.resolve()), {})
+    record.people = _people(namespace)
     if namespace.resume:
         params = {**record.resume(namespace.resume), **params}
     record.take(params)
@@ -116,6 +127,24 @@ def _run(namespace: argparse.Namespace) -> int:
     return ending.code
 
 
+def _people(namespace: argparse.Namespace) -> dict[str, str]:
+    """What the kernel's environment says of answers to questions."""
+    found: dict[str, str] = {}
+    if namespace.no_input:
+        found["TWINGRAPH_NO_INPUT"] = "1"
+    if namespace.answers:
+        where = f"file of answers {namespace.answers}"
+        try:
+            text = Path(namespace.answers).read_text(encoding="utf-8")
+            text = json.dumps(_mapping(text, where, "tasks or questions, like {deploy: yes}"))
+        except (OSError, UnicodeDecodeError, TypeError, ValueError) as exc:
+            raise NotebookError(f"{where} cannot be read: {exc}") from None
+        if len(text) > _MOST_ANSWERS:
+            raise NotebookError(f"{where} has more than {_MOST_ANSWERS} characters")
+        found["TWINGRAPH_ANSWERS"] = text
+    return found
+
+
 def _parameters(
     namespace: argparse.Namespace, nb: Any, name: str, language: str
 ) -> dict[str, object]:
@@ -137,7 +166,9 @@ def _parameters(
     return given
 
 
-def _mapping(text: str, where: str) -> Mapping[str, object]:
+def _mapping(
+    text: str, where: str, what: str = "parameters, like {top: 10}"
+) -> Mapping[str, object]:
     import yaml  # type: ignore[import-untyped]  # comes with papermill
 
     try:
@@ -145,7 +176,7 @@ def _mapping(text: str, where: str) -> Mapping[str, object]:
     except yaml.YAMLError as exc:
         raise NotebookError(f"{where} is not valid YAML: {exc}") from None
     if not isinstance(body, dict) or not all(isinstance(key, str) for key in body):
-        raise NotebookError(f"{where} must name parameters, like {{top: 10}}; it is {body!r}")
+        raise NotebookError(f"{where} must name {what}; it is {body!r}")
     return body
 
 

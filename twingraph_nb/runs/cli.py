@@ -14,7 +14,7 @@ from pathlib import Path
 from twingraph_nb import __version__
 from twingraph_nb.errors import RunError, TwingraphError, suggestion
 from twingraph_nb.policy import seconds_of
-from twingraph_nb.runs import control, lineage, workers
+from twingraph_nb.runs import answers, control, lineage, workers
 from twingraph_nb.settings import Settings
 from twingraph_nb.store import Store
 
@@ -67,6 +67,7 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
         run.set_defaults(act=batch.main)
     _add_reading(commands, place)
     control.add_arguments(commands, place)
+    answers.add_arguments(commands, place)
     lineage.add_arguments(commands, place)
     worker = commands.add_parser("worker", help="run tasks that kernels send", parents=[place])
     workers.add_arguments(worker)

@@ -40,6 +40,7 @@ def add_arguments(
             "blast COMPONENT              what a change of it reaches\n"
             "slowest                      where the time goes\n"
             "failures [--since AGE]       what failed, newest first\n"
+            "schema                       what the graph holds\n"
             'query GREMLIN                such as \'g.V().has("Task", "state", "failed")\'\n'
             "export FORMAT [--run RUN]    graphson, graphml, prov or openlineage\n"
             "forget RUN                   take a run out of the graph"

@@ -25,6 +25,7 @@ class NotebookRecord:
         self.notebook = notebook
         self.params: dict[str, str] = {}
         self.resumes = ""
+        self.people: Mapping[str, str] = {}  # what the kernel is told of answers to questions
         self.trouble = ""
         self.started = time.time()
         self.finished = self.started
@@ -88,6 +89,7 @@ class NotebookRecord:
             "TWINGRAPH_NOTEBOOK": self.notebook,
             "TWINGRAPH_BATCH": "1",
             "TWINGRAPH_RESUME": self.resumes,
+            **self.people,
         }
 
     def begin(self, name: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
 from twingraph_nb.component import Component, Pipeline, shelf
@@ -14,6 +14,7 @@ from twingraph_nb.graph.scope import Scope, current_scope
 from twingraph_nb.graph.task import Ref, Task
 from twingraph_nb.policy import RunOptions
 from twingraph_nb.scheduler.drive import Driver
+from twingraph_nb.scheduler.forced import Forced
 from twingraph_nb.scheduler.live import LiveRun
 
 __all__ = ["Calls"]
@@ -116,11 +117,13 @@ class Calls:
         args: tuple[object, ...],
         kwargs: dict[str, object],
         resumes: str = "",
+        force: Iterable[str] = (),
     ) -> Run:
         """Start a run of a pipeline.
 
         Args:
             resumes: an earlier run whose finished tasks are taken over.
+            force: names of components that run in any case; see `Forced`.
         Raises:
             RunError: that run still runs, or another one resumes it.
         """
@@ -134,6 +137,7 @@ class Calls:
             arguments=(args, kwargs),
             resumes=resumes,
         )
+        run.forced = Forced(force)
         run.again = lambda: self.begin(_newest(pipeline), args, kwargs, resumes=run.id)
         self.driver.run_body(run, _Body(pipeline, args, kwargs))
         return run.handle

@@ -147,11 +147,7 @@ class Driver:
     ) -> Future[Answer]:
         """Do what is asked of a run; see `orders`. From any thread."""
         told: Future[Answer] = Future()
-
-        def act() -> None:
-            told.set_result(obey(self, run, kind, facts or {}, who))
-
-        self.call(act)
+        self.call(lambda: told.set_result(obey(self, run, kind, facts or {}, who)))
         return told
 
     def ask_interrupt(self, run: LiveRun, task: Task) -> None:

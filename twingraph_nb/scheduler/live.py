@@ -34,6 +34,7 @@ from twingraph_nb.graph.task import Task
 from twingraph_nb.policy import RunOptions
 from twingraph_nb.scheduler.answering import Asking, take_answer
 from twingraph_nb.scheduler.earlier import Earlier
+from twingraph_nb.scheduler.forced import Forced
 from twingraph_nb.scheduler.state import RunState
 
 if TYPE_CHECKING:
@@ -80,6 +81,7 @@ class LiveRun:
         self.error: BaseException | None = None
         self.value: object = None
         self.earlier: Earlier | None = None  # what it takes over, if it resumes another run
+        self.forced = Forced()
         self.again: Callable[[], Run] | None = None  # starts a run that resumes this one
         self.held: dict[int, int] = {}  # while it is paused: ready tasks, and their next attempts
         self.questions: dict[int, Asking] = {}  # that wait for an answer

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from twingraph_nb.component import Component, make_component
 from twingraph_nb.errors import TaskError
@@ -21,7 +22,7 @@ async def ask(
     timeout: float | None = None,
     default: tuple[object, ...] = (),
     required: bool = False,
-) -> object:
+) -> Any:
     # What an answer is kept by is the content of this function and its arguments, so what it
     # does is elsewhere: another version of the package must not ask again.
     try:

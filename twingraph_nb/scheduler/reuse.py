@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from twingraph_nb.component import Component
 from twingraph_nb.errors import ResultError, StoreError
@@ -17,6 +17,9 @@ from twingraph_nb.scheduler.digests import LIGHT, Digests
 from twingraph_nb.scheduler.earlier import Earlier, Finished, KeptValue
 from twingraph_nb.scheduler.questions import is_question
 from twingraph_nb.store.commands import Answer, Command
+
+if TYPE_CHECKING:
+    from twingraph_nb.scheduler.live import LiveRun
 
 __all__ = ["Found", "Keeper", "KeptResult", "Reuse", "taken", "valid"]
 
@@ -117,6 +120,8 @@ class Reuse:
             task.digest = await self._full_digest(task, arguments)
             if task.digest is None:
                 return None
+        if _forced(task):
+            return None
         try:
             kept = valid(keeper, task.component, task.digest)
             if kept is None:
@@ -131,7 +136,7 @@ class Reuse:
     ) -> tuple[KeptValue, Finished] | None:
         """Set the task's digest; give what an earlier run has done of just this work."""
         keeper = self._keeper
-        if keeper is None:
+        if keeper is None or _forced(task):
             return None
         self.name(task, arguments)
         digest = task.digest
@@ -210,3 +215,8 @@ class Reuse:
         except (StoreError, ResultError) as exc:
             return None, str(exc)
         return blobs, ""  # type: ignore[return-value]
+
+
+def _forced(task: Task) -> bool:
+    run: LiveRun = task.link  # type: ignore[assignment]
+    return bool(run.forced.why(task))

@@ -8,7 +8,15 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-__all__ = ["Answer", "Command", "Inbox", "read_answer", "read_commands", "write_answer", "write_command"]
+__all__ = [
+    "Answer",
+    "Command",
+    "Inbox",
+    "read_answer",
+    "read_commands",
+    "write_answer",
+    "write_command",
+]
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from twingraph_nb import wire
 from twingraph_nb.errors import RunError, StoreError
 from twingraph_nb.events import Batch
 from twingraph_nb.store.blobs import Blobs, DamagedBlob
-from twingraph_nb.store.claims import family, write_claim
+from twingraph_nb.store.claims import family, read_claim, write_claim
 from twingraph_nb.store.commands import (
     Answer,
     Command,
@@ -218,6 +218,11 @@ class Store:
         """Give what was asked of a run and not refused, oldest first."""
         with self._readers.lend() as connection:
             return read_commands(connection, run_id, kind)
+
+    def resumed_by(self, run_id: str) -> str | None:
+        """Give the run that went on with this one last, or None."""
+        with self._readers.lend() as connection:
+            return read_claim(connection, run_id)
 
     def inbox(self) -> Inbox:
         """Give what looks for commands; for one thread."""

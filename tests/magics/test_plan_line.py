@@ -1,0 +1,52 @@
+"""``%plan`` and ``%twingraph diff``."""
+
+from __future__ import annotations
+
+from tests.magics.conftest import Notebook
+from twingraph_nb.errors import TwingraphError, WiringError
+from twingraph_nb.plan import Plan
+
+
+def test_plan_shows_what_an_edited_cell_makes_stale(notebook: Notebook) -> None:
+    notebook.good("%%component inc --cache\ndef inc(x: int) -> int:\n    return x + 1")
+    notebook.good("%%component double --cache\ndef double(x: int) -> int:\n    return 2 * x")
+    notebook.good("%%pipeline flow(n=1) -> out\nout = double(inc(n))")
+    assert notebook.good("flow().result(30)") == 4
+    plan = notebook.good("%plan flow(n=1)")
+    assert isinstance(plan, Plan)
+    assert plan.counts == {"run": 0, "reuse": 2, "blocked": 0}
+    notebook.good("%%component inc --cache\ndef inc(x: int) -> int:\n    return x + 2")
+    plan = notebook.good("%plan flow")
+    assert isinstance(plan, Plan)
+    assert [row.reason for row in plan] == ["source changed", "input changed"]
+    assert "+    return x + 2" in repr(plan)
+    assert "+    return x + 2" in plan._repr_html_()
+
+
+def test_plan_takes_options_after_the_call(notebook: Notebook) -> None:
+    notebook.good("%%component inc --cache\ndef inc(x, text='') -> int:\n    return x + 1")
+    notebook.good("%%pipeline flow(n=1, text='') -> out\nout = inc(n, text)")
+    run = notebook.good("run = flow(1, 'a --b c')\nrun.result(30)\nrun.id")
+    plan = notebook.good(f"%plan flow(1, 'a --b c') --resume {run} --force inc")
+    assert isinstance(plan, Plan)
+    assert (plan.resumes, plan["inc"].reason) == (run, "forced")
+    plan = notebook.good("%plan flow(1, 'a --b c')")
+    assert isinstance(plan, Plan)
+    assert plan["inc"].action == "reuse"
+    assert isinstance(notebook.bad("%plan flow() --force nothing"), WiringError)
+
+
+def test_plan_of_what_is_no_pipeline_says_what_it_wants(notebook: Notebook) -> None:
+    assert "%plan wants a pipeline" in str(notebook.bad("%plan"))
+    assert "print is a builtin_function_or_method" in str(notebook.bad("%plan print(1)"))
+    assert isinstance(notebook.bad("%plan 1 +"), TwingraphError)
+
+
+def test_diff_compares_two_runs(notebook: Notebook) -> None:
+    notebook.good("%%component inc(x) -> y\ny = x + 1")
+    notebook.good("%%pipeline flow(n=1)\ninc(n)")
+    ids = [notebook.good(f"run = flow({n})\nrun.result(30)\nrun.id") for n in (1, 2)]
+    found = str(notebook.good(f"%twingraph diff {ids[0]} {ids[1]}"))
+    assert "input   inc.x: 1 -> 2" in found
+    assert "output  inc.y: 2 -> 3" in found
+    assert "wants two runs" in str(notebook.bad("%twingraph diff last"))

@@ -1,0 +1,132 @@
+"""What each step may be called with, so that a wrong argument is refused and never ignored."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from gremlin_python.process import traversal as words
+
+from twingraph_nb.lineage.numbers import is_number
+from twingraph_nb.lineage.problems import TraversalError
+
+if TYPE_CHECKING:
+    from twingraph_nb.lineage.compiler import Instruction
+
+__all__ = ["MUTATING", "check"]
+
+MUTATING = {"addV", "addE", "property", "drop", "mergeV", "mergeE"}
+"""Steps that change the graph. A with() behind them is allowed and, since 3.8, means nothing."""
+
+_LETTERS: tuple[tuple[type, str], ...] = (
+    (words.P, "p"), (words.T, "k"), (words.Scope, "c"), (words.Operator, "o"), (words.Pop, "q"),
+    (words.Column, "l"), (words.Direction, "d"), (words.Order, "r"), (words.Cardinality, "a"),
+    (words.GType, "g"), (words.DT, "y"), (words.Barrier, "x"), (words.Bytecode, "t"),
+)  # fmt: skip
+"""Class of an argument -> its letter; see `letter` for plain values."""
+
+_MACROS = {"S": "[sz]", "V": "[sznfbmjek]", "N": "n", "F": "[nf]", "T": "t", "P": "[psznfbmjek]"}
+"""S: a name or null. V: a value. N: a whole number. F: a number. T: a traversal. P: a test."""
+
+_FORMS: dict[str, str] = {
+    "V": "V*", "E": "V*",
+    "out": "S*", "in": "S*", "both": "S*", "outE": "S*", "inE": "S*", "bothE": "S*",
+    "toE": "dS*", "to": "dS*", "toV": "d", "properties": "S*", "values": "S*",
+    "propertyMap": "S*", "elementMap": "S*", "valueMap": "b?S*",
+    "has": "[skz]|[skz][Pt]|SS[Pt]", "hasLabel": "P+", "hasKey": "P+", "hasValue": "P+",
+    "hasId": "P+", "hasNot": "S", "is": "P", "filter": "T|p", "where": "T|p|sp", "not": "T",
+    "and": "T*", "or": "T*", "any": "P", "all": "P", "none": "P", "dedup": "c?S*", "coin": "F",
+    "sample": "c?N", "range": "c?NN", "limit": "c?N", "skip": "c?N", "tail": "c?N?", "order": "c?",
+    "barrier": "[nx]?", "timeLimit": "N", "tree": "s?", "count": "c?", "sum": "c?", "min": "c?",
+    "max": "c?", "mean": "c?", "fold": "|Vo", "group": "s?", "groupCount": "s?", "cap": "s+",
+    "aggregate": "c?s", "subgraph": "s", "inject": "V*", "sideEffect": "T", "map": "T",
+    "flatMap": "T", "local": "T", "optional": "T", "coalesce": "T*", "union": "T*",
+    "choose": "[tpk]|[tp]TT?", "branch": "[tk]", "constant": "V", "sack": "o?", "loops": "s?",
+    "math": "s", "select": "q?(s+|t|l)", "project": "s+", "concat": "(T|S|j)*", "split": "c?S",
+    "substring": "c?NN?", "replace": "c?SS", "trim": "c?", "lTrim": "c?", "rTrim": "c?",
+    "length": "c?", "toUpper": "c?", "toLower": "c?", "asString": "c?", "asNumber": "g?",
+    "dateAdd": "yN", "dateDiff": "T|V", "conjoin": "S", "combine": "T|V", "merge": "T|V",
+    "intersect": "T|V", "difference": "T|V", "disjunct": "T|V", "product": "T|V", "format": "s",
+    "addV": "[tsz]?", "addE": "[tsz]", "property": "a?[mz]|[az]?[sktz].([sk].)*",
+    "mergeV": "[tmz]?", "mergeE": "[tmz]?",
+    "fail": "S?", "match": "T+", "pageRank": "F?", "call": ".*", "io": ".*", "program": ".*",
+    "repeat": "", "start": "",
+}  # fmt: skip
+"""Step -> the letters of its arguments, as a regular expression; a step not here takes none."""
+
+_BY = {
+    "order", "group", "groupCount", "dedup", "path", "simplePath", "cyclicPath", "tree", "select",
+    "project", "sample", "aggregate", "valueMap", "propertyMap", "math", "format", "sack", "where",
+}  # fmt: skip
+_OPTION = {"choose", "branch", "mergeV", "mergeE"}
+_WITH = {
+    "valueMap", "propertyMap", "index", "pageRank", "peerPressure", "connectedComponent",
+    "shortestPath", "call", "io", *MUTATING,
+}  # fmt: skip
+
+_COMPILED: dict[str, re.Pattern[str]] = {}
+
+
+def letter(value: Any) -> str:
+    """The letter of an argument's kind."""
+    if isinstance(value, str):
+        return "s"
+    if value is None:
+        return "z"
+    if isinstance(value, bool):
+        return "b"
+    if is_number(value):
+        return "n" if isinstance(value, int) else "f"
+    if isinstance(value, Mapping):
+        return "m"
+    if isinstance(value, list | tuple | set | frozenset):
+        # A traversal that was already arranged is a list too; only those hold instructions.
+        return "t" if type(value).__name__ == "Steps" else "j"
+    for kind, found in _LETTERS:
+        if isinstance(value, kind):
+            return found
+    return "e"
+
+
+def check(spot: Instruction) -> None:
+    """Refuse a step that was called with what it cannot take.
+
+    Raises:
+        TraversalError: it says which step, and with what.
+    """
+    name = spot.name
+    if (spot.args or name in _FORMS) and not _pattern(name).fullmatch(
+        "".join(map(letter, spot.args))
+    ):
+        raise TraversalError(f"{name}() cannot be called with {_shown(spot.args)}")
+    for modulator, given, known in (
+        ("by", spot.bys, _BY),
+        ("option", spot.options, _OPTION),
+        ("with", spot.withs, _WITH),
+    ):
+        if given and name not in known:
+            raise TraversalError(f"{modulator}() cannot follow {name}()")
+    for label in spot.labels:
+        if not isinstance(label, str):
+            raise TraversalError(f"as() takes names, not {label!r}")
+
+
+def _pattern(name: str) -> re.Pattern[str]:
+    found = _COMPILED.get(name)
+    if found is None:
+        form = _FORMS.get(name, "")
+        for macro, letters in _MACROS.items():
+            inside = letters.strip("[]")
+            form = re.sub(rf"(\[[^\]]*){macro}", rf"\g<1>{inside}", form).replace(macro, letters)
+        found = _COMPILED[name] = re.compile(form)
+    return found
+
+
+def _shown(args: Iterable[Any]) -> str:
+    texts = [_name(value) for value in args]
+    return f"({', '.join(texts)})" if texts else "no argument"
+
+
+def _name(value: Any) -> str:
+    return "a traversal" if letter(value) == "t" else repr(value)
