@@ -11,12 +11,13 @@ from twingraph_nb.graph.refs import needs_of
 from twingraph_nb.graph.scope import current_scope
 from twingraph_nb.graph.task import Task
 from twingraph_nb.question import Kind, Question
+from twingraph_nb.scheduler.notice import checked_address
 from twingraph_nb.scheduler.questions import ask_component
 
 __all__ = ["ask"]
 
 _NOTHING = object()
-_SIGNATURE = "(prompt, kind='approval', *, options, fields, timeout, default, required, name)"
+_SIGNATURE = "(prompt, kind='approval', *, options, fields, timeout, default, required, notify, ...)"
 
 
 def ask(
@@ -28,6 +29,7 @@ def ask(
     timeout: float | str | None = None,
     default: object = _NOTHING,
     required: bool = False,
+    notify: str = "",
     name: str = "",
     parent_hash: object = None,
 ) -> object:
@@ -45,6 +47,8 @@ def ask(
         timeout: seconds, or text such as "2h"; then the default holds, or the task fails.
         default: the answer that holds when nobody answers in time.
         required: an approval that is not given fails the task.
+        notify: a webhook that is told of the question, as JSON with a `text`; not logged. For all
+            questions of a process: the variable TWINGRAPH_NOTIFY.
         name: of its task, by which a file of answers may call it; "ask" if not given.
         parent_hash: what must be over before it is asked; see `Component.__call__`.
     Returns:
@@ -59,6 +63,8 @@ def ask(
     try:
         if timeout is not None:
             given["timeout"] = seconds_of(timeout)
+        if notify:
+            given["notify_secret"] = checked_address(notify)
         given |= _checked(prompt, kind, options, fields, default)
     except ValueError as exc:
         raise ArgumentError("ask", str(exc), _SIGNATURE) from None

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from twingraph_nb.binding import bind_ports
-from twingraph_nb.errors import ArgumentError, DefinitionError, UnknownPlatform, suggestion
+from twingraph_nb.errors import ArgumentError, DefinitionError, UnknownPlatform
 from twingraph_nb.fallback import check_fallback
 from twingraph_nb.platforms import PLATFORMS
 from twingraph_nb.policy import (

@@ -125,6 +125,8 @@ class ComponentUsed(Event, frozen=True, gc=False):
     policy: Mapping[str, object] = {}
     image: str = ""
     """The container image that the component names."""
+    attributes: Mapping[str, str] = {}
+    """What the graph of executions is to say of each of its tasks."""
 
 
 class TaskAdded(Event, frozen=True, gc=False):

@@ -26,9 +26,6 @@ def lineage() -> GraphTraversalSource:
 
         g = twingraph_nb.lineage()
         g.V().has("Task", "state", "failed").values("Name").to_list()
-
-    Raises:
-        StoreError: a query finds that the record of a run is damaged.
     """
     return live_source(live_graph())
 

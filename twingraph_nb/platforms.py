@@ -103,7 +103,10 @@ def _one_of(*words: str) -> Reader:
     return read
 
 
+EVERYWHERE: Mapping[str, Reader] = {"attributes": _pairs}
+"""Options of all platforms. attributes: what the graph of executions is to say of each task."""
 FAR: Mapping[str, Reader] = {
+    **EVERYWHERE,
     "env": _environ,
     "secrets": _names,
     "ship": _one_of("source", "pickle"),
@@ -144,7 +147,12 @@ class Platform:
 
 
 _ALL = (
-    Platform("local", "in this process: async components on a loop, others in threads", here=True),
+    Platform(
+        "local",
+        "in this process: async components on a loop, others in threads",
+        EVERYWHERE,
+        here=True,
+    ),
     Platform(
         "process",
         "in worker processes on this machine; a worker that dies fails its task alone",
@@ -253,7 +261,7 @@ _ALL = (
 PLATFORMS: Mapping[str, Platform] = {platform.name: platform for platform in _ALL}
 """Every platform of this package by name."""
 
-ALIASES: Mapping[str, str] = {"docker_image": "image"}
+ALIASES: Mapping[str, str] = {"additional_attributes": "attributes", "docker_image": "image"}
 """TwinGraph's words for options of platforms."""
 
 OPTIONS: tuple[str, ...] = tuple(

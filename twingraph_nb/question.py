@@ -12,6 +12,7 @@ from twingraph_nb.events import (
     Answered,
     Asked,
     Batch,
+    Event,
     TaskAdded,
     TaskCancelled,
     TaskDone,
@@ -20,7 +21,7 @@ from twingraph_nb.events import (
     TaskSkipped,
 )
 
-__all__ = ["FIELD_TYPES", "Kind", "Pending", "Question", "pending"]
+__all__ = ["FIELD_TYPES", "Kind", "Pending", "Question", "Questions", "pending"]
 
 Kind = Literal["approval", "text", "choice", "multi", "form"]
 Spec = str | tuple[object, ...]
@@ -29,7 +30,7 @@ FIELD_TYPES: Mapping[type, str] = {str: "text", int: "int", float: "float", bool
 """How the types of a form's fields are written down."""
 _YES = frozenset({"yes", "y", "true", "ok", "approve", "approved"})
 _NO = frozenset({"no", "n", "false", "reject", "rejected", "deny"})
-_OVER = (TaskDone, TaskReused, TaskErred, TaskCancelled, TaskSkipped)
+_OVER = frozenset({TaskDone, TaskReused, TaskErred, TaskCancelled, TaskSkipped})
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,19 +237,40 @@ class Pending:
     over: bool = False
 
 
+class Questions:
+    """The questions of one run, by the number of their tasks.
+
+    read: how many of the run's events have been taken in.
+    """
+
+    def __init__(self) -> None:
+        self.found: dict[int, Pending] = {}
+        self.read = 0
+        self._names: dict[int, str] = {}
+
+    def take(self, batches: Iterable[Batch]) -> None:
+        """Take in what has happened since the last time."""
+        for batch in batches:
+            self.read = batch.seq + len(batch.events)
+            for event in batch.events:
+                self._take(event)
+
+    def _take(self, event: Event) -> None:
+        kind = type(event)
+        if kind is TaskAdded:
+            self._names[event.task] = event.name  # type: ignore[attr-defined]
+        elif isinstance(event, Asked):
+            name = self._names.get(event.task, "ask")
+            self.found[event.task] = Pending(name, event)
+        elif isinstance(event, Answered):
+            if event.task in self.found:
+                self.found[event.task].first = event
+        elif kind in _OVER and event.task in self.found:  # type: ignore[attr-defined]
+            self.found[event.task].over = True  # type: ignore[attr-defined]
+
+
 def pending(batches: Iterable[Batch]) -> dict[int, Pending]:
     """Give every question of a run by the number of its task, as its log has it."""
-    names: dict[int, str] = {}
-    found: dict[int, Pending] = {}
-    for batch in batches:
-        for event in batch.events:
-            if isinstance(event, TaskAdded):
-                names[event.task] = event.name
-            elif isinstance(event, Asked):
-                found[event.task] = Pending(names.get(event.task, "ask"), event)
-            elif isinstance(event, Answered):
-                if event.task in found:
-                    found[event.task].first = event
-            elif isinstance(event, _OVER) and event.task in found:
-                found[event.task].over = True
-    return found
+    questions = Questions()
+    questions.take(batches)
+    return questions.found

@@ -20,7 +20,6 @@ from twingraph_nb.errors import (
     RunError,
     StoreError,
     TwingraphError,
-    WiringError,
     suggestion,
 )
 from twingraph_nb.events import Batch, BodyDone, RunForm, RunStarted, Sink
@@ -136,22 +135,6 @@ class Session:
             raise RunError(f"define the pipeline {row.name!r} first, which made run {row.id}{near}")
         args, kwargs = self.resuming.arguments(row)
         return self.calls.begin(pipeline, args, kwargs, resumes=row.id)
-
-    def start(
-        self,
-        pipeline: Pipeline,
-        args: tuple[object, ...],
-        kwargs: dict[str, object],
-        resume: str = "",
-        force: Sequence[str] = (),
-    ) -> Run:
-        """Start a run of a pipeline; see `Pipeline.run`."""
-        for name in force:
-            if name not in shelf.components:
-                near = suggestion(name, shelf.components)
-                raise WiringError(f"force: no component is called {name!r}{near}")
-        resumes = self.resuming.row(resume).id if resume else ""
-        return self.calls.begin(pipeline, args, kwargs, resumes, force)
 
     def drain(self, timeout: float | None = None) -> list[Run]:
         """Wait until no run and no loose task is left; gives the runs it waited for.
@@ -429,7 +412,7 @@ class _Door:
 
 _door = _Door()
 shelf.caller = _door
-shelf.starter = lambda *asked: get_session().start(*asked)
+shelf.starter = lambda *asked: get_session().calls.begin(*asked)
 shelf.planner = lambda *asked: importlib.import_module("twingraph_nb.plan").plan_of(
     get_session(), *asked
 )  # loaded when it is asked for

@@ -31,6 +31,7 @@ class Settings:
         (`TWINGRAPH_ANSWERS`).
     no_input: nobody answers questions: they fail at once, or take their default
         (`TWINGRAPH_NO_INPUT=1`).
+    notify: a webhook that is told of each question (`TWINGRAPH_NOTIFY`).
     """
 
     home: Path
@@ -45,6 +46,7 @@ class Settings:
     payloads: str = ""
     answers: Mapping[str, object] = field(default_factory=dict)
     no_input: bool = False
+    notify: str = field(default="", repr=False)
 
     @classmethod
     def load(cls, env: Mapping[str, str] | None = None) -> Settings:
@@ -67,6 +69,7 @@ class Settings:
             keep_after=_seconds(env, "TWINGRAPH_KEEP_AFTER", 1.0),
             payloads=env.get("TWINGRAPH_PAYLOADS", ""),
             answers=_object(env, "TWINGRAPH_ANSWERS"),
+            notify=env.get("TWINGRAPH_NOTIFY", ""),
             no_input=env.get("TWINGRAPH_NO_INPUT", "") == "1",
         )
 

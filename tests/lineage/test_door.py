@@ -45,6 +45,15 @@ def test_what_ran_is_in_the_graph_at_once() -> None:
     assert g.V().has("Output", "12").in_("feeds").values("Output").to_list() == ["6"]
 
 
+def test_attributes_of_a_component_can_be_asked_for() -> None:
+    @component(attributes={"team": "blue"})
+    def paint(x: int) -> int:
+        return x
+
+    paint(1).result(30)
+    assert twingraph_nb.lineage().V().has("team", "blue").values("Name").to_list() == ["paint"]
+
+
 def test_what_ran_before_the_first_question_is_there_too() -> None:
     @component
     def early(x: int) -> int:

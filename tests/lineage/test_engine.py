@@ -12,7 +12,7 @@ from gremlin_python.process.graph_traversal import __
 from gremlin_python.process.strategies import SeedStrategy
 from gremlin_python.process.traversal import Bytecode, Traversal
 from gremlin_python.structure import graph as theirs
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.lineage.asking import ask, kitchen
@@ -190,6 +190,7 @@ STEPS = (
 )  # fmt: skip
 
 
+@settings(deadline=None, max_examples=60)
 @given(
     st.lists(st.sampled_from(STEPS), max_size=4),
     st.sampled_from(["id()", "count()", "groupCount().by(label)", "count().as('c').select('c')"]),

@@ -11,7 +11,7 @@ from uuid import UUID
 
 import pytest
 from gremlin_python.statics import SingleByte, bigint, long, short
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.lineage.runs import batches, story
@@ -149,7 +149,7 @@ plain = st.one_of(st.integers(-(2**31), 2**31 - 1), st.floats(allow_nan=False), 
                   st.text(max_size=20))  # fmt: skip
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.dictionaries(st.text(min_size=1, max_size=5), plain, max_size=4), max_size=5))
 def test_any_graph_survives_graphson(rows: list[dict[str, object]]) -> None:
     graph = Graph()

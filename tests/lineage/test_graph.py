@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+import threading
 
 import pytest
 from gremlin_python.statics import long
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from twingraph_nb.lineage.graph import Graph
+from twingraph_nb.lineage.machine import source
 from twingraph_nb.lineage.problems import UnknownElement
 
 
@@ -87,6 +89,7 @@ def test_values_without_a_hash_are_found_too() -> None:
     assert list(graph.find("v", [1, 2])) == [held]
 
 
+@settings(deadline=None, max_examples=60)
 @given(
     st.lists(
         st.tuples(
@@ -120,3 +123,27 @@ def test_an_index_says_what_a_look_at_every_vertex_says(
                    for x in v.values("k"))
         }  # fmt: skip
         assert {v.id for v in graph.find("k", value)} == seen
+
+
+def test_questions_are_answered_while_another_thread_writes() -> None:
+    graph = Graph()
+    graph.add_vertex("task", 0, {"n": 0})
+    g = source(graph)
+
+    def write() -> None:
+        for number in range(1, 1500):
+            vertex = graph.add_vertex("task", number, {"n": number % 7})
+            graph.add_edge("next", graph.vertices[number - 1], vertex)
+            graph.set_property(vertex, "late", number)
+            if number > 100:
+                graph.remove(graph.vertices[number - 100])
+                graph.add_vertex("task", number - 100, {"n": -1})
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    while writer.is_alive():
+        g.V().out("next").out("next").limit(50).values("n", "late").to_list()
+        g.V().has("n", 3).in_("next").count().next()
+        g.V().group_count().by("n").next()
+        g.E().count().next()
+    assert g.V().has("n", -1).count().next() == 1399

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.lineage.runs import RUN, FakeStore, batches, component, started, story, task
+from twingraph_nb.errors import StoreError
 from twingraph_nb.events import (
     Answered,
     Asked,
@@ -201,12 +202,13 @@ def test_source_that_says_nothing_secret_is_left_alone() -> None:
 
 
 def test_attributes_and_image_of_a_component_are_on_its_tasks() -> None:
-    policy = {"attributes": {"team": "blue", "api_key": "hunter2"}}
-    used = component("fit", policy=policy, image="python:3.12")
+    own = {"team": "blue", "api_key": "hunter2", "Compute Platform": "mine", "state": "mine"}
+    used = component("fit", attributes=own, image="python:3.12")
     made = projected([Batch(RUN, 0, (started(), used, task(0, "fit")))])
     kept = content(made, f"task:{RUN}00000000")
     assert (kept["team"], kept["api_key"]) == ("blue", "•••")
     assert kept["Docker Image"] == "python:3.12"
+    assert (kept["Compute Platform"], kept["state"]) == ("local", "waiting")
 
 
 def test_what_people_did_is_in_the_graph_with_their_answers() -> None:
@@ -255,11 +257,28 @@ def test_the_graph_is_rebuilt_from_a_store_and_reads_only_what_is_new() -> None:
 
 
 def test_a_run_whose_process_is_gone_is_interrupted() -> None:
-    store = FakeStore(**{RUN: story()[:12]})
+    store = FakeStore(**{RUN: story()[:11]})
     store.states[RUN] = "interrupted"
     made = Projection()
     made.rebuild(store)
     assert content(made, f"run:{RUN}")["state"] == "interrupted"
+    states = [content(made, f"task:{RUN}{n:08x}")["state"] for n in range(4)]
+    assert states == ["reused", "interrupted", "interrupted", "interrupted"]
+
+
+def test_a_damaged_record_is_named_and_hides_no_other_run() -> None:
+    class Damaged(FakeStore):
+        def events(self, run_id: str, start: int = 0) -> list[Batch]:
+            if run_id == "bad":
+                raise StoreError("the record of run bad is damaged")
+            return super().events(run_id, start)
+
+    store = Damaged(bad=story(), **{RUN: story()})
+    made = Projection()
+    made.rebuild(store)
+    made.catch_up(store)
+    assert content(made, "run:bad")["incomplete"] == "the record of run bad is damaged"
+    assert content(made, f"run:{RUN}")["state"] == "failed"
 
 
 def test_live_events_wait_for_what_comes_before_them() -> None:

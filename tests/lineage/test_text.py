@@ -26,7 +26,7 @@ from gremlin_python.process.traversal import (
     WithOptions,
 )
 from gremlin_python.statics import BigDecimal, GremlinType, SingleByte, bigint, long, short
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from twingraph_nb.lineage.text import QuerySyntaxError, parse, read_query
@@ -289,7 +289,7 @@ PIECES = [
 ]  # fmt: skip
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.sampled_from(PIECES), max_size=30).map("".join))
 def test_any_heap_of_pieces_is_read_or_refused(text: str) -> None:
     for query in (text, "g.V()." + text, "g.inject(" + text + ")"):
@@ -299,7 +299,7 @@ def test_any_heap_of_pieces_is_read_or_refused(text: str) -> None:
             continue
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.text(max_size=60))
 def test_any_text_is_read_or_refused(text: str) -> None:
     for query in (text, f"g.V({text})", f"g.V('{text}')"):
@@ -309,7 +309,7 @@ def test_any_text_is_read_or_refused(text: str) -> None:
             continue
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.text(max_size=60))
 def test_any_string_survives_quoting(text: str) -> None:
     escaped = text.replace("\\", "\\\\").replace('"', '\\"')

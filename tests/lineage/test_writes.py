@@ -12,7 +12,7 @@ from gremlin_python.process.traversal import T
 from tests.lineage.asking import ask, kitchen, refusal
 from twingraph_nb.lineage.graph import Graph
 from twingraph_nb.lineage.machine import source
-from twingraph_nb.lineage.problems import ReadOnlyGraph
+from twingraph_nb.lineage.problems import ReadOnlyGraph, TransactionOpen
 
 WRITES: list[tuple[str, str, list[Any]]] = [
     ("g.addV('cook').property('name', 'dan')", "g.V().has('name', 'dan').label()", ["cook"]),
@@ -154,6 +154,16 @@ def test_a_transaction_that_is_rolled_back_leaves_the_graph_as_it_was() -> None:
     assert ask("g.V('bob').both().id().order()", graph) == ["ann", "cake", "cid"]
     assert graph.find("age", 1, "cook") is not None
     assert list(graph.find("age", 1)) == []
+
+
+def test_a_graph_is_in_one_transaction_at_a_time() -> None:
+    graph = kitchen()
+    transaction = source(graph).tx()
+    transaction.begin()
+    with pytest.raises(TransactionOpen, match="commit it or roll it back"):
+        source(graph).tx().begin()
+    transaction.rollback()
+    source(graph).tx().begin()
 
 
 def test_a_transaction_that_is_committed_stays() -> None:

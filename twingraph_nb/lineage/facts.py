@@ -186,10 +186,9 @@ class Folder:
         shared: dict[str, object] = {"Source Code": source, "Compute Platform": event.platform}
         shared |= {"Docker Image": event.image} if event.image else {}
         shared |= {"Git History": history} if history else {}
-        attributes = event.policy.get("attributes")
-        if isinstance(attributes, Mapping):
-            texts = {str(k): cut(str(v), PREVIEW) for k, v in attributes.items()}
-            shared |= masked(texts, frozenset())
+        if event.attributes:
+            texts = {name: cut(text, PREVIEW) for name, text in event.attributes.items()}
+            shared = masked(texts, frozenset()) | shared  # ours cannot be overwritten
         run.components[event.digest] = (shared, secret_ports((*event.inputs, *event.outputs)))
         me = to.vertex(f"component:{event.digest}", "Component", told)
         platform = to.vertex(f"platform:{event.platform}", "Platform", {"name": event.platform})
@@ -218,6 +217,7 @@ class Folder:
         me = f"task:{event.hash}"
         run.hashes[event.task] = (event.hash, secret)
         told: dict[str, object] = {
+            **shared,
             "name": event.name,
             "Name": event.name,
             "Hash": event.hash,
@@ -225,7 +225,6 @@ class Folder:
             "state": "waiting",
             "number": event.task,
             "run": run.id,
-            **shared,
         }
         inputs = dict(event.inputs) if event.inputs else {}
         parents: dict[str, None] = {}

@@ -15,7 +15,12 @@ from gremlin_python.statics import long
 
 from twingraph_nb.lineage.elements import Edge, Element, Many, Property, Vertex, VertexProperty
 from twingraph_nb.lineage.index import PropertyIndex
-from twingraph_nb.lineage.problems import DuplicateId, ReadOnlyGraph, UnknownElement
+from twingraph_nb.lineage.problems import (
+    DuplicateId,
+    ReadOnlyGraph,
+    TransactionOpen,
+    UnknownElement,
+)
 
 __all__ = ["Edge", "Element", "Graph", "Property", "Vertex", "VertexProperty"]
 
@@ -43,7 +48,7 @@ class Graph:
         self.allow_null = allow_null
         self.lock = threading.RLock()
         self._last_id = -1
-        self._index = PropertyIndex(self.vertices)
+        self._index = PropertyIndex(self.vertices, self.lock)
         self._undo: list[Callable[[], object]] | None = None
 
     def add_vertex(
@@ -202,10 +207,15 @@ class Graph:
         return found
 
     def begin(self) -> None:
-        """Start a transaction: changes from here can be taken back."""
+        """Start a transaction: changes from here, of every thread, can be taken back.
+
+        Raises:
+            TransactionOpen: the graph is in one.
+        """
         with self.lock:
-            if self._undo is None:
-                self._undo = []
+            if self._undo is not None:
+                raise TransactionOpen()
+            self._undo = []
 
     def commit(self) -> None:
         """Keep the changes since `begin`."""

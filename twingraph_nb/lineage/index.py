@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -16,8 +17,11 @@ Bucket = dict["Vertex", None]
 class PropertyIndex:
     """What finds vertices by label or value; a property is indexed when it is first asked for."""
 
-    def __init__(self, vertices: Mapping[object, Vertex]) -> None:
+    def __init__(
+        self, vertices: Mapping[object, Vertex], lock: AbstractContextManager[object]
+    ) -> None:
         self._vertices = vertices
+        self._lock = lock
         self._labels: dict[str, Bucket] = {}
         self._keys: dict[str, dict[object, Bucket]] = {}
         self._held: dict[str, dict[Vertex, tuple[object, ...]]] = {}
@@ -43,10 +47,7 @@ class PropertyIndex:
         for entry in held.pop(vertex, ()):
             buckets[entry].pop(vertex, None)
         if values:
-            entries = tuple(_entry(value) for value in values)
-            held[vertex] = entries
-            for entry in entries:
-                buckets.setdefault(entry, {})[vertex] = None
+            _enter(buckets, held, vertex, values)
 
     def labelled(self, label: str) -> list[Vertex]:
         """The vertices with this label, in the order of their making."""
@@ -55,7 +56,8 @@ class PropertyIndex:
     def find(self, key: str, value: object) -> Iterable[Vertex]:
         """The vertices that hold this value, in the order in which they got it."""
         if key not in self._keys:
-            self._build(key)
+            with self._lock:
+                self._build(key)
         if value != value:  # not a number: equal to nothing
             return ()
         entry = _entry(value)
@@ -65,10 +67,26 @@ class PropertyIndex:
         return [v for v in found if any(held == value for held in v.values(key))]
 
     def _build(self, key: str) -> None:
-        self._keys[key], self._held[key] = {}, {}
-        for vertex in list(self._vertices.values()):
+        if key in self._keys:  # another thread was faster
+            return
+        held: dict[Vertex, tuple[object, ...]] = {}
+        buckets: dict[object, Bucket] = {}
+        for vertex in self._vertices.values():
             if key in vertex.content:
-                self.set(vertex, key, list(vertex.values(key)))
+                _enter(buckets, held, vertex, vertex.values(key))
+        self._held[key], self._keys[key] = held, buckets
+
+
+def _enter(
+    buckets: dict[object, Bucket],
+    held: dict[Vertex, tuple[object, ...]],
+    vertex: Vertex,
+    values: Iterable[object],
+) -> None:
+    entries = tuple(_entry(value) for value in values)
+    held[vertex] = entries
+    for entry in entries:
+        buckets.setdefault(entry, {})[vertex] = None
 
 
 class _Mark:

@@ -75,11 +75,7 @@ class LiveGraph:
             self._asked = float("-inf")  # the next question goes to the store
 
     def refresh(self) -> Graph:
-        """Bring the graph up to date and give it.
-
-        Raises:
-            StoreError: a record is damaged.
-        """
+        """Bring the graph up to date and give it."""
         with self._lock:
             waiting = []
             while self._queue:

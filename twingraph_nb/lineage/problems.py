@@ -12,6 +12,7 @@ __all__ = [
     "NotSupported",
     "QueryLimit",
     "ReadOnlyGraph",
+    "TransactionOpen",
     "TraversalError",
     "UnknownElement",
     "UnknownStep",
@@ -59,6 +60,13 @@ class NotSupported(LineageError):
     def __init__(self, step: str, why: str) -> None:
         self.step, self.why = step, why
         super().__init__(f"{step}() is not supported by the embedded engine: {why}")
+
+
+class TransactionOpen(LineageError):
+    """A second transaction on one graph; changes of two could not be told apart."""
+
+    def __init__(self) -> None:
+        super().__init__("this graph is in a transaction: commit it or roll it back first")
 
 
 class TraversalError(LineageError):

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Protocol
 
+from twingraph_nb.errors import StoreError
 from twingraph_nb.events import Batch
 from twingraph_nb.lineage.changes import Changes
 from twingraph_nb.lineage.elements import Vertex
@@ -23,6 +24,7 @@ _LABELS = {
 }  # fmt: skip
 """What stands before the colon of an id -> the label of the vertex."""
 
+_OPEN = frozenset({"waiting", "ready", "running", "retrying"})
 _MANY = 20_000
 """Events from which on a look for garbage would cost more than it gives."""
 
@@ -78,6 +80,7 @@ class Projection:
         self.graph = Graph() if graph is None else graph
         self._forgotten = forgotten
         self._folder = Folder()
+        self._damaged: set[str] = set()
         self._lock = threading.Lock()
 
     def next(self, run: str) -> int:
@@ -102,8 +105,7 @@ class Projection:
     def catch_up(self, store: StoreLike) -> None:
         """Read what a store has and the graph has not; cheap when that is nothing.
 
-        Raises:
-            StoreError: a record is damaged.
+        A run whose record is damaged has the reason in its property `incomplete`.
         """
         gone = self._forgotten()
         for run in gone:
@@ -113,8 +115,8 @@ class Projection:
         with _without_gc() if missing > _MANY else contextlib.nullcontext():
             for row in reversed(runs):  # oldest first, as it happened
                 start = self._folder.next(row.id)
-                if row.events > start:
-                    self.apply(store.events(row.id, start))
+                if row.events > start and row.id not in self._damaged:
+                    self._read(store, row.id, start)
                 if row.state == "interrupted":
                     self._interrupted(row.id)
 
@@ -139,11 +141,22 @@ class Projection:
                 graph.remove(one)
             return len(tasks) + 1 + len(alone)
 
+    def _read(self, store: StoreLike, run: str, start: int) -> None:
+        try:
+            self.apply(store.events(run, start))
+        except StoreError as exc:  # one bad record must not hide all the others
+            self._damaged.add(run)
+            with self._writing():
+                self._vertex(f"run:{run}", "Run", {"run": run, "incomplete": str(exc)})
+
     def _interrupted(self, run: str) -> None:
         vertex = self.graph.vertices.get(f"run:{run}")
-        if vertex is not None and vertex.content.get("state") == "running":
-            with self._writing():
-                self.graph.set_property(vertex, "state", "interrupted")
+        if vertex is None or vertex.content.get("state") != "running":
+            return
+        with self._writing():
+            for one in (vertex, *vertex.neighbours("in", "in_run")):
+                if one.content.get("state") in _OPEN:
+                    self.graph.set_property(one, "state", "interrupted")
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:

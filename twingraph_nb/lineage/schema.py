@@ -91,7 +91,8 @@ TASK_PROPERTIES = {
     "Compute Platform": "where it ran: local, process, docker ...",
     "Docker Image": "the image, on platforms that have one",
     "Git History": "commit, file and lines of the source, where it lies in a repository",
-    "state": "waiting, ready, running, retrying, succeeded, reused, failed, skipped or cancelled",
+    "state": "waiting, ready, running, retrying, succeeded, reused, failed, skipped, cancelled, "
+    "or interrupted: its process is gone",
     "started": "when its first attempt began, seconds since the epoch",
     "finished": "when it ended, seconds since the epoch",
     "seconds": "from start to end",

@@ -240,4 +240,4 @@ def _normed(walk: list[Traverser]) -> None:
     for t in walk:
         total = add(total, multiply(t.sack, t.bulk))
     for t in walk:
-        t.sack = divide(t.sack, total, broken=True) if total else t.sack
+        t.sack = divide(multiply(t.sack, t.bulk), total, broken=True) if total else t.sack

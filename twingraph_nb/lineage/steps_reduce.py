@@ -16,7 +16,18 @@ from twingraph_nb.lineage.compiler import (
 )
 from twingraph_nb.lineage.containers import MISSING, Tree, is_collection, key_of, put
 from twingraph_nb.lineage.modulators import by_value, itself, only_by
-from twingraph_nb.lineage.numbers import add, divide, is_number, larger, long_of, multiply, smaller
+from twingraph_nb.lineage.numbers import (
+    add,
+    divide,
+    fits,
+    is_number,
+    kind_of,
+    larger,
+    long_of,
+    made,
+    multiply,
+    smaller,
+)
 from twingraph_nb.lineage.operators import joined, operator
 from twingraph_nb.lineage.problems import NotSupported, TraversalError
 from twingraph_nb.lineage.steps_filter import is_local
@@ -52,10 +63,16 @@ def _numbers(name: str, pairs: Pairs) -> Iterable[tuple[Any, int]]:
         yield value, bulk
 
 
+def _like(value: Any, bulk: int) -> Any:
+    """A bulk in the type of the value, so that the sum has one type however it is reached."""
+    kind = kind_of(value)
+    return made(kind, bulk) if kind in "fdm" or fits(kind, bulk) else long_of(bulk)
+
+
 def _sum(pairs: Pairs) -> Any:
     total: Any = None
     for value, bulk in _numbers("sum", pairs):
-        part = value if bulk == 1 else multiply(value, long_of(bulk))
+        part = value if bulk == 1 else multiply(value, _like(value, bulk))
         total = part if total is None else add(total, part)
     return total
 
@@ -63,7 +80,7 @@ def _sum(pairs: Pairs) -> Any:
 def _mean(pairs: Pairs) -> Any:
     total, number = None, 0
     for value, bulk in _numbers("mean", pairs):
-        part = value if bulk == 1 else multiply(value, long_of(bulk))
+        part = multiply(value, long_of(bulk))
         total = part if total is None else add(total, part)
         number += bulk
     if total is None:

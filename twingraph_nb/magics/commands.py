@@ -137,6 +137,7 @@ class TwingraphMagics(Magics):
             %twingraph pause RUN     begin no further task of it; what runs is let finish
             %twingraph resume RUN    let a paused run go on; start a run that takes over what
                                      an ended one has finished
+            %twingraph answer RUN    what it asks; with [TASK] VALUE, the answer to that
             %twingraph diff RUN RUN  how two runs differ: code, inputs, outputs, times
             %twingraph components    the components and pipelines of this session
             %twingraph platforms     where components can run

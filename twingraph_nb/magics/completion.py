@@ -20,6 +20,7 @@ COMMANDS = (
     "cancel",
     "pause",
     "resume",
+    "answer",
     "diff",
     "components",
     "platforms",
@@ -66,7 +67,7 @@ def complete_line(ip: InteractiveShell, asked: _Asked) -> list[str]:
 def _command_words(previous: str) -> tuple[str, ...]:
     if previous == "%twingraph":
         return COMMANDS
-    if previous in ("show", "cancel", "pause", "resume", "diff"):
+    if previous in ("show", "cancel", "pause", "resume", "answer", "diff"):
         from twingraph_nb.session import get_session  # only when runs are asked for
 
         return tuple(get_session().runs)

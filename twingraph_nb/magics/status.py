@@ -17,6 +17,8 @@ from twingraph_nb.picture.svg import img_tag, render
 from twingraph_nb.picture.text import text_view
 from twingraph_nb.plan.diff import RunDiff
 from twingraph_nb.platforms import PLATFORMS
+from twingraph_nb.runs import answers
+from twingraph_nb.runs.control import person
 from twingraph_nb.session import Session, get_session
 from twingraph_nb.views.card import policy_words
 
@@ -134,6 +136,32 @@ def _diff(rest: Sequence[str]) -> RunDiff:
     return planning.diff(*[_resolve(session, one) for one in rest])
 
 
+def _answer(rest: Sequence[str]) -> Shown:
+    if not rest:
+        raise TwingraphError("%twingraph answer wants RUN [TASK] VALUE; without VALUE it lists")
+    session = get_session()
+    run_id, words = _resolve(session, rest[0]), list(rest[1:])
+    store = session.store
+    if store is None:
+        return _said(session.runs[run_id].answer(" ".join(words)))
+    session.driver.flush_to_disk()
+    asked = answers.questions(store, run_id)
+    if not words:
+        rows: list[tuple[object, ...]] = [
+            (one.run.id, one.told.name, one.told.asked.prompt, one.question.wanted)
+            for one in asked
+            if one.waits
+        ]
+        return table(("run", "task", "asks", "wants"), rows, empty="nothing is asked")
+    names = {name for one in asked for name in (one.told.name, str(one.task))}
+    named = words.pop(0) if len(words) > 1 and words[0] in names else None
+    one = answers.chosen(asked, named, run_id)
+    said = answers.answer(store, one, " ".join(words), person())
+    if said.refused:
+        raise RunError(f"run {one.run.id}: {said.text}")
+    return _said(said.text)
+
+
 def _said(text: str) -> Shown:
     return Shown(text, text)
 
@@ -191,6 +219,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], object]] = {
     "cancel": _cancel,
     "resume": _resume,
     "pause": _pause,
+    "answer": _answer,
     "diff": _diff,
     "components": _components,
     "platforms": _platforms,

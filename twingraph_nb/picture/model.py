@@ -12,6 +12,7 @@ from twingraph_nb.events import (
     TaskAdded,
     TaskStateName,
 )
+from twingraph_nb.question import Pending
 
 __all__ = ["FINAL", "GOOD", "STATES", "Part", "Screen", "Shown", "needed"]
 
@@ -139,6 +140,8 @@ class Screen:
         self.stopping = False
         """True when no task will get another attempt."""
         self.tasks: dict[int, Shown] = {}
+        self.questions: dict[int, Pending] = {}
+        """What tasks ask of people, by the number of the task."""
         self.parts: dict[str, Part] = {}
         self.counts: dict[str, int] = dict.fromkeys(STATES, 0)
         self.version = 0

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable
 from typing import Final
 
 from twingraph_nb.events import (
+    Answered,
+    Asked,
     Batch,
     BodyErred,
     CancelAsked,
@@ -33,6 +35,7 @@ from twingraph_nb.events import (
     Wire,
 )
 from twingraph_nb.picture.model import GOOD, Part, Screen, Shown
+from twingraph_nb.question import Pending
 
 __all__ = ["Screen", "fold", "screen_of"]
 
@@ -284,7 +287,18 @@ def _age(seconds: float) -> str:
     return f"{seconds:.0f} seconds"
 
 
+def _asked(screen: Screen, event: Asked) -> None:
+    screen.questions[event.task] = Pending(screen.tasks[event.task].name, event)
+
+
+def _answered(screen: Screen, event: Answered) -> None:
+    if event.task in screen.questions:
+        screen.questions[event.task].first = event
+
+
 _HANDLERS: Final[dict[type, Callable[..., None]]] = {
+    Asked: _asked,
+    Answered: _answered,
     RunStarted: _run_started,
     ComponentUsed: _component_used,
     TaskAdded: _task_added,

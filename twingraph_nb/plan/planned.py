@@ -88,9 +88,9 @@ class PlannedRun:
         except NotYet as stop:
             return stop.task
         except BaseExceptionGroup as several:
-            if (stop := not_yet_in(several)) is None:
+            if (inside := not_yet_in(several)) is None:
                 raise
-            return stop.task
+            return inside.task
         return None
 
     def _body(

@@ -11,24 +11,30 @@ from contextlib import closing
 from dataclasses import dataclass
 
 from twingraph_nb.errors import RunError, suggestion
-from twingraph_nb.question import Pending, Question, pending
+from twingraph_nb.events import Batch
+from twingraph_nb.question import Pending, Question, Questions, pending
 from twingraph_nb.runs.control import PATIENCE, person
 from twingraph_nb.settings import Settings
 from twingraph_nb.store import RunRow, Store
 from twingraph_nb.store.commands import Answer
 
-__all__ = ["Open", "add_arguments", "answer", "chosen", "open_questions"]
+__all__ = ["Listener", "Open", "add_arguments", "answer", "chosen", "questions"]
 
 _LOOK = 0.02
 
 
 @dataclass(frozen=True, slots=True)
 class Open:
-    """A question that waits, or did when its run ended. task: its number in the run."""
+    """A question of a run. task: its number in the run."""
 
     run: RunRow
     task: int
     told: Pending
+
+    @property
+    def waits(self) -> bool:
+        """True while it may be answered; of an ended run, what was never answered."""
+        return self.told.first is None and not (self.told.over and self.run.state == "running")
 
     @property
     def question(self) -> Question:
@@ -41,29 +47,63 @@ class Open:
         return f"{self.task} {self.told.name}: {asked.prompt} ({self.question.wanted}{more})"
 
 
-def open_questions(store: Store, run_id: str) -> list[Open]:
-    """Give what a run, or the runs of a notebook, ask; of an ended run what was never answered."""
+def questions(store: Store, run_id: str) -> list[Open]:
+    """Give all that a run, or the runs of a notebook, have asked."""
     rows = [store.run(run_id), *store.runs(limit=None, parent=run_id)]
     return [
         Open(row, number, told)
         for row in rows
         if row.form != "notebook"
         for number, told in pending(store.events(row.id)).items()
-        if told.first is None and not (told.over and row.state == "running")
     ]
 
 
-def chosen(found: Sequence[Open], text: str | None, run_id: str) -> Open:
-    """Give the question that is meant: by its task's name or number, or the only one.
+class Listener:
+    """Hears what the runs of a notebook ask while they go on.
+
+    events: gives a run's events from a number on.
+    """
+
+    def __init__(self, events: Callable[[str, int], Sequence[Batch]]) -> None:
+        self._events = events
+        self._heard: dict[str, Questions] = {}
+
+    def look(self, rows: Sequence[RunRow]) -> list[str]:
+        """Give a line for each question that waits now: what is asked, and how to answer."""
+        lines = []
+        for row in rows:
+            if row.state != "running":
+                continue
+            heard = self._heard.setdefault(row.id, Questions())
+            heard.take(self._events(row.id, heard.read))
+            for number, told in heard.found.items():
+                one = Open(row, number, told)
+                if one.waits:
+                    lines.append(
+                        f"{one.told.asked.prompt} ({one.question.wanted}): "
+                        f"twingraph answer {row.id} {number} ANSWER"
+                    )
+        return lines
+
+
+def chosen(asked: Sequence[Open], text: str | None, run_id: str) -> Open:
+    """Give the question that is meant: by its task's name or number, or the only one that waits.
 
     Raises:
-        RunError: there is none, or several are meant; lists them.
+        RunError: there is none, it is answered, or several are meant; lists them.
     """
-    if not found:
-        raise RunError(f"run {run_id} asks nothing that is not answered")
+    found = [one for one in asked if one.waits]
     meant = [one for one in found if text in (None, one.told.name, str(one.task))]
     if len(meant) == 1:
         return meant[0]
+    for one in asked:
+        first = one.told.first
+        if not meant and first is not None and text in (one.told.name, str(one.task)):
+            raise RunError(
+                f"{first.who or 'somebody'} was first, at {_clock(first.at)}, with: {first.text}"
+            )
+    if not found:
+        raise RunError(f"run {run_id} asks nothing that is not answered")
     listed = "".join(f"\n  {one}" for one in meant or found)
     if not meant:
         near = suggestion(str(text), [one.told.name for one in found])
@@ -105,11 +145,14 @@ def _kept(store: Store, one: Open, mine: int) -> Answer:
     """What became of an answer that nobody is there to take: kept, unless another was first."""
     for command in store.commands(one.run.id, "answer"):
         if command.facts.get("task") == one.task and command.id < mine:
-            clock = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(command.at))
-            said = Answer(f"{command.who} was first, at {clock}", refused=True)
+            said = Answer(f"{command.who} was first, at {_clock(command.at)}", refused=True)
             store.answer(mine, said)
             return said
     return Answer(f"kept: `twingraph resume {one.run.id}` goes on with it")
+
+
+def _clock(at: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))
 
 
 def _refuse_if_resumed(store: Store, one: Open) -> None:
@@ -122,7 +165,7 @@ def _refuse_if_resumed(store: Store, one: Open) -> None:
         except RunError:
             continue  # it has not begun yet
         digest = one.told.asked.digest
-        again = [other for other in open_questions(store, newer) if digest]
+        again = [other for other in questions(store, newer) if digest and other.waits]
         if row.state == "running" or digest in [other.told.asked.digest for other in again]:
             raise RunError(f"run {newer} goes on with run {run_id}: answer that one")
 
@@ -150,7 +193,7 @@ def _act(namespace: argparse.Namespace) -> int:
         raise RunError("one answer at a time; put quotes around a text of several words")
     with closing(Store.open(Settings.load().home)) as store:
         run_id = store.resolve(namespace.run)
-        found = open_questions(store, run_id)
+        found = questions(store, run_id)
         if namespace.json is not None:
             one = chosen(found, words[0] if words else None, run_id)
             said = answer(store, one, _json(namespace.json), person())
@@ -174,13 +217,14 @@ def _json(text: str) -> object:
 
 def _prompted(store: Store, found: Sequence[Open], run_id: str) -> tuple[Open, Answer]:
     """Show what is asked and read an answer, until one fits."""
-    if not found:
+    waiting = [one for one in found if one.waits]
+    if not waiting:
         chosen(found, None, run_id)
-    for one in found:
+    for one in waiting:
         sys.stdout.write(f"{one}\n")
     if not sys.stdin.isatty():
         raise RunError("say the answer: twingraph answer RUN [TASK] VALUE")
-    one = found[0] if len(found) == 1 else _until(_which(found, run_id))
+    one = waiting[0] if len(waiting) == 1 else _until(_which(found, run_id))
     while True:
         said = answer(store, one, _read_line("answer> "), person())
         if not said.refused or "not an answer" not in said.text:

@@ -22,6 +22,7 @@ from papermill.engines import NotebookExecutionManager
 
 from twingraph_nb.errors import NotebookError, TwingraphError
 from twingraph_nb.events import ErrorInfo
+from twingraph_nb.runs.answers import Listener
 from twingraph_nb.runs.client import Client
 from twingraph_nb.runs.ending import Ending
 from twingraph_nb.runs.parameters import check
@@ -149,12 +150,14 @@ def settings() -> Settings:
 @contextlib.contextmanager
 def _watched(record: NotebookRecord, terminal: Terminal) -> Iterator[None]:
     """Tell the terminal a few times a second what the notebook's runs have done."""
-    over = threading.Event()
+    over, listener = threading.Event(), Listener(record.events)
 
     def watch() -> None:
         while not over.wait(POLL):
             try:
-                terminal.runs(record.children())
+                rows = record.children()
+                terminal.runs(rows)
+                terminal.asks(listener.look(rows))
             except TwingraphError:
                 continue
 

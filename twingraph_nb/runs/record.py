@@ -129,12 +129,12 @@ class NotebookRecord:
             return []
         return sorted(rows, key=lambda row: row.started or 0.0)
 
-    def events(self, run: str) -> list[Batch]:
-        """Give all events of a run; empty when they cannot be read."""
+    def events(self, run: str, start: int = 0) -> list[Batch]:
+        """Give the events of a run from number `start` on; empty when they cannot be read."""
         if self._store is None:
             return []
         try:
-            return self._store.events(run)
+            return self._store.events(run, start)
         except StoreError as exc:
             self.trouble = str(exc)
             return []

@@ -34,6 +34,7 @@ class Terminal(Protocol):
     def cell_done(self, number: int, seconds: float, *, good: bool) -> None: ...
     def waiting(self, what: str) -> None: ...
     def runs(self, rows: Sequence[RunRow]) -> None: ...
+    def asks(self, lines: Sequence[str]) -> None: ...
     def end(self, ending: Ending, seconds: float) -> None: ...
 
 
@@ -105,6 +106,7 @@ class Lines:
         self._rows: Sequence[RunRow] = ()
         self._said = ""
         self._said_at = 0.0
+        self._asked: set[str] = set()
 
     def begin(self, notebook: str, run: str, params: Mapping[str, str], cells: int) -> None:
         self._cells = cells
@@ -134,6 +136,12 @@ class Lines:
             self._said, self._said_at = counts, time.monotonic()
             self._write(f"  ... {self._title}: {counts}")
 
+    def asks(self, lines: Sequence[str]) -> None:
+        for line in lines:
+            if line not in self._asked:
+                self._asked.add(line)
+                self._write(f"  ? {line}")
+
     def end(self, ending: Ending, seconds: float) -> None:
         for line in ending_lines(ending):
             self._write(line)
@@ -156,6 +164,7 @@ class _Scene:
     now: str = ""
     since: float = 0.0
     rows: Sequence[RunRow] = ()
+    asked: Sequence[str] = ()
 
 
 class Live:
@@ -193,6 +202,9 @@ class Live:
     def runs(self, rows: Sequence[RunRow]) -> None:
         self._scene.rows = rows
 
+    def asks(self, lines: Sequence[str]) -> None:
+        self._scene.asked = lines
+
     def end(self, ending: Ending, seconds: float) -> None:
         from rich.text import Text
 
@@ -222,7 +234,8 @@ class Live:
         parts: list[RenderableType] = [Text(scene.head, "bold")]
         if not everything:
             parts.append(ProgressBar(max(1, scene.cells), len(scene.done), width=60))
-        return Group(*parts, cells, _runs_table(scene.rows, everything))
+        asked = () if everything else [Text(f"? {line}", "yellow") for line in scene.asked]
+        return Group(*parts, cells, _runs_table(scene.rows, everything), *asked)
 
 
 def _runs_table(rows: Sequence[RunRow], everything: bool) -> RenderableType:
@@ -262,6 +275,9 @@ class TqdmLine:
         counts = counts_text(rows)
         if self._bar is not None and counts:
             self._bar.set_postfix_str(counts)
+
+    def asks(self, lines: Sequence[str]) -> None:
+        pass
 
     def end(self, ending: Ending, seconds: float) -> None:
         pass

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import sys
 import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, cast
@@ -12,6 +14,7 @@ from twingraph_nb.errors import RunError, StoreError, TaskError, TaskTimeout
 from twingraph_nb.events import Answered, Asked
 from twingraph_nb.graph.summary import summary, without_passwords
 from twingraph_nb.question import Question
+from twingraph_nb.scheduler.notice import notify
 from twingraph_nb.settings import Settings
 from twingraph_nb.store.commands import Answer, Command
 
@@ -29,6 +32,7 @@ class Asking:
 
     def __init__(self, report: TaskReport, question: Question) -> None:
         self.question, self.task, self.run = question, report.task, report.link
+        self.notice: asyncio.Task[None] | None = None
         self.given: asyncio.Future[object] = asyncio.get_running_loop().create_future()
 
     def settle(self, value: object, who: str) -> Answered:
@@ -43,13 +47,13 @@ class Asking:
 
 
 async def answered(
-    question: Question, timeout: float | None, default: tuple[object, ...]
+    question: Question, timeout: float | None, default: tuple[object, ...], address: str = ""
 ) -> tuple[object, str]:
     """Ask, as the running task; gives the answer's value and who gave it.
 
     Args:
         timeout: seconds to wait. default: the value that holds without an answer, as the only
-            item; empty if there is none.
+            item; empty if there is none. address: of a webhook, or "".
     Raises:
         TaskTimeout: nobody answered in time, and there is no default.
         TaskError: nobody can answer, or the file of answers has one that is none.
@@ -65,7 +69,8 @@ async def answered(
         if not asking.given.done():
             await _from_before(asking)
         if not asking.given.done():
-            report.log("system", _told(asking))
+            _tell(report, asking)
+            asking.notice = _notice(report, asking, address or Settings.load().notify)
             await asyncio.wait([asking.given], timeout=timeout)
         if not asking.given.done():
             if not default:
@@ -130,12 +135,42 @@ def _asked(asking: Asking, timeout: float | None, default: tuple[object, ...]) -
     )
 
 
-def _told(asking: Asking) -> str:
+def _tell(report: TaskReport, asking: Asking) -> None:
+    """Say what is asked in the task's log, and in the terminal of a script."""
     question, run = asking.question, asking.run.id
-    return (
+    told = (
         f"asks: {without_passwords(question.prompt)}\n"
         f"answer with {question.wanted}: twingraph answer {run} {asking.task.number} ANSWER\n"
     )
+    report.log("system", told)
+    if "ipykernel" not in sys.modules and sys.__stderr__ is not None:
+        with contextlib.suppress(OSError, ValueError):
+            sys.__stderr__.write(f"twingraph: {asking.task.name} {told}")
+            sys.__stderr__.flush()
+
+
+def _notice(report: TaskReport, asking: Asking, address: str) -> asyncio.Task[None] | None:
+    """Tell a webhook of the question, meanwhile; its address goes into no log."""
+    if not address:
+        return None
+    question, task, run = asking.question, asking.task, asking.run
+    how = f"twingraph answer {run.id} {task.number} ANSWER"
+    facts = {
+        "text": f"{run.handle.name} asks: {question.prompt}\n{question.wanted}: {how}",
+        "run": run.id,
+        "pipeline": run.handle.name,
+        "task": task.number,
+        "name": task.name,
+        "prompt": question.prompt,
+        "kind": question.kind,
+        "options": [str(option) for option in question.options],
+    }
+
+    async def tell() -> None:
+        if problem := await notify(address, facts):
+            report.log("system", f"nobody could be notified: {problem}\n")
+
+    return asyncio.get_running_loop().create_task(tell())
 
 
 def _answer_text(value: object) -> str:
@@ -192,5 +227,3 @@ def _taken(asking: Asking, command: Command) -> Answer:
         return Answer(str(exc), refused=True)
     asking.settle(value, command.who)
     return Answer(f"run {asking.run.id} goes on with it")
-
-

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
 from twingraph_nb.component import Component, Pipeline, shelf
-from twingraph_nb.errors import ArgumentError, CycleError, RunError, WiringError
+from twingraph_nb.errors import ArgumentError, CycleError, RunError, WiringError, suggestion
 from twingraph_nb.events import RunForm, TaskForm
 from twingraph_nb.graph.refs import check_types, needs_of
 from twingraph_nb.graph.run import Run
@@ -125,8 +125,13 @@ class Calls:
             resumes: an earlier run whose finished tasks are taken over.
             force: names of components that run in any case; see `Forced`.
         Raises:
+            WiringError: no component has a name that is to be forced.
             RunError: that run still runs, or another one resumes it.
         """
+        for name in force:
+            if name not in shelf.components:
+                near = suggestion(name, shelf.components)
+                raise WiringError(f"force: no component is called {name!r}{near}")
         if resumes:
             self.driver.flush_to_disk()  # it may be a run of this process that has just ended
         run = self._new_run(

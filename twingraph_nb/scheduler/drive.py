@@ -437,6 +437,7 @@ def _component_used(component: Component, now: float) -> ComponentUsed:
         tuple((p.name, type_text(p.type)) for p in component.outputs),
         component.policy.changed(),
         str(component.options.get("image") or ""),
+        component.options.get("attributes") or {},  # type: ignore[arg-type]
     )
 
 

@@ -196,6 +196,8 @@ async def attached(
     earlier: Earlier, executor: Executor, task: Task, report: Report
 ) -> Outcome | None:
     """Go on hearing the job of this task that an earlier run had started, if it can be found."""
+    if task.link.forced.why(task):  # type: ignore[attr-defined]
+        return None
     ticket = earlier.ticket(task.digest) if task.digest is not None else ""
     if not ticket:
         return None

@@ -22,6 +22,7 @@ async def ask(
     timeout: float | None = None,
     default: tuple[object, ...] = (),
     required: bool = False,
+    notify_secret: str = "",  # a name that keeps it out of the log
 ) -> Any:
     # What an answer is kept by is the content of this function and its arguments, so what it
     # does is elsewhere: another version of the package must not ask again.
@@ -30,7 +31,7 @@ async def ask(
         default = tuple([question.read(one) for one in default])
     except ValueError as exc:
         raise TaskError(f"ask: {exc}") from None
-    value, who = await answered(question, timeout, default)
+    value, who = await answered(question, timeout, default, notify_secret)
     if required and value is False:
         raise TaskError(f"{question.prompt!r} was answered with no, by {who}")
     return value

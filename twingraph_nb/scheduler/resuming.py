@@ -39,7 +39,7 @@ class Resuming:
         """
         if resumes:
             store = self._recorded()
-            ended(store, resumes)
+            resumes = self.row(resumes).id
             store.claim(resumes, run_id, origin)
             return earlier_of(store, resumes, alone=True)
         if not self._settings.resume:

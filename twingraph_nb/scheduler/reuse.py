@@ -159,7 +159,7 @@ class Reuse:
             saved: the blob that an attempt of this very run has saved.
         """
         blob = saved
-        if not blob and earlier is not None and task.digest is not None:
+        if not blob and earlier is not None and task.digest is not None and not _forced(task):
             blob = earlier.checkpoint(task.digest)
         keeper = self._keeper
         if not blob or keeper is None:

@@ -8,7 +8,7 @@ from collections.abc import Collection
 from html import escape
 from typing import Any, Final
 
-from twingraph_nb.errors import TwingraphError
+from twingraph_nb.errors import RunError, TwingraphError
 from twingraph_nb.graph.run import Run
 from twingraph_nb.graph.task import Task
 from twingraph_nb.picture.collapse import Drawing, Plan, draw, plan
@@ -17,6 +17,7 @@ from twingraph_nb.picture.palette import look_of
 from twingraph_nb.picture.previews import html_preview
 from twingraph_nb.picture.progress import counters, progress_line
 from twingraph_nb.views.feed import Feed, Source
+from twingraph_nb.views.form import Forms
 from twingraph_nb.views.graph import Graph
 from twingraph_nb.views.inspector import badge, inspect_box, inspect_run
 from twingraph_nb.views.still import Still
@@ -114,6 +115,17 @@ class Picture:
                     return None
         return None
 
+    def answer(self, number: int, value: object) -> str:
+        """Answer what a task asks.
+
+        Raises:
+            RunError: it is no answer, or somebody was faster.
+        """
+        run = self.run()
+        if run is None:
+            raise RunError(f"the run is gone here: twingraph answer {self.screen.run}")
+        return run.link.answer(number, value)
+
     def cancel(self) -> None:
         """Ask what is shown to stop."""
         shown = self.run() if self.task is None else self.task()
@@ -147,6 +159,7 @@ class LiveView:
         self._built = True
         self._graph = Graph(self._on_click)
         self._css = HTML(_STYLE, layout=Layout(display="none"))
+        self._forms = Forms(self.picture.answer)
         self._line = HTML("", layout=Layout(flex="1 1 auto", width="auto"))
         self._bar = HTML("", layout=Layout(width="100%"))
         self._stop = Button(
@@ -191,8 +204,9 @@ class LiveView:
             if self._graph.show(drawing):
                 self._refits = [now + wait for wait in _REFIT_AFTER]
             if self._graph.widget not in self.widget.children:
-                above = (self._css, self._head, self._bar)
-                self.widget.children = (*above, self._graph.widget, self._panel)
+                self._arrange()
+        if changed and self._forms.draw(self.picture.screen, self.picture.only):
+            self._arrange()
         self._draw_line(now)
         if self._over or now - self._still_at >= _STILL_EVERY:
             self._still_at = now
@@ -200,6 +214,11 @@ class LiveView:
         if self._over:
             self.picture.feed.close()
             self._stop.layout.display = "none"
+
+    def _arrange(self) -> None:
+        graph = self._graph.widget if self.picture.drawing().nodes else None
+        parts = (self._css, self._head, self._bar, self._forms.widget, graph, self._panel)
+        self.widget.children = tuple(part for part in parts if part is not None)
 
     def _draw_line(self, now: float) -> None:
         picture = self.picture

@@ -20,6 +20,7 @@ CSS = """
 .tg-head { padding: 2px 6px 2px 10px; align-items: center; background: var(--tg-raised); }
 .tg-line { display: flex; flex-wrap: wrap; gap: 2px 10px; align-items: baseline; padding: 3px 0; }
 .tg-line b { color: var(--tg-text); } .tg-line span { color: var(--tg-soft); }
+.tg-form { padding: 4px 10px 6px; border-bottom: 1px solid var(--tg-line); }
 .tg-bar { height: 3px; background: var(--tg-line); display: flex; }
 .tg-bar i { display: block; height: 3px; }
 .tg-inspector { padding: 8px 12px 10px; border-top: 1px solid var(--tg-line); max-height: 420px;

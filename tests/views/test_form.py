@@ -1,0 +1,64 @@
+"""The forms under a cell, without a browser."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+
+from tests.faults.test_control import until
+from twingraph_nb import ask, get_session, pipeline
+from twingraph_nb.views.live import LiveView
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # ipycytoscape's, at import
+
+
+@pipeline
+def release():
+    form = {"rate": float, "mode": ["fast", "slow"]}
+    go = ask("Deploy <it>?", name="go")
+    tags = ask("Tags?", kind="multi", options=["a", "b"], name="tags")
+    return go, tags, ask("How?", kind="form", fields=form, name="how")
+
+
+def forms_of(view: LiveView) -> dict[str, Any]:
+    view.tick(time.time())
+    return {form.asked.prompt: form for form in view._forms._forms.values()}
+
+
+def click(form: Any, label: str) -> None:
+    next(w for w in form.inputs if getattr(w, "description", "") == label).click()
+
+
+def test_a_form_is_shown_for_each_question_and_says_who_answered() -> None:
+    run = release()
+    view = LiveView(get_session(), run)
+    until(lambda: len(forms_of(view)) == 3)
+    forms = forms_of(view)
+    assert view._forms.widget in view.widget.children
+    assert "Deploy &lt;it&gt;?" in forms["Deploy <it>?"].widget.children[0].value
+    click(forms["Deploy <it>?"], "yes")
+    forms["Tags?"].inputs[0].value = ("b",)
+    click(forms["Tags?"], "Answer")
+    how = forms["How?"]
+    how.inputs[0].value = "fast"
+    click(how, "Answer")
+    assert "rate: &#x27;fast&#x27; is no number" in how.widget.children[-1].children[0].value
+    how.inputs[0].value = "0.5"
+    click(how, "Answer")
+    assert run.result(20) == (True, ["b"], {"rate": 0.5, "mode": "fast"})
+    forms = forms_of(view)
+    assert all(widget.disabled for form in forms.values() for widget in form.inputs)
+    assert "yes, by user at " in forms["Deploy <it>?"].widget.children[-1].children[0].value
+
+
+def test_a_form_that_another_person_was_faster_with_says_so() -> None:
+    run = release()
+    view = LiveView(get_session(), run)
+    until(lambda: len(forms_of(view)) == 3)
+    form = forms_of(view)["Deploy <it>?"]
+    assert run.answer("no", run.tasks["go"]) == "go is answered: no"
+    form.send("yes")
+    assert "user was first, at 2" in form.widget.children[-1].children[0].value
+    run.cancel()

@@ -1,0 +1,156 @@
+"""A form under the cell for each question that a run asks."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Mapping
+from html import escape
+from typing import TYPE_CHECKING, Any, Final
+
+from twingraph_nb.errors import RunError
+from twingraph_nb.picture.model import FINAL, Screen
+from twingraph_nb.question import Pending
+
+if TYPE_CHECKING:
+    from ipywidgets import VBox
+
+__all__ = ["Form", "Forms"]
+
+_BUTTONS: Final = 5
+"""Options from which a choice is a list and no row of buttons."""
+_STYLES: Final = {"yes": "success", "no": "danger"}
+_HINT: Final = "it is heard when no cell is busy; `twingraph answer` is heard at once"
+
+
+class Forms:
+    """The forms of one view. Drawn by the ticker's thread alone.
+
+    answer: gives an answer to the run, by the number of the task; raises `RunError`.
+    """
+
+    def __init__(self, answer: Callable[[int, object], str]) -> None:
+        self._answer = answer
+        self._forms: dict[int, Form] = {}
+        self.widget: VBox | None = None
+
+    def draw(self, screen: Screen, only: Collection[int] | None = None) -> bool:
+        """Show what is asked and what was answered; True when the box has just been made."""
+        fresh = False
+        for number, told in screen.questions.items():
+            if only is not None and number not in only:
+                continue
+            form = self._forms.get(number)
+            if form is None or form.asked is not told.asked:  # another attempt asks anew
+                fresh = self._add(number, told) or fresh
+            over = screen.over or screen.tasks[number].state in FINAL
+            if told.first is not None or over:
+                self._forms[number].close(told)
+        return fresh
+
+    def _add(self, number: int, told: Pending) -> bool:
+        from ipywidgets import VBox
+
+        self._forms[number] = Form(told, lambda value: self._answer(number, value))
+        shown = tuple(form.widget for form in self._forms.values())
+        if self.widget is not None:
+            self.widget.children = shown
+            return False
+        self.widget = VBox(shown, _dom_classes=("tg-forms",))
+        return True
+
+
+class Form:
+    """The widgets of one question. widget: the box. asked: the event that it shows."""
+
+    def __init__(self, told: Pending, answer: Callable[[object], str]) -> None:
+        from ipywidgets import HTML, HBox, VBox
+
+        self.asked, self._answer = told.asked, answer
+        self._closed = False
+        self._note = HTML("", tooltip=_HINT)
+        self.inputs: list[Any] = []
+        self._read: Callable[[], object] = lambda: None
+        rows = self._rows(told)
+        asked = told.asked
+        more = f" <span>{escape(asked.default)} if nobody answers</span>" if asked.default else ""
+        prompt = HTML(f'<div class="tg-line"><b>{escape(asked.prompt)}</b>{more}</div>')
+        self.widget = VBox([prompt, *rows, HBox([self._note])], _dom_classes=("tg-form",))
+
+    def close(self, told: Pending) -> None:
+        """Take no more answers, and say who gave one."""
+        if self._closed:
+            return
+        self._closed = True
+        for widget in self.inputs:
+            widget.disabled = True
+        first = told.first
+        if first is None:
+            self._say("it was not answered")
+        else:
+            clock = time.strftime("%H:%M:%S", time.localtime(first.at))
+            self._say(f"{first.text}, by {first.who or 'somebody'} at {clock}")
+
+    def send(self, value: object) -> None:
+        """Give an answer to the run; if it is none, say why."""
+        try:
+            self._answer(value)
+        except RunError as exc:
+            self._say(str(exc))
+
+    def _say(self, text: str) -> None:
+        self._note.value = f'<div class="tg-line"><span>{escape(text)}</span></div>'
+
+    # -- what each kind looks like -------------------------------------------------------------
+
+    def _rows(self, told: Pending) -> list[Any]:
+        asked = told.asked
+        if asked.wants == "approval":
+            return [self._buttons(("yes", "no"))]
+        if asked.wants == "choice" and len(asked.options) <= _BUTTONS:
+            return [self._buttons(asked.options)]
+        if asked.wants == "form":
+            return self._fields(asked.fields or {})
+        return self._one(asked.wants, asked.options)
+
+    def _buttons(self, options: Collection[str]) -> Any:
+        from ipywidgets import Button, HBox
+
+        for option in options:
+            button = Button(description=option, button_style=_STYLES.get(option, ""))
+            button.on_click(lambda _, option=option: self.send(option))
+            self.inputs.append(button)
+        return HBox(list(self.inputs))
+
+    def _one(self, wants: str, options: Collection[str]) -> list[Any]:
+        from ipywidgets import Dropdown, SelectMultiple, Text
+
+        if wants == "text":
+            field: Any = Text(layout={"width": "60%"})
+        elif wants == "choice":
+            field = Dropdown(options=list(options))
+        else:
+            field = SelectMultiple(options=list(options), rows=min(8, len(options)))
+        self._read = lambda: list(field.value) if wants == "multi" else field.value
+        return [field, self._submit([field])]
+
+    def _fields(self, fields: Mapping[str, str | tuple[str, ...]]) -> list[Any]:
+        from ipywidgets import Checkbox, Dropdown, Text
+
+        made: dict[str, Any] = {}
+        for name, spec in fields.items():
+            if not isinstance(spec, str):
+                made[name] = Dropdown(options=list(spec), description=name)
+            elif spec == "bool":
+                made[name] = Checkbox(description=name)
+            else:
+                made[name] = Text(description=name, placeholder=spec)
+        self._read = lambda: {name: field.value for name, field in made.items()}
+        return [*made.values(), self._submit(made.values())]
+
+    def _submit(self, fields: Collection[Any]) -> Any:
+        from ipywidgets import Button
+
+        button = Button(description="Answer", button_style="primary")
+        button.on_click(lambda _: self.send(self._read()))
+        self.inputs.extend([*fields, button])
+        return button
