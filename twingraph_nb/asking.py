@@ -17,7 +17,7 @@ from twingraph_nb.scheduler.questions import ask_component
 __all__ = ["ask"]
 
 _NOTHING = object()
-_SIGNATURE = "(prompt, kind='approval', *, options, fields, timeout, default, required, notify, ...)"
+_SIGNATURE = "(prompt, kind='approval', *, options, fields, timeout, default, required, ...)"
 
 
 def ask(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
@@ -165,3 +166,28 @@ def test_events_beyond_the_limit_come_from_the_store() -> None:
         live.emit(batches(story()))
     time[0] = 2.0
     assert len(live.refresh().labelled("Run")) == 1  # type: ignore[arg-type]
+
+
+def test_a_task_names_the_commit_file_and_lines_of_its_source(tmp_path: Path) -> None:
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    place = tmp_path / "repository"
+    (place / ".git").mkdir(parents=True)
+    (place / ".git" / "HEAD").write_text(f"{commit}\n")
+    script = place / "step.py"
+    script.write_text(
+        "from twingraph_nb import component\n"
+        "@component\n"
+        "def traced(x: int) -> int:\n"
+        "    return x + 1\n"
+        "traced(41).result(30)\n"
+    )
+    root = Path(twingraph_nb.__file__).parents[1]
+    environment = {**os.environ, "PYTHONPATH": str(root)}
+    subprocess.run(
+        [sys.executable, str(script)], cwd=place, env=environment, check=True, timeout=120
+    )
+    g = twingraph_nb.lineage()
+    told = g.V().has("Name", "traced").values("Git History").to_list()
+    assert told == ["0123456789ab step.py lines 2-4"]
+    assert g.V().has("Run", "commit", commit).in_("started").count().next() == 1
+    assert "msgspec" in str(g.V().has_label("Environment").values("packages").to_list())

@@ -35,6 +35,16 @@ def test_a_query_gives_a_table(worked: Notebook) -> None:
     assert "12" in repr(found)
 
 
+def test_tables_stay_readable_whatever_is_in_them(worked: Notebook) -> None:
+    found = answer(worked, "%gremlin g.V().hasLabel('Task').order().by('number')")
+    assert list(found.rows[0])[:5] == ["id", "label", "name", "state", "Output"]
+    assert "Source Code" not in found.rows[0]
+    paths = answer(worked, "%gremlin g.V().hasLabel('Task').outE('feeds').inV().path()")
+    assert paths.rows == [{"path": "double → feeds → double"}]
+    code = answer(worked, "%gremlin g.V().hasLabel('Component').values('Source Code')")
+    assert len(repr(code).splitlines()) == 3
+
+
 def test_variables_of_the_notebook_stand_for_values(worked: Notebook) -> None:
     worked.good("wanted = '12'")
     found = answer(worked, "%gremlin g.V().has('Output', wanted).values('name')")

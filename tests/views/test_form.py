@@ -22,6 +22,11 @@ def release():
     return go, tags, ask("How?", kind="form", fields=form, name="how")
 
 
+@pipeline
+def many(n: int):
+    return [ask(f"Is {i} right?", name=f"q{i}") for i in range(n)]
+
+
 def forms_of(view: LiveView) -> dict[str, Any]:
     view.tick(time.time())
     return {form.asked.prompt: form for form in view._forms._forms.values()}
@@ -61,4 +66,17 @@ def test_a_form_that_another_person_was_faster_with_says_so() -> None:
     assert run.answer("no", run.tasks["go"]) == "go is answered: no"
     form.send("yes")
     assert "user was first, at 2" in form.widget.children[-1].children[0].value
+    run.cancel()
+
+
+def test_of_very_many_questions_some_are_shown_and_the_rest_is_counted() -> None:
+    run = many(23)
+    view = LiveView(get_session(), run)
+    until(lambda: len(run.link.questions) == 23)
+    assert list(forms_of(view)) == [f"Is {i} right?" for i in range(20)]
+    assert "3 more questions" in view._forms.widget.children[-1].value
+    run.answer("yes", run.tasks["q0"])
+    shown = forms_of(view)
+    assert list(shown) == [f"Is {i} right?" for i in range(1, 21)]
+    assert "2 more questions" in view._forms.widget.children[-1].value
     run.cancel()

@@ -14,6 +14,8 @@ __all__ = ["elements_of", "plain", "rows_of"]
 _SHOWN = 8
 """Most properties of an element that a row shows; `valueMap()` gives them all."""
 _FIRST = ("name", "state", "Output", "seconds", "Timestamp", "run", "digest")
+_LATER = frozenset({"Name", "Hash", "Source Code"})
+"""Properties that say nothing that the others do not, or more than a cell holds."""
 
 
 def plain(value: object) -> object:
@@ -63,7 +65,7 @@ def _row(result: object) -> Row:
     if isinstance(result, Vertex | Edge):
         found = properties_of(result)
         first = [key for key in _FIRST if key in found]
-        shown = [*first, *(key for key in found if key not in first)][:_SHOWN]
+        shown = [*first, *(k for k in found if k not in first and k not in _LATER)][:_SHOWN]
         return {"id": plain(result.id), "label": result.label, **{k: found[k] for k in shown}}
     if isinstance(result, Mapping) and result:
         return {_key(key): _short(one) for key, one in result.items()}
@@ -73,8 +75,10 @@ def _row(result: object) -> Row:
 
 
 def _short(value: object) -> object:
-    """A value in a cell; elements by name or id."""
-    if isinstance(value, Vertex | Edge):
+    """A value in a cell; vertices by name or id, edges by label."""
+    if isinstance(value, Edge):
+        return value.label
+    if isinstance(value, Vertex):
         return properties_of(value).get("name", plain(value.id))
     if isinstance(value, list | set | tuple) and len(value) == 1:
         return _short(next(iter(value)))

@@ -13,6 +13,7 @@ from gremlin_python.process.graph_traversal import GraphTraversalSource
 from twingraph_nb.errors import LineageError, suggestion
 from twingraph_nb.lineage import questions, schema
 from twingraph_nb.lineage.asking import Row
+from twingraph_nb.lineage.redact import cut
 
 __all__ = ["QUESTIONS", "QuestionError", "ask", "cells", "words_of"]
 
@@ -41,6 +42,8 @@ QUESTIONS: dict[str, tuple[_Asked, tuple[str, ...], str]] = {
 }
 """Question -> its function, what it takes, and what it tells."""
 
+_WIDEST = 160
+"""Most characters of a value in a table; the rows themselves have all."""
 _TIMES = ("finished", "first used")
 """Columns that hold seconds since the epoch."""
 
@@ -99,7 +102,7 @@ def _since(given: list[str]) -> str | None:
 
 
 def cells(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
-    """Give the head of a table and its rows as texts; times are local."""
+    """Give the head of a table and its rows as texts on one line; times are local."""
     head = list(rows[0]) if rows else []
     return head, [[_cell(name, row.get(name, "")) for name in head] for row in rows]
 
@@ -111,4 +114,5 @@ def _cell(name: str, value: object) -> str:
         return f"{value:.4g}"
     if isinstance(value, list):
         return ", ".join(map(str, cast("list[object]", value)))
-    return value if isinstance(value, str) else json.dumps(value, default=str)
+    text = value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)
+    return cut(" ".join(text.split()), _WIDEST)

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Asking", "answered", "take_answer"]
 
-_SHOWN = 200
-"""Characters of a prompt in messages."""
+_SHOWN, _LOGGED = 200, 1000
+"""Characters of a prompt in messages, of a text in the log; all of it is kept as the output."""
 
 
 class Asking:
@@ -154,14 +154,15 @@ def _notice(report: TaskReport, asking: Asking, address: str) -> asyncio.Task[No
     if not address:
         return None
     question, task, run = asking.question, asking.task, asking.run
-    how = f"twingraph answer {run.id} {task.number} ANSWER"
+    how = f"{question.wanted}: twingraph answer {run.id} {task.number} ANSWER"
+    prompt = without_passwords(question.prompt)
     facts = {
-        "text": f"{run.handle.name} asks: {question.prompt}\n{question.wanted}: {how}",
+        "text": f"{run.handle.name} asks: {prompt}\n{how}",
         "run": run.id,
         "pipeline": run.handle.name,
         "task": task.number,
         "name": task.name,
-        "prompt": question.prompt,
+        "prompt": prompt,
         "kind": question.kind,
         "options": [str(option) for option in question.options],
     }
@@ -176,7 +177,9 @@ def _notice(report: TaskReport, asking: Asking, address: str) -> asyncio.Task[No
 def _answer_text(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return without_passwords(value) if isinstance(value, str) else summary(value)
+    if not isinstance(value, str):
+        return summary(value)
+    return without_passwords(value if len(value) <= _LOGGED else f"{value[:_LOGGED]}…")
 
 
 def _from_settings(asking: Asking, default: tuple[object, ...]) -> None:
@@ -206,9 +209,11 @@ def _from_settings(asking: Asking, default: tuple[object, ...]) -> None:
 async def _from_before(asking: Asking) -> None:
     """Take an answer that was given while the run which this one resumes was dead."""
     run, digest = asking.run, asking.task.digest
-    before = run.earlier.question(digest) if run.earlier is not None and digest else None
     keeper = run.driver.keeper
-    if before is None or keeper is None:
+    if run.earlier is None or digest is None or keeper is None:
+        return
+    before = run.earlier.question(digest, asking.task.hash)
+    if before is None:
         return
     earlier_run, number = before
     try:

@@ -70,6 +70,7 @@ class Earlier:
         self._known: dict[str, _Known] = {}
         self._seen: set[str] = set()
         self._runs: set[str] = set()
+        self._asking: set[str] = set()
 
     def add(self, run: str, batches: Iterable[Batch]) -> None:
         """Take in the log of a run; newer runs first, then those which they had resumed."""
@@ -138,8 +139,15 @@ class Earlier:
         known = self._known.get(digest.hex())
         return known.tickets.popleft() if known is not None and known.tickets else ""
 
-    def question(self, digest: bytes) -> tuple[str, int] | None:
-        """Give run and number of a task that asked just this and has no answer; None if none."""
+    def question(self, digest: bytes, hash: str) -> tuple[str, int] | None:
+        """Give run and number of a task that asked just this and has no answer; None if none.
+
+        Args:
+            hash: of the task that asks; another attempt of it takes no second one.
+        """
+        if hash in self._asking:
+            return None
+        self._asking.add(hash)
         known = self._known.get(digest.hex())
         return known.questions.popleft() if known is not None and known.questions else None
 

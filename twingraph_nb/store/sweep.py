@@ -66,8 +66,9 @@ def plan_sweep(connection: sqlite3.Connection, before: float, keep_last: int) ->
 
 
 def remove_run(connection: sqlite3.Connection, run: str) -> None:
-    """Remove the events and the row of a run."""
+    """Remove the events and the row of a run, and what was asked of it."""
     connection.execute("DELETE FROM events WHERE run = ?", (run,))
+    connection.execute("DELETE FROM commands WHERE run = ?", (run,))
     connection.execute("DELETE FROM runs WHERE id = ?", (run,))
 
 

@@ -18,6 +18,8 @@ __all__ = ["Form", "Forms"]
 
 _BUTTONS: Final = 5
 """Options from which a choice is a list and no row of buttons."""
+_SHOWN: Final = 20
+"""Forms of one view; if more is asked, those that wait come first."""
 _STYLES: Final = {"yes": "success", "no": "danger"}
 _HINT: Final = "it is heard when no cell is busy; `twingraph answer` is heard at once"
 
@@ -31,29 +33,44 @@ class Forms:
     def __init__(self, answer: Callable[[int, object], str]) -> None:
         self._answer = answer
         self._forms: dict[int, Form] = {}
+        self._more = 0
         self.widget: VBox | None = None
 
     def draw(self, screen: Screen, only: Collection[int] | None = None) -> bool:
         """Show what is asked and what was answered; True when the box has just been made."""
-        fresh = False
-        for number, told in screen.questions.items():
-            if only is not None and number not in only:
-                continue
-            form = self._forms.get(number)
-            if form is None or form.asked is not told.asked:  # another attempt asks anew
-                fresh = self._add(number, told) or fresh
-            over = screen.over or screen.tasks[number].state in FINAL
-            if told.first is not None or over:
-                self._forms[number].close(told)
-        return fresh
+        over = {
+            number: told.first is not None or screen.over or screen.tasks[number].state in FINAL
+            for number, told in screen.questions.items()
+            if only is None or number in only
+        }
+        waiting = [number for number, ended in over.items() if not ended]
+        shown = list(over) if len(over) <= _SHOWN else waiting[:_SHOWN]
+        before = list(self._forms.values())
+        self._forms = {number: self._form(number, screen.questions[number]) for number in shown}
+        for number, form in self._forms.items():
+            if over[number]:
+                form.close(screen.questions[number])
+        more = max(0, len(waiting) - len(shown))
+        if list(self._forms.values()) == before and more == self._more:
+            return False
+        self._more = more
+        return self._arrange()
 
-    def _add(self, number: int, told: Pending) -> bool:
-        from ipywidgets import VBox
+    def _form(self, number: int, told: Pending) -> Form:
+        form = self._forms.get(number)
+        if form is None or form.asked is not told.asked:  # another attempt asks anew
+            form = Form(told, lambda value: self._answer(number, value))
+        return form
 
-        self._forms[number] = Form(told, lambda value: self._answer(number, value))
-        shown = tuple(form.widget for form in self._forms.values())
+    def _arrange(self) -> bool:
+        from ipywidgets import HTML, VBox
+
+        shown = [form.widget for form in self._forms.values()]
+        if self._more:
+            said = f"{self._more} more questions come when these are answered"
+            shown.append(HTML(f'<div class="tg-form tg-line"><span>{said}</span></div>'))
         if self.widget is not None:
-            self.widget.children = shown
+            self.widget.children = tuple(shown)
             return False
         self.widget = VBox(shown, _dom_classes=("tg-forms",))
         return True

@@ -1,0 +1,42 @@
+"""Questions under a cell in a real JupyterLab, answered with a mouse."""
+
+from __future__ import annotations
+
+from playwright.sync_api import Page, expect
+
+from tests.browser.lab import Lab, Notebook
+
+CELLS = (
+    """\
+%load_ext twingraph_nb
+from twingraph_nb import ask, pipeline
+
+@pipeline
+def release():
+    how = ask("How?", kind="form", fields={"rate": float, "dry": bool}, name="how")
+    return ask("Deploy?", name="go"), how
+""",
+    "run = release(); run",
+    "print(run.result(60))",
+)
+
+
+def test_a_form_answers_the_question_and_says_who_did(lab: Lab, page: Page) -> None:
+    lab.write("form.ipynb", list(CELLS))
+    notebook = Notebook(lab, page, "form.ipynb")
+    notebook.run(0)
+    notebook.run(1)
+    forms = notebook.cell(1).locator(".tg-form")
+    expect(forms).to_have_count(2, timeout=30_000)
+    go, how = forms.filter(has_text="Deploy?"), forms.filter(has_text="How?")
+    go.get_by_role("button", name="yes").click()
+    expect(go).to_contain_text("yes, by user at", timeout=30_000)
+    expect(go.get_by_role("button", name="no")).to_be_disabled()
+    answer = how.get_by_role("button", name="Answer")
+    answer.click()
+    expect(how).to_contain_text("rate: '' is no number", timeout=30_000)
+    how.locator("input[type=text]").fill("0.5")
+    answer.click()
+    expect(how).to_contain_text("by user at", timeout=30_000)
+    notebook.run(2)
+    expect(notebook.cell(2)).to_contain_text("(True, {'rate': 0.5, 'dry': False})")
