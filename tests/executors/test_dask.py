@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -114,7 +115,13 @@ async def cluster(
         more = ["--nthreads", "1", "--no-nanny", "--resources", "seat=1"]
         return dask("worker", place, *options, *more, package=package)
 
+    await until(lambda: listens(port))
     return place, scheduler, worker
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 # -- large inputs --------------------------------------------------------------------------------
@@ -503,6 +510,7 @@ async def test_a_scheduler_that_dies_fails_its_tasks_and_the_next_finds_a_new_on
     ended(only)
     await until(lambda: not alive(pid))
     again = dask("scheduler", "--host", "127.0.0.1", "--no-dashboard", "--port", place[-5:])
+    await until(lambda: listens(int(place[-5:])))
     heir = worker()
     assert await value(far, on(same, 4, address=place)) == 4
     await far.close()

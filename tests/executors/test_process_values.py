@@ -20,6 +20,7 @@ from tests.executors.running import (
     shared,
 )
 from twingraph_nb.component import make_component
+from twingraph_nb.errors import PortabilityError
 from twingraph_nb.executors.base import Job
 
 
@@ -133,11 +134,15 @@ async def test_a_function_without_source_travels_by_pickle_if_asked() -> None:
     space: dict[str, object] = {"offset": 5}
     exec("def shifted(x):\n    return x + offset", space)
     function = space["shifted"]
-    plain = make_component(function, platform="process", keep=False)  # type: ignore[arg-type]
-    asked = plain.on(ship="pickle")
+    with pytest.raises(PortabilityError, match="say ship='pickle'"):
+        make_component(function, platform="process", keep=False)  # type: ignore[arg-type]
+    asked = make_component(
+        function,  # type: ignore[arg-type]
+        platform="process",
+        options={"ship": "pickle"},
+        keep=False,
+    )
     async with executor(1) as pool:
-        outcome = await pool.run(Job("h1", "shifted", plain, {"x": 1}), Memory())
-        assert "say ship='pickle'" in str(outcome.error)
         assert (await pool.run(Job("h1", "shifted", asked, {"x": 1}), Memory())).value == 6
         space["offset"] = 7
         assert (await pool.run(Job("h1", "shifted", asked, {"x": 1}), Memory())).value == 8

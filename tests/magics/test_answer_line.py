@@ -22,7 +22,7 @@ def test_questions_are_listed_and_answered_from_a_cell() -> None:
     assert "Deploy?" in listed
     assert "yes or no" in listed
     assert "go is answered: yes" in str(answer(f"answer {run.id} go yes"))
-    with pytest.raises(RunError, match="was first, at 2.*, with: yes"):
+    with pytest.raises(RunError, match=r"was first, at 2.*, with: yes"):
         answer(f"answer {run.id} go no")
     assert "why is answered: it is time" in str(answer("answer last it is time"))
     assert run.result(20) == (True, "it is time")
@@ -32,3 +32,20 @@ def test_a_plan_says_that_a_question_will_be_asked() -> None:
     planned = str(release.plan())
     assert "go" in planned
     assert "why" in planned
+
+
+def test_an_answer_to_a_cancelled_run_counts_for_the_run_that_resumes_it() -> None:
+    first = release()
+    until(lambda: len(first.link.questions) == 2)
+    first.cancel()
+    until(lambda: first.done)
+    assert f"kept: `twingraph resume {first.id}`" in str(answer(f"answer {first.id} go no"))
+    again = first.resume()
+    until(lambda: len(again.link.questions) == 1)
+    assert again.tasks["go"].result(20) is False
+    with pytest.raises(RunError, match=f"run {again.id} goes on with run {first.id}"):
+        answer(f"answer {first.id} why because")
+    again.tasks["why"].answer("because")
+    assert again.result(20) == (False, "because")
+    with pytest.raises(RunError, match=r"was first, at 2"):
+        answer(f"answer {first.id} go yes")
