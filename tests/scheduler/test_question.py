@@ -14,7 +14,7 @@ import pytest
 
 from tests.faults.test_control import until
 from twingraph_nb import ask, component, get_session, pipeline
-from twingraph_nb.errors import ArgumentError, RunError, TaskError, TaskSkipped
+from twingraph_nb.errors import ArgumentError, PortabilityError, RunError, TaskError, TaskSkipped
 from twingraph_nb.question import Question
 
 CHOICE = Question.of("?", "choice", ["Fast", "slow", 3])
@@ -146,6 +146,14 @@ def test_what_needs_an_approval_that_is_refused_does_not_run() -> None:
     assert run.tasks["deploy"].state == "skipped"
     with pytest.raises(RunError, match="has ended"):
         run.tasks["ask"].answer("yes")
+
+
+def test_a_component_that_would_ask_in_a_container_is_refused_at_once() -> None:
+    def review(score: float) -> object:
+        return ask(f"Is {score} good?")
+
+    with pytest.raises(PortabilityError, match="ask in the pipeline, and pass the answer on"):
+        component(review, platform="docker", image="python:3")
 
 
 def test_a_task_elsewhere_is_told_that_it_cannot_ask() -> None:

@@ -9,6 +9,7 @@ from twingraph_nb.source.bundle import lasting_problems
 from twingraph_nb.source.local import is_local
 from twingraph_nb.source.packer import has_home
 from twingraph_nb.source.pickled import pickled_bundle
+from twingraph_nb.source.reach import reach
 from twingraph_nb.source.text import Source
 
 __all__ = ["check_lasting"]
@@ -38,6 +39,8 @@ def check_lasting(
         pickled_bundle(function, name=name, style="sync", platform=platform, path=())
         return
     problems = lasting_problems(function, source, far=far)
+    if far and any("twingraph_nb.asking" in line for line in reach(function).modules.values()):
+        problems.append("`ask` hears no answer there: ask in the pipeline, and pass the answer on")
     if problems:
         raise PortabilityError(name, platform, problems)
 
