@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import pty
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -132,6 +133,25 @@ def test_without_an_answer_in_time_the_default_holds_or_the_task_fails(asking) -
         (row,) = store.runs()
     told = [event for event in run.events(row.id) if isinstance(event, Answered)]
     assert [(event.text, event.who) for event in told] == [("yes", "default")]
+
+
+def test_in_a_terminal_the_questions_are_shown_and_one_answer_is_read(asking) -> None:
+    run = asking("release")
+    asked = run.asks("go", "opinion")
+    keyboard, terminal = pty.openpty()
+    words = [sys.executable, "-m", "twingraph_nb.runs.cli", "answer", asked]
+    process = subprocess.Popen(words, cwd=ROOT, stdin=terminal, stdout=subprocess.PIPE, text=True)
+    os.write(keyboard, b"og\ngo\nmaybe\nno\n")
+    said, _ = process.communicate(timeout=60)
+    os.close(keyboard)
+    os.close(terminal)
+    assert process.returncode == 0
+    assert "1 go: Deploy? (yes or no)\n" in said
+    assert "no task 'og'" in said
+    assert "'maybe' is neither yes nor no" in said
+    assert "go is answered: no" in said
+    assert twingraph("answer", asked, "so so").returncode == 0
+    assert run.ended() == ["('kept back', 'so so')", "succeeded"]
 
 
 def test_choices_and_forms_are_held_against_what_was_asked(asking) -> None:
