@@ -532,3 +532,39 @@ async def test_no_scheduler_names_the_address_and_how_to_start_one() -> None:
     assert place in str(caught.value)
     assert "dask scheduler" in str(caught.value)
     await far.close()
+
+
+ADAPTIVE = """
+import time
+from distributed import LocalCluster
+from twingraph_nb import component
+
+if __name__ == "__main__":
+    with LocalCluster(n_workers=0, threads_per_worker=1, dashboard_address=None) as cluster:
+        cluster.adapt(minimum=0, maximum=2, interval="100ms")
+
+        @component(platform="dask", address=cluster.scheduler_address)
+        def square(x):
+            return x * x
+
+        assert not cluster.workers
+        print(square.map(range(10)).result(60))
+        while cluster.workers:
+            time.sleep(0.05)
+        print(square(12).result(60))
+"""
+
+
+async def test_an_adaptive_cluster_grows_for_tasks_and_shrinks_after_them(tmp_path: Path) -> None:
+    script = tmp_path / "adaptive.py"
+    script.write_text(ADAPTIVE)
+    done = await asyncio.to_thread(
+        subprocess.run,
+        [sys.executable, str(script)],
+        capture_output=True,
+        text=True,
+        timeout=110,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split("\n")[:2] == ["[0, 1, 4, 9, 16, 25, 36, 49, 64, 81]", "144"]

@@ -36,7 +36,7 @@ from twingraph_nb.executors.aws_package import MIB, UNZIPPED, check_size, setup_
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 BUCKET = "twingraph-lambda"
-NAMED = ("shared", "narrow", "mine", "theirs", "passing", "garbage")
+NAMED = ("shared", "narrow", "mine", "networked", "theirs", "passing", "garbage")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -317,6 +317,31 @@ async def test_a_named_function_is_made_and_brought_up_to_date(
     assert api.get_function_configuration(FunctionName="mine")["MemorySize"] == 512
     assert await value(functional, job("lambda", step, memory="1g", **named)) == 1
     assert api.get_function_configuration(FunctionName="mine")["MemorySize"] == 1024
+
+
+async def test_a_function_has_the_layers_and_the_network_it_asks_for(
+    functional: LambdaExecutor, options: dict[str, object], aws: Mapping[str, str]
+) -> None:
+    ec2, api = client(aws, "ec2"), client(aws, "lambda")
+    vpc = {
+        "SubnetIds": [ec2.describe_subnets()["Subnets"][0]["SubnetId"]],
+        "SecurityGroupIds": [ec2.describe_security_groups()["SecurityGroups"][0]["GroupId"]],
+    }
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("python/laid_down.py", "WORD = 'from the layer'")
+    layer = api.publish_layer_version(LayerName="laid", Content={"ZipFile": packed.getvalue()})
+
+    def step() -> str:
+        import laid_down
+
+        return str(laid_down.WORD)
+
+    asked = {"function_name": "networked", "layers": [layer["LayerVersionArn"]], "vpc": vpc}
+    assert await value(functional, job("lambda", step, **options, **asked)) == "from the layer"
+    found = api.get_function_configuration(FunctionName="networked")
+    assert [one["Arn"] for one in found["Layers"]] == asked["layers"]
+    assert {key: found["VpcConfig"][key] for key in vpc} == vpc
 
 
 async def test_a_function_that_was_removed_is_made_again(
