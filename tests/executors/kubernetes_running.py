@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import secrets
+import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from typing import Any
 
@@ -117,6 +118,9 @@ async def using(admin: Admin) -> AsyncIterator[Using]:
         yield Using(made, admin)
     finally:
         await made.close()
+    end = time.monotonic() + 30  # the server may still be at it when it has taken the order
+    while admin.objects() and time.monotonic() < end:
+        await asyncio.sleep(0.05)
     assert [one["metadata"]["name"] for one in admin.objects()] == []
     while admin.containers():  # of a pod that was given up while its container started
         await asyncio.sleep(0.05)

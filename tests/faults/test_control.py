@@ -40,7 +40,7 @@ class Busy:
     def began(self, *numbers: object) -> None:
         """Wait until these and no others have begun."""
         wanted = sorted(map(str, numbers))
-        until(lambda: len(self.lines()) >= len(wanted))
+        until(lambda: len(self.lines()) >= len(wanted) and self.events())
         assert sorted(self.lines()) == wanted
 
     def lines(self) -> list[str]:

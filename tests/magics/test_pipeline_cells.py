@@ -44,5 +44,6 @@ def test_option_of_a_component_is_unknown_to_a_pipeline(notebook: Notebook) -> N
     error = notebook.bad("%%pipeline p --retries 3\nx = 1")
     assert isinstance(error, UnknownOption)
     assert str(error) == (
-        "%%pipeline p: unknown option 'retries'; known are max-parallel, on-error, run, timeout"
+        "%%pipeline p: unknown option 'retries' (did you mean 'max-retries'?); "
+        "known are max-parallel, max-retries, on-error, run, timeout"
     )

@@ -25,7 +25,7 @@ PROCESSES = sorted((ROOT / "tests" / "executors").glob("test_process_*.py"))
 PINS = ROOT / "binder" / "requirements.txt"
 NEEDS = (
     "cloudpickle", "hypothesis", "ipython", "msgspec", "numpy", "pandas", "platformdirs", "psutil",
-    "pyarrow", "pydantic", "pytest", "pytest-asyncio", "pytest-timeout",
+    "pyarrow", "pydantic", "pytest", "pytest-asyncio", "pytest-timeout", "rich",
 )  # fmt: skip
 WORKS = "import sys, venv, ensurepip, sqlite3; print('%d.%d' % sys.version_info[:2])"
 

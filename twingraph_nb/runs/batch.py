@@ -94,12 +94,12 @@ def _run(namespace: argparse.Namespace) -> int:
     nb = notebooks.load(path)
     kernel = notebooks.kernel_for(nb, namespace.kernel, notebook=path.name)
     params = _parameters(namespace, nb, path.name, kernel.language)
+    folder = _folder(namespace.out, path)
     record = NotebookRecord(settings(), str(path.resolve()), {})
     record.people = _people(namespace)
     if namespace.resume:
         params = {**record.resume(namespace.resume), **params}
     record.take(params)
-    folder = _folder(namespace.out, path)
     target = folder / path.name
     nb = notebooks.with_parameters(nb, params, kernel, source=path, target=target)
     manager = NotebookExecutionManager(nb, output_path=str(target), progress_bar=False)
