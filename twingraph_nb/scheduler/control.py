@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sqlite3
 import threading
 from functools import partial
@@ -21,6 +22,12 @@ __all__ = ["Control"]
 _LOOK_EVERY = 0.1
 """Seconds between looks for commands while runs go on."""
 _log = logging.getLogger(__name__)
+_looking = threading.Lock()
+"""Held while SQLite works for us here: a child that was forked meanwhile would wait for ever."""
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_looking.acquire, after_in_parent=_looking.release, after_in_child=_looking.release
+    )
 
 
 class Control:
@@ -58,7 +65,8 @@ class Control:
                     self._over.wait(_LOOK_EVERY)  # it is on its way
                 continue
             try:
-                commands = inbox.look(runs)
+                with _looking:
+                    commands = inbox.look(runs)
             except sqlite3.Error:
                 commands = []  # locked or damaged: the store itself says so; look again
             for command in commands:
