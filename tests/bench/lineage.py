@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import statistics
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
+from gremlin_python.driver.client import Client
+from gremlin_python.driver.serializer import GraphBinarySerializersV1
 from gremlin_python.process.graph_traversal import __
 
 from tests.bench.harness import RUNS, Row, seconds, spawned
@@ -21,12 +25,14 @@ from twingraph_nb.events import (
     TaskDone,
     TaskStarted,
 )
+from twingraph_nb.lineage.facts import Folder
 from twingraph_nb.lineage.live import LiveGraph
 from twingraph_nb.lineage.machine import source
 from twingraph_nb.lineage.projection import Projection
+from twingraph_nb.lineage.remote_upsert import requests
 from twingraph_nb.store import Store
 
-__all__ = ["asking", "projecting", "rebuilding"]
+__all__ = ["asking", "projecting", "rebuilding", "serving"]
 
 WATCHED = """
 import os, sys, time
@@ -44,6 +50,14 @@ for _ in range(10):
     if g is not None:
         assert g.V().has_label("Task").count().next() >= 1000
 print(sorted(took)[5])
+"""
+SERVED = """
+import sys
+from twingraph_nb.lineage.graph import Graph
+from twingraph_nb.lineage.serve import Server
+with Server(Graph(), writable=True) as server:
+    print(server.url, server.token, flush=True)
+    sys.stdin.read()
 """
 RUN_COUNT, TASKS, DEPTH = 10, 10_000, 101
 AT_ONCE = 500
@@ -97,6 +111,33 @@ def asking() -> Iterator[Row]:
         lambda: g.V(f"task:{last}").repeat(__.in_("feeds").dedup()).emit().to_list(),
         5000,
     )
+
+
+def serving() -> Iterator[Row]:
+    """The facts of a run of 10,000 tasks, written into a served graph in another process."""
+    facts = Folder().fold(list(run_of(0)))
+    written = list(requests(facts))
+    words = [sys.executable, "-c", SERVED]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(words, stdin=pipe, stdout=pipe, text=True) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        url, token = process.stdout.readline().split()
+        form = GraphBinarySerializersV1()
+        client = Client(url, "g", username="any", password=token, message_serializer=form)
+        with closing(client):
+            client.submit("g.V().count()").all().result()
+
+            def write() -> None:
+                for one in written:
+                    client.submit(one.bytecode()).all().result()
+
+            took = seconds(write)
+            kept = client.submit("g.V().count()").all().result()[0]
+            assert kept == len(facts.vertices)
+        process.stdin.close()
+    count = len(facts.vertices) + len(facts.edges)
+    yield Row("an element written into a served graph", took, each=count, below=200)
 
 
 def run_of(number: int) -> Iterator[Batch]:

@@ -1,13 +1,9 @@
-"""A job that outlives its kernel is found again by its ticket, and not started twice."""
+"""Jobs of Celery, Batch and Lambda outlive their kernel, are found again, not started twice."""
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
-import time
-from collections.abc import Iterator, Mapping
+import secrets
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -16,79 +12,14 @@ import redis
 
 from tests.executors import clusters
 from tests.executors.aws_running import client, objects
+from tests.faults.kernels import Kernel
 from tests.services.aws import environment
-from twingraph_nb.store import Store
 
-ROOT = Path(__file__).parents[2]
 SECRET = "a secret of the tests, long enough"
-SCRIPT = """
-import json, os, sys
-from twingraph_nb import component, pipeline
-from twingraph_nb.session import get_session
-
-@component(platform=sys.argv[1], options=json.loads(os.environ["OPTIONS"]))
-def slow(number: int) -> list:
-    import os, time, uuid
-    me = uuid.uuid4().hex
-    print("began", me, flush=True)
-    time.sleep(number)
-    return [me, number]
-
-@pipeline()
-def work(number: int):
-    return slow(number)
-
-if __name__ == "__main__":
-    run = get_session().resume(sys.argv[2]) if len(sys.argv) > 2 else work(int(os.environ["LONG"]))
-    print("result", *run.result())
-""".replace('options=json.loads(os.environ["OPTIONS"])', '**json.loads(os.environ["OPTIONS"])')
-
-
-class Kernel:
-    """Runs the script, kills it once its job says that it has begun, runs it again."""
-
-    def __init__(self, folder: Path, home: Path, platform: str, **environ: str) -> None:
-        self.script = folder / "slow.py"
-        self.script.write_text(SCRIPT)
-        self.home, self.platform = home, platform
-        self.environ = {**os.environ, "PYTHONPATH": str(ROOT), **environ}
-
-    def die(self) -> str:
-        """Start a run and kill the process; gives the mark of the job that goes on."""
-        process = subprocess.Popen(
-            [sys.executable, str(self.script), self.platform], env=self.environ
-        )
-        try:
-            end = time.monotonic() + 90
-            while not (mark := self._mark()):
-                assert process.poll() is None, "it ended before its job began"
-                assert time.monotonic() < end, "its job did not begin"
-                time.sleep(0.05)
-        finally:
-            process.send_signal(signal.SIGKILL)
-            process.wait()
-        return mark
-
-    def resume(self) -> list[str]:
-        """Resume the newest run; gives the words of its result."""
-        done = subprocess.run(
-            [sys.executable, str(self.script), self.platform, "last"],
-            env=self.environ, capture_output=True, text=True, check=False, timeout=100,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
-        return done.stdout.split("result ")[-1].split()
-
-    def _mark(self) -> str:
-        if not Store.exists(self.home):
-            return ""
-        store = Store.open(self.home, readonly=True)
-        try:
-            runs = store.runs()
-            events = [e for b in store.events(runs[0].id) for e in b.events] if runs else []
-        finally:
-            store.close()
-        text = "".join(e.text for e in events if type(e).__name__ == "TaskLogged")
-        return text.split("began ")[-1].split()[0] if "began " in text else ""
+PREPARED = "twingraph_nb.executors.celery_broker.Broker._prepare"
+SENT = "twingraph_nb.executors.celery_broker.Broker._send"
+TICKETED = "twingraph_nb.scheduler.live.TaskReport.ticket"
+SUBMITTED = "twingraph_nb.executors.aws_jobs.Jobs.submit"
 
 
 @pytest.fixture
@@ -105,29 +36,94 @@ def worker(redis_url: str) -> Iterator[str]:
             there.flushdb()
 
 
-def test_celery_answers_the_kernel_that_comes_after(
-    worker: str, tmp_path: Path, home: Path
+@pytest.fixture
+def gate(tmp_path: Path) -> Path:
+    folder = tmp_path / "gate"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def celery(worker: str, gate: Path, tmp_path: Path, home: Path) -> Kernel:
+    environ = {"TWINGRAPH_CELERY_BROKER": worker, "TWINGRAPH_SECRET": SECRET}
+    return Kernel(tmp_path, home, "celery", {}, seconds=600, gate=str(gate), **environ)
+
+
+@pytest.fixture
+def bucket(aws: Mapping[str, str]) -> str:
+    name = f"twingraph-{secrets.token_hex(6)}"
+    client(aws, "s3").create_bucket(Bucket=name)
+    return name
+
+
+@pytest.fixture
+def batch(
+    aws: Mapping[str, str], bucket: str, tmp_path: Path, home: Path
+) -> Callable[[float], Kernel]:
+    options = {**{key: aws[key] for key in ("role", "queue", "image")}, "bucket": bucket}
+
+    def made(seconds: float) -> Kernel:
+        return Kernel(tmp_path, home, "batch", options, seconds=seconds, **environment(aws))
+
+    return made
+
+
+def begun(gate: Path) -> list[str]:
+    return (gate / "began").read_text().split()
+
+
+def started(aws: Mapping[str, str]) -> int:
+    """How many jobs of the task there have ever been."""
+    named = [{"name": "JOB_NAME", "values": ["slow-*"]}]
+    found = client(aws, "batch").list_jobs(jobQueue=aws["queue"], filters=named)
+    return len(found["jobSummaryList"])
+
+
+def test_celery_answers_the_kernel_that_comes_after(celery: Kernel, gate: Path) -> None:
+    mark = celery.die()
+    (gate / "go").touch()
+    assert celery.resume()[0] == [mark, 0]
+    assert begun(gate) == [mark]
+
+
+@pytest.mark.parametrize("spot", [PREPARED, SENT])
+def test_celery_does_not_begin_twice_for_a_kernel_that_died_while_it_sent(
+    spot: str, celery: Kernel, gate: Path
 ) -> None:
-    kernel = Kernel(
-        tmp_path, home, "celery",
-        OPTIONS="{}", LONG="8", TWINGRAPH_CELERY_BROKER=worker, TWINGRAPH_SECRET=SECRET,
-    )  # fmt: skip
-    mark = kernel.die()
-    assert kernel.resume() == [mark, "8"]
+    celery.die_after(spot)
+    (gate / "go").touch()
+    (mark, _), _ = celery.resume()
+    assert begun(gate) == [mark]
 
 
 def test_batch_answers_the_kernel_that_comes_after(
-    aws: Mapping[str, str], tmp_path: Path, home: Path
+    aws: Mapping[str, str], bucket: str, batch: Callable[[float], Kernel]
 ) -> None:
-    import json
+    dead = batch(6)
+    mark = dead.die()
+    assert dead.resume()[0] == [mark, 0]
+    assert not objects(aws, bucket)
 
-    bucket = "twingraph-reattach"
-    client(aws, "s3").create_bucket(Bucket=bucket)
-    options = {key: aws[key] for key in ("role", "queue", "image")}
-    kernel = Kernel(
-        tmp_path, home, "batch",
-        OPTIONS=json.dumps({**options, "bucket": bucket}), LONG="12", **environment(aws),
-    )  # fmt: skip
-    mark = kernel.die()
-    assert kernel.resume() == [mark, "12"]
+
+@pytest.mark.parametrize("spot", [TICKETED, SUBMITTED])
+def test_batch_does_not_begin_twice_for_a_kernel_that_died_while_it_submitted(
+    spot: str, aws: Mapping[str, str], bucket: str, batch: Callable[[float], Kernel]
+) -> None:
+    before = started(aws)
+    dead = batch(0)
+    dead.die_after(spot)
+    assert dead.resume()[0][1] == 0
+    assert started(aws) == before + 1
+    assert not objects(aws, bucket)
+
+
+def test_lambda_answers_the_kernel_that_comes_after(
+    aws: Mapping[str, str], bucket: str, tmp_path: Path, home: Path
+) -> None:
+    options = {"role": aws["role"], "bucket": bucket}
+    dead = Kernel(tmp_path, home, "lambda", options, seconds=5, **environment(aws))
+    mark = dead.die()
+    result, logs = dead.resume()
+    assert result == [mark, 0]
+    assert logs.splitlines() == [f"began {mark}", f"ended {mark}"]
     assert not objects(aws, bucket)

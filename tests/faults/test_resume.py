@@ -84,7 +84,7 @@ def place(tmp_path: Path, home: Path) -> Place:
     return Place(tmp_path, home)
 
 
-@pytest.mark.parametrize("shape", ["fan", "mapped"])
+@pytest.mark.parametrize("shape", ["fan", "mapped", "windowed"])
 def test_what_was_finished_is_not_done_again(place: Place, shape: str) -> None:
     place.killed(shape, die_at=5)  # load, some squares, and one in the middle
     before = place.ran()
@@ -96,6 +96,19 @@ def test_what_was_finished_is_not_done_again(place: Place, shape: str) -> None:
     assert sum(again.values()) <= 8 - finished
     assert again["load 6"] == 0
     assert found["states"].count("reused") >= finished
+
+
+@pytest.mark.parametrize("die_at", [2, 5, 7])
+def test_attempts_and_groups_go_on_where_they_were(place: Place, die_at: int) -> None:
+    place.killed("tried", die_at=die_at)
+    found = place.done("tried", "last" if recorded(place.home) else "-")["result"]
+    assert found[0] == 16
+    values = [value for _, state, value, _ in found[1] if state == "succeeded"]
+    assert len(values) >= 2
+    assert set(values) <= {9, 16, 25}
+    ran = place.ran()
+    assert ran["refuse 4"] >= 1
+    assert 1 <= ran["quick 90"] <= 2  # the clean-up, again if its end was not on disk
 
 
 def test_a_run_that_is_done_takes_everything_over_and_its_values(place: Place) -> None:

@@ -13,8 +13,9 @@ import random
 import signal
 import sys
 import time
+from functools import partial
 
-from twingraph_nb import component, pipeline
+from twingraph_nb import at_least, attempt, component, group, pipeline
 from twingraph_nb.session import get_session
 
 
@@ -71,6 +72,31 @@ def mapped(n: int = 6):
 
 
 @pipeline()
+def windowed(n: int = 6):
+    return joined(square.map(iter(load(n).result()), window=2), "window")
+
+
+@pipeline()
+def tried():
+    """An attempt that is caught, with a clean-up, beside a group that is content with two."""
+
+    def recover(error):
+        return square(len(str(error)))
+
+    with attempt("try", catch=recover, finally_=partial(quick, [0], 90)) as value:
+        refuse(square(2))
+    with group("two", policy=at_least(2)) as two:
+        square(3), square(4), refuse(square(5))
+    return [value, two]
+
+
+@component()
+def refuse(x: int) -> int:
+    ran(f"refuse {x}")
+    raise ValueError("four")
+
+
+@pipeline()
 def draws():
     return [draw("same") for _ in range(4)]
 
@@ -92,7 +118,14 @@ def main() -> None:
     if rest and rest[0] != "-":
         run = get_session().resume(rest[0])
     else:
-        made = {"fan": fan, "mapped": mapped, "draws": draws, "wild": wild}[shape]
+        made = {
+            "fan": fan,
+            "mapped": mapped,
+            "windowed": windowed,
+            "tried": tried,
+            "draws": draws,
+            "wild": wild,
+        }[shape]
         run = made(int(rest[1])) if len(rest) > 1 else made()
     result = run.result()
     states = [task.state for task in run.tasks]

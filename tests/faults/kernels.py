@@ -1,0 +1,157 @@
+"""A kernel that is killed while its task runs elsewhere, and the one that comes after it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from twingraph_nb.events import TaskLogged, TaskTicketed
+from twingraph_nb.store import Store
+
+__all__ = ["Kernel"]
+
+ROOT = Path(__file__).parents[2]
+SCRIPT = """
+import importlib, json, os, signal, sys
+from twingraph_nb import component, pipeline
+from twingraph_nb.session import get_session
+
+OPTIONS = json.loads(os.environ["OPTIONS"])
+
+@component(platform=sys.argv[1], **OPTIONS)
+def slow(seconds: float, gate: str, ballast: bytes = b"") -> list:
+    import os, time, uuid
+    me = uuid.uuid4().hex
+    if gate:
+        with open(f"{gate}/began", "a") as file:
+            file.write(me + "\\n")
+    print("began", me, flush=True)
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and not (gate and os.path.exists(f"{gate}/go")):
+        time.sleep(0.02)
+    if gate and os.path.exists(f"{gate}/fail"):
+        import not_there
+    print("ended", me, flush=True)
+    return [me, len(ballast)]
+
+@pipeline()
+def work(seconds: float, gate: str, size: int):
+    return slow(seconds, gate, bytes(size))
+
+def die_after(spot: str) -> None:
+    home, _, name = spot.rpartition(".")
+    module, _, owner = home.rpartition(".")
+    place = getattr(importlib.import_module(module), owner)
+    call = getattr(place, name)
+
+    def last(*args, **kwargs):
+        call(*args, **kwargs)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    setattr(place, name, last)
+
+if __name__ == "__main__":
+    if os.environ.get("DIE_AFTER"):
+        die_after(os.environ["DIE_AFTER"])
+    if len(sys.argv) > 2:
+        run = get_session().resume(sys.argv[2])
+    else:
+        run = work(float(os.environ["LONG"]), os.environ.get("GATE", ""), int(os.environ["SIZE"]))
+    result = run.result()
+    logs = "".join(task.logs for task in run.tasks)
+    print("result", json.dumps([result, logs]))
+"""
+
+
+class Kernel:
+    """Runs the script, and is killed.
+
+    seconds: the task takes at most. gate: a folder as the task sees it, in which a file "go" ends
+    the task, with an error if there is "fail", and "began" gets a line each time it begins. size:
+    bytes of an input.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        home: Path,
+        platform: str,
+        options: Mapping[str, object],
+        *,
+        seconds: float,
+        gate: str = "",
+        size: int = 0,
+        **environ: str,
+    ) -> None:
+        self.script = folder / "slow.py"
+        self.script.write_text(SCRIPT)
+        self.home, self.platform = home, platform
+        said = {"LONG": str(seconds), "GATE": gate, "SIZE": str(size)}
+        self.environ = {**os.environ, "PYTHONPATH": str(ROOT), "OPTIONS": json.dumps(options)}
+        self.environ |= {**said, **environ}
+
+    def die(self) -> str:
+        """Start a run and kill it once its task has begun; gives the mark of that execution."""
+        process = self._started()
+        try:
+            end = time.monotonic() + 90
+            while not (mark := self._mark()):
+                assert process.poll() is None, "it ended before its task began"
+                assert time.monotonic() < end, "its task did not begin"
+                time.sleep(0.05)
+        finally:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+        return mark
+
+    def die_after(self, spot: str, *words: str) -> None:
+        """Start or resume a run that kills itself when a method, by its full name, has returned."""
+        process = self._started(*words, DIE_AFTER=spot)
+        assert process.wait(timeout=100) == -signal.SIGKILL
+
+    def resume(self) -> tuple[list[object], str]:
+        """Resume the newest run; gives its result, and all that its task has printed."""
+        done = self._resumed()
+        assert done.returncode == 0, done.stderr
+        value, logs = json.loads(done.stdout.split("result ", 1)[1])
+        return value, logs
+
+    def fail(self) -> str:
+        """Resume the newest run, which fails; gives what is said then."""
+        done = self._resumed()
+        assert done.returncode == 1, done.stdout
+        return done.stderr
+
+    def tickets(self) -> list[str]:
+        """All tickets of the newest run."""
+        return [event.ticket for event in self._events() if isinstance(event, TaskTicketed)]
+
+    def _resumed(self) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, str(self.script), self.platform, "last"],
+            env=self.environ, capture_output=True, text=True, check=False, timeout=100,
+        )  # fmt: skip
+
+    def _started(self, *words: str, **environ: str) -> subprocess.Popen[bytes]:
+        command = [sys.executable, str(self.script), self.platform, *words]
+        return subprocess.Popen(command, env={**self.environ, **environ})
+
+    def _mark(self) -> str:
+        said = "".join(e.text for e in self._events() if isinstance(e, TaskLogged))
+        return said.split("began ")[-1].split()[0] if "began " in said else ""
+
+    def _events(self) -> list[object]:
+        if not Store.exists(self.home):
+            return []
+        store = Store.open(self.home, readonly=True)
+        try:
+            runs = store.runs()
+            return [e for b in store.events(runs[0].id) for e in b.events] if runs else []
+        finally:
+            store.close()
