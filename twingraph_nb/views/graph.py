@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from twingraph_nb.picture.collapse import Arrow, Box, Drawing
 from twingraph_nb.picture.layout import columns
+from twingraph_nb.picture.marks import STALE
 from twingraph_nb.picture.measure import cut
 from twingraph_nb.picture.palette import EDGE, LOOKS, MUTED, icon_svg
 from twingraph_nb.picture.svg import FONT, size_of
@@ -162,7 +163,8 @@ def _size(box: Box) -> tuple[int, int]:
 def _face(box: Box, wide: float) -> tuple[str, str]:
     """Classes and label of a box."""
     lines = [cut(line, _FONT_SIZE, wide - 34) for line in (box.name, box.brief, box.place) if line]
-    return f"{box.state} several" if box.several else box.state, "\n".join(lines)
+    classes = [box.state, *["several"] * box.several, *["stale"] * (box.mark == "stale")]
+    return " ".join(classes), "\n".join(lines)
 
 
 def _rows(drawing: Drawing) -> int:
@@ -231,11 +233,13 @@ def _stylesheet() -> list[dict[str, Any]]:
         for state, look in LOOKS.items()
     ]
     several = {"border-style": "double", "border-width": 4}
+    stale = {"border-style": "dashed", "border-width": 4, "border-color": STALE.border}
     chosen = {"overlay-color": "#0072b2", "overlay-opacity": 0.22, "overlay-padding": 4}
     return [
         {"selector": "node", "style": node},
         *states,
         {"selector": "node.several", "style": several},
+        {"selector": "node.stale", "style": stale},
         {"selector": "node:selected", "style": chosen},
         {"selector": "edge", "style": edge},
     ]

@@ -9,6 +9,7 @@ from typing import Final
 
 from twingraph_nb.events import ErrorInfo
 from twingraph_nb.picture.collapse import Box
+from twingraph_nb.picture.marks import STALE, said_of
 from twingraph_nb.picture.model import Screen, Shown
 from twingraph_nb.picture.palette import icon_svg, look_of
 from twingraph_nb.picture.progress import seconds_text
@@ -21,6 +22,10 @@ Lookup = Callable[[int, str], str | None]
 _MOST_LISTED: Final = 12
 _LOG_LINES: Final = 40
 _SOURCE: Final = 4_000
+_STALE: Final = (
+    f'<span class="tg-badge" style="background:{STALE.fill};color:{STALE.text};'
+    f'border:1px solid {STALE.border}">{STALE.mark} stale</span> '
+)
 
 
 def inspect_box(screen: Screen, box: Box, now: float, lookup: Lookup) -> str:
@@ -57,6 +62,7 @@ def _one(screen: Screen, task: Shown, now: float, lookup: Lookup) -> str:
         f'<div class="tg-title">{badge(task.state)} {escape(task.name)} '
         f"<small>{escape(platform)} · {escape(task.hash)}</small></div>",
         f'<p class="tg-why">{escape(_why(task))}</p>' if task.why else "",
+        _marked(screen, [task.number]),
         _error(task.error) if task.error is not None else "",
         _section("Times", _pairs(_times(task, screen, now))),
         _section("Inputs", _pairs(_inputs(screen, task, lookup))),
@@ -69,6 +75,12 @@ def _one(screen: Screen, task: Shown, now: float, lookup: Lookup) -> str:
             f"<details><summary>Source{_where(facts.cell)}</summary><pre>{shown}</pre></details>"
         )
     return f'<div class="tg-inspector">{"".join(parts)}</div>'
+
+
+def _marked(screen: Screen, tasks: Sequence[int]) -> str:
+    """What is said of it beside its state."""
+    texts = said_of(screen, tasks)
+    return "".join(f'<p class="tg-why tg-stale">{_STALE}{escape(text)}</p>' for text in texts)
 
 
 def _where(cell: str) -> str:
@@ -152,6 +164,7 @@ def _log(text: str) -> str:
 def _several(screen: Screen, box: Box, now: float) -> str:
     where = f" <small>{escape(box.place)}</small>" if box.place else ""
     parts = [f'<div class="tg-title">{badge(box.state)} {escape(box.name)}{where}</div>']
+    parts.append(_marked(screen, box.tasks))
     counts = [(state, str(n)) for state, n in (box.counts or {}).items() if n]
     parts.append(_section("Tasks", _pairs([(badge(state), n) for state, n in counts], raw=True)))
     own = screen.tasks.get(box.number) if box.number is not None else None

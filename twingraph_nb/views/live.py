@@ -8,6 +8,7 @@ from collections.abc import Collection
 from html import escape
 from typing import Any, Final
 
+from twingraph_nb.clock import clock
 from twingraph_nb.errors import RunError, TwingraphError
 from twingraph_nb.graph.run import Run
 from twingraph_nb.graph.task import Task
@@ -16,6 +17,7 @@ from twingraph_nb.picture.model import FINAL, Screen, needed
 from twingraph_nb.picture.palette import look_of
 from twingraph_nb.picture.previews import html_preview
 from twingraph_nb.picture.progress import counters, progress_line
+from twingraph_nb.views import outdated
 from twingraph_nb.views.feed import Feed, Source
 from twingraph_nb.views.form import Forms
 from twingraph_nb.views.graph import Graph
@@ -49,6 +51,7 @@ class Picture:
         self.number = None if task is None else task.number
         self.name = run.name if task is None else task.name
         self.feed = Feed(source, run.id)
+        self.source = source
         self.only: Collection[int] | None = None
         self._plan: Plan | None = None
         self._structure = -1
@@ -150,7 +153,7 @@ class LiveView:
         self._chosen = ""
         self._texts: dict[str, str] = {}
         self._refits: list[float] = []
-        self._still_at = time.time()
+        self._still_at = clock()
         self._built = self._over = False
 
     def _build(self) -> None:
@@ -173,31 +176,35 @@ class LiveView:
         self._panel = HTML("", layout=Layout(width="100%", display="none"))
         self._head = HBox([self._line, self._stop])
         self._head.add_class("tg-head")
-        self._draw_line(time.time())
+        self._draw_line(clock())
         self.widget.children = (self._css, self._head, self._bar, self._panel)
 
     def display(self) -> None:
         """Show it under the cell that runs now and follow the run."""
         from IPython.display import display
 
-        display(self.widget)  # type: ignore[no-untyped-call]
+        shown = dict(self.widget._repr_mimebundle_())
+        shown["text/plain"] = ""  # a saved page would show it above the picture that stays
+        display(shown, raw=True)  # type: ignore[no-untyped-call]
         self.still.begin()
+        outdated.watch(self.picture.source, self)
         ticker.add(self)
 
     def tick(self, now: float) -> bool:
         """Draw what has changed; True while more is to come."""
         if not self._built:
             self._build()
-        if not self._over:
-            self._follow(now)
+        marked = outdated.mark(self.picture.source, self.picture.screen)
+        if not self._over or marked:
+            self._follow(now, marked)
         self._draw_panel(now)
         if self._refits and now >= self._refits[0]:
             self._refits.pop(0)
             self._graph.fit()
         return not self._over or bool(self._refits)
 
-    def _follow(self, now: float) -> None:
-        changed = self.picture.pull()
+    def _follow(self, now: float, marked: bool) -> None:
+        changed = self.picture.pull() or marked
         self._over = self.picture.over
         changed = changed or self.picture.behind
         if changed and (drawing := self.picture.drawing()).nodes:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any, Final
 
+from twingraph_nb.clock import clock
 from twingraph_nb.graph.run import Run
 from twingraph_nb.graph.task import Task
 from twingraph_nb.picture.text import text_view
@@ -56,7 +56,7 @@ def _show_text(picture: Picture) -> None:
 
     picture.pull()
     color = getattr(get_ipython(), "colors", "NoColor") != "NoColor"
-    text = text_view(picture.screen, time.time(), only=picture.only, color=color)
+    text = text_view(picture.screen, clock(), only=picture.only, color=color)
     picture.feed.close()
     get_ipython().display_pub.publish({"text/plain": text})
 

@@ -42,6 +42,7 @@ CSS = """
 .tg-inspector pre.tg-error { border-left: 3px solid #b34700; }
 .tg-inspector .tg-said { margin: 8px 0 2px; font-weight: 600; overflow-wrap: anywhere; }
 .tg-inspector .tg-why { border-left: 3px solid #8d4f7b; padding-left: 8px; }
+.tg-inspector .tg-stale { border-left-color: #c77700; }
 .tg-note { color: var(--tg-soft); font-size: 12px; }
 .tg-inspector table.tg-table { border-collapse: collapse; font-size: 12px; width: auto; }
 .tg-inspector .tg-table td, .tg-inspector .tg-table th { border: 1px solid var(--tg-line);
@@ -55,10 +56,12 @@ CSS = """
 
 STILL_CSS = """
 .jp-OutputArea-child:has(.tg-view) + .jp-OutputArea-child:has(.tg-still) { display: none; }
-.jp-OutputArea-child:not(:has(.tg-view)):has(+ .jp-OutputArea-child .tg-still) { display: none; }
+.jp-OutputArea-child:not(:has(.tg-view, [data-mime-type])):has(+ .jp-OutputArea-child .tg-still)
+  { display: none; }
 """
 """The saved picture hides while the live view is there, and the empty frame of a dead live view
-hides before the saved picture."""
+hides before the saved picture. Text, tables and pictures, which the pages of JupyterLab and of
+nbconvert mark with their type, are never taken for such a frame."""
 
 
 def heights(pixels: Mapping[int, int]) -> str:

@@ -7,6 +7,8 @@ import threading
 import time
 from typing import Final, Protocol
 
+from twingraph_nb.clock import clock
+
 __all__ = ["Ticker", "pause_after", "ticker"]
 
 _log = logging.getLogger("twingraph_nb.views")
@@ -104,7 +106,7 @@ def pause_after(took: float) -> float:
 def _ticked(view: Ticking) -> bool:
     """Tick a view; one that fails stops, and the others go on."""
     try:
-        return view.tick(time.time())
+        return view.tick(clock())
     except Exception:  # a closed comm, a broken front end: no reason to stop all pictures
         _log.exception("a live view stopped")
         return False
