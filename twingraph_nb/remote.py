@@ -26,6 +26,7 @@ from twingraph_nb.remote_payloads import Part, PayloadError, Payloads
 from twingraph_nb.wire import culprit, freeze, thaw
 
 __all__ = [
+    "AGAIN",
     "BUNDLE",
     "CHECKPOINT",
     "CHUNK",
@@ -51,9 +52,10 @@ __all__ = [
     "Unsendable",
 ]
 
-BUNDLE, JOB, FORGET, ENVIRON, GIVE, PAYLOAD, DROP = 1, 2, 3, 4, 5, 6, 7
+BUNDLE, JOB, FORGET, ENVIRON, GIVE, PAYLOAD, DROP, AGAIN = 1, 2, 3, 4, 5, 6, 7, 8
 """Kinds of messages to a worker; GIVE asks for jobs back that have not begun, PAYLOAD is a part
-of inputs with its digest, DROP says that one is not needed again."""
+of inputs with its digest, DROP says that one is not needed again, AGAIN that another kernel has
+come to hear all from the beginning."""
 READY, LOG, PROGRESS, CHUNK, RESULT, FAILED, GAVE, TURNED = 11, 12, 13, 14, 15, 16, 17, 18
 STAYS = 19
 CHECKPOINT = 20

@@ -265,7 +265,8 @@ def answer_event(office: Office, event: Mapping[str, Any]) -> dict[str, Any]:
 
     Args:
         event: "key", "component" and "job" (each with "body" in base64, or "get", a URL), "most"
-            (bytes that may be given back), and "post" (a form) where there is a bucket.
+            (bytes that may be given back), and "post" (a form) where there is a bucket; "keep", if
+            the whole answer is to go there, where another kernel finds it.
     Returns:
         "parts", how many were posted, and "body", or "large": bytes that may not be given back.
     """
@@ -278,7 +279,7 @@ def answer_event(office: Office, event: Mapping[str, Any]) -> dict[str, Any]:
         event["most"],
     )
     size = _size(said)
-    if size <= event["most"]:
+    if size <= event["most"] and not (box and event.get("keep")):
         body = base64.b64encode(b"".join(said)).decode()
         return {"parts": box.count if box else 0, "body": body}
     if box is None:

@@ -9,17 +9,21 @@ from __future__ import annotations
 
 import faulthandler
 import fcntl
+import itertools
 import os
 import queue
 import select
 import signal
 import threading
+from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
 from twingraph_nb.remote import (
+    AGAIN,
     BUNDLE,
     DROP,
+    FAILED,
     FORGET,
     GAVE,
     GIVE,
@@ -27,25 +31,30 @@ from twingraph_nb.remote import (
     LOG,
     PAYLOAD,
     READY,
+    RESULT,
     TAG,
     TURNED,
     Codec,
     Runner,
     Stopped,
 )
-from twingraph_nb.wire import Decoder, Message, frame
+from twingraph_nb.remote_kept import Kept
+from twingraph_nb.wire import Decoder, Message, WireError, frame
 
 __all__ = ["serve"]
 
 _PIPE = 1 << 16
+_TOGETHER = 512  # buffers that go in one call; IOV_MAX is 1024 on Linux
 _SET_PIPE_SIZE, _WIDE = 1031, 1 << 20  # F_SETPIPE_SZ, linux/fcntl.h; its default upper limit
 
 
-def serve(trust: bool = False, plain: bool = True) -> None:
+def serve(trust: bool = False, plain: bool = True, linger: float = 0.0, limit: float = 0.0) -> None:
     """Work on jobs until standard input ends.
 
     Args:
         trust: results may hold pickles. plain: values travel without pickle otherwise.
+        linger: seconds the answer of the only job waits for a kernel to come; 0 = there are more
+            jobs, and they end with the kernel. limit: seconds that only job may run, 0 for any.
     """
     signal.signal(signal.SIGTERM, _stop)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -56,7 +65,7 @@ def serve(trust: bool = False, plain: bool = True) -> None:
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
     os.close(nothing)
-    worker = _Worker(come, go, Codec(plain, trust))
+    worker = _Worker(come, go, Codec(plain, trust), Kept(linger, limit) if linger else None)
     try:
         worker.loop()
     except (Stopped, BrokenPipeError):
@@ -77,13 +86,14 @@ def _stop(signum: int, step: object) -> None:
 
 
 class _Worker:
-    def __init__(self, come: int, go: int, codec: Codec) -> None:
-        self._come, self._go = come, go
+    def __init__(self, come: int, go: int, codec: Codec, kept: Kept | None) -> None:
+        self._come, self._go, self._kept = come, go, kept
         self._sending = threading.Lock()
         self._turn = threading.Lock()  # held to begin a job, and to give jobs back
         self._queue: queue.SimpleQueue[Message] = queue.SimpleQueue()
         self._began = self._running = 0
         self._given: set[int] = set()
+        self._late: list[Any] = []  # an answer that goes with the next message
         self._pipes = {_taken(1): b"o", _taken(2): b"e"}
         self._hearing = threading.Lock()
         self._runner = Runner(self.say, codec)
@@ -95,15 +105,44 @@ class _Worker:
             threading.Thread(target=work, name="twingraph-watch", daemon=True).start()
         self.say(READY, 0, [])
         while True:
-            self._take(self._queue.get())
+            message = self._queue.get()
+            if message.kind != JOB:
+                self._flush()  # this may take long
+            self._take(message)
 
     def say(self, kind: int, tag: int, frames: Sequence[Any]) -> None:
-        """Send a message; from any thread."""
+        """Send a message; from any thread.
+
+        An answer goes together with the word that the next job has its turn, if that is here:
+        each write wakes all the programs between this process and the near side.
+        """
         with self._sending:
-            for buffer in frame(frames, kind=kind, tag=tag, checked=True):
-                left = memoryview(buffer).cast("B")
-                while len(left):
-                    left = left[os.write(self._go, left) :]
+            buffers = frame(frames, kind=kind, tag=tag, checked=True)
+            if self._kept is not None:
+                self._kept.note(kind, buffers)
+            self._late.extend(buffers)
+            if kind not in (RESULT, FAILED) or self._queue.empty():
+                self._send()
+
+    def _flush(self) -> None:
+        if self._late:
+            with self._sending:
+                self._send()
+
+    def _send(self) -> None:
+        """Write what is there, with as few calls as may be."""
+        late, self._late = self._late, []
+        left = deque(memoryview(one).cast("B") for one in late)
+        while left:
+            count = os.writev(self._go, list(itertools.islice(left, _TOGETHER)))
+            while left and count >= len(left[0]):
+                count -= len(left.popleft())
+            if count:
+                left[0] = left[0][count:]
+
+    def _write(self, buffer: Any) -> None:
+        self._late.append(buffer)
+        self._send()
 
     def _read(self) -> None:
         """Queue what comes; the end of the near side is the end of this process."""
@@ -113,22 +152,43 @@ class _Worker:
             count = os.readv(self._come, [buffer])
             if not count:
                 os._exit(0)
-            for message in decoder.advance(count):
+            if self._kept is not None:
+                self._kept.wait_on()
+            try:
+                messages = decoder.advance(count)
+            except WireError:  # a kernel died in the middle of one, and another has come
+                os._exit(1)
+            for message in messages:
                 if message.kind == GIVE:
                     self._give(bytes(message.frames[0]))
+                elif message.kind == AGAIN:
+                    self._tell_again(bytes(message.frames[0]))
                 else:
+                    if message.kind == JOB and self._kept is not None:
+                        self._kept.begin()
                     self._queue.put(message)
+
+    def _tell_again(self, mark: bytes) -> None:
+        """Another kernel has come: tell it all, behind a mark by which it finds the beginning."""
+        with self._sending:
+            if self._kept is None or not self._kept.tells:
+                os._exit(1)
+            self._write(mark)
+            self._kept.tell(self._write)
 
     def _take(self, message: Message) -> None:
         if message.kind == JOB:
             with self._turn:
                 if message.tag in self._given:
                     self._given.discard(message.tag)
+                    self._flush()
                     return
                 self._began = self._running = message.tag
             self.say(TURNED, message.tag, [])
             self._runner.run(message.tag, message.frames, self._drain)
             self._running = 0
+            if self._kept is not None:
+                self._kept.over()
         elif message.kind == BUNDLE:
             self._runner.load(message.tag, message.frames)
         elif message.kind == FORGET:

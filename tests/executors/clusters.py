@@ -6,6 +6,7 @@ import asyncio
 import importlib
 import os
 import re
+import secrets
 import signal
 import subprocess
 import sys
@@ -35,7 +36,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def job_on(platform: str, function: Callable[..., object], *args: object, **options: object) -> Job:
     component = make_component(function, platform=platform, options=options, keep=False)
-    return Job("h1", function.__name__, component, component.bind(args, {}), 1)
+    return Job(secrets.token_hex(12), function.__name__, component, component.bind(args, {}), 1)
 
 
 async def value(executor: Executor, job: Job, report: Memory | None = None) -> object:

@@ -97,7 +97,7 @@ class Using:
             **options,
         }
         made = make_component(function, platform="kubernetes", options=options, keep=False)
-        return Job("5ca1ab1e" * 4, made.name, made, made.bind(args, {}), 1)
+        return Job(secrets.token_hex(12), made.name, made, made.bind(args, {}), 1)
 
     async def run(
         self, function: Callable[..., object], *args: object, **options: object

@@ -579,14 +579,16 @@ async def test_the_result_of_a_job_is_found_again_by_its_ticket(
         def ticket(self, ticket: str) -> None:
             tickets.append(ticket)
 
-    task = asyncio.create_task(far.run(on(holding, 1.0), Keeps()))
+    job = on(holding, 1.0)
+    task = asyncio.create_task(far.run(job, Keeps()))
     await until(lambda: tickets)
     heir = CeleryExecutor(Settings.load())
-    outcome = await heir.attach(tickets[0], Memory())
+    outcome = await heir.attach(tickets[0], job, Memory())
     found = await task
     assert outcome.value == found.value
     assert isinstance(found.value, int)
+    unknown = json.dumps({**json.loads(tickets[0]), "session": "0123abcd"})
     with pytest.raises(ExecutorError, match="nothing is known of the job"):
-        await heir.attach("0123abcd.1@" + tickets[0].partition("@")[2], Memory())
+        await heir.attach(unknown, job, Memory())
     assert "client" in await far.probe()
     await heir.close()

@@ -36,8 +36,8 @@ from twingraph_nb.executors import dask_link
 from twingraph_nb.executors.base import Job, RemoteParts
 from twingraph_nb.executors.dask import DaskExecutor
 from twingraph_nb.executors.dask_cluster import Cluster
-from twingraph_nb.executors.dask_link import DaskValue
 from twingraph_nb.executors.dask_local import LocalDask
+from twingraph_nb.executors.dask_values import DaskValue
 from twingraph_nb.remote_dask import ABOUT
 from twingraph_nb.settings import Settings
 
@@ -292,12 +292,12 @@ async def test_a_hundred_at_once_and_then_a_thousand_small_ones(far: DaskExecuto
 
     component = on(slow, 0).component
     found = await asyncio.gather(
-        *[value(far, Job("h", "slow", component, {"x": x})) for x in range(100)]
+        *[value(far, Job(f"h{x}", "slow", component, {"x": x})) for x in range(100)]
     )
     assert found == list(range(100))
     small = on(same, 0).component
     found = await asyncio.gather(
-        *[value(far, Job("h", "same", small, {"x": x})) for x in range(1000)]
+        *[value(far, Job(f"h{x}", "same", small, {"x": x})) for x in range(1000)]
     )
     assert found == list(range(1000))
 
@@ -316,7 +316,7 @@ async def test_short_jobs_do_not_wait_behind_one_that_turns_out_long(
     component = on(maybe, 0, "").component
 
     def one(x: int, gate: str) -> Job:
-        return Job("h", "maybe", component, {"x": x, "gate": gate})
+        return Job(f"{gate}h{x}", "maybe", component, {"x": x, "gate": gate})
 
     await asyncio.gather(*[value(far, one(x, "")) for x in range(200)])
     gate = tmp_path / "gate"

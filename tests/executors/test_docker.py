@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -50,7 +51,7 @@ class Using:
     def job(self, function: Callable[..., object], *args: object, **options: object) -> Job:
         options = {"image": self.image, **options}
         made = make_component(function, platform="docker", options=options, keep=False)
-        return Job("h1", made.name, made, made.bind(args, {}), 1)
+        return Job(secrets.token_hex(12), made.name, made, made.bind(args, {}), 1)
 
     def containers(self) -> list[Any]:
         mine = f".{os.getpid()}."

@@ -6,13 +6,17 @@ import struct
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.executors.running import same
+from twingraph_nb.component import make_component
+from twingraph_nb.executors.base import Job
 from twingraph_nb.executors.kubernetes_setup import Setup, job_body, job_name
 from twingraph_nb.executors.kubernetes_story import Story, is_active, story_of
 from twingraph_nb.executors.kubernetes_stream import Frames
 from twingraph_nb.executors.owner import is_orphan, owner_label
+from twingraph_nb.executors.recalled import name_of, ticket_of
 
 
 def pod(state: dict[str, Any] | None = None, **status: Any) -> dict[str, Any]:
@@ -114,6 +118,7 @@ def framed(kind: int, body: bytes, *, last: bool = True) -> bytes:
     return bytes([kind | (0x80 if last else 0), short]) + more + body
 
 
+@settings(deadline=None)
 @given(st.lists(st.binary(max_size=300), max_size=8), st.lists(st.integers(1, 400), min_size=1))
 def test_frames_come_out_as_they_went_in_however_they_are_cut(
     parts: list[bytes], cuts: list[int]
@@ -137,11 +142,19 @@ def test_frames_come_out_as_they_went_in_however_they_are_cut(
 
 
 def test_a_jobs_name_is_one_that_kubernetes_allows() -> None:
-    name = job_name("Größe_of THINGS that is far too long for it", "5ca1ab1e5ca1ab1e", 2)
-    assert name.startswith("tg-gr-e-of-things-that-5ca1ab1e5c-2-")
-    assert len(name) <= 57  # a pod's name adds six characters to it
+    component = make_component(same, name="Größe_of THINGS that is far too long for it", keep=False)
+    job = Job("5ca1ab1e" * 3, "a task", component, {}, 2)
+    assert name_of(job) == f"tg-gr-e-of-things-that-{job.hash}-2"
+    assert len(name_of(job)) <= 57  # a pod's name adds six characters to it
     assert job_name("f").startswith("tg-f-warm-")
     assert job_name("f") != job_name("f")
+
+
+def test_a_job_is_started_under_the_name_of_its_ticket_if_it_was_not_started_before() -> None:
+    before, after = (Job(hash, "f", make_component(same, keep=False), {}) for hash in ("a1", "b2"))
+    assert name_of(after) != name_of(before)
+    after.ticket = ticket_of(before)
+    assert name_of(after) == name_of(before)
 
 
 def test_a_pods_description_is_merged_over_ours() -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import uuid
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from twingraph_nb.executors.aws_bucket import Bucket
@@ -28,12 +28,16 @@ _LARGEST = 64 << 20  # bytes of all inputs of an array, which are one object
 
 @dataclass(frozen=True)
 class Mark:
-    """Where a submitted job is found. id: as Batch knows it. folder: of its group in the bucket."""
+    """Where a job is found. id: as Batch knows it, "" before it is submitted. group: its folder in
+    the bucket. index: of `size` jobs. queue, name: by which Batch is asked for the id."""
 
     where: Where
     id: str
     group: str
     index: int
+    size: int = 1
+    queue: str = ""
+    name: str = ""
 
     @property
     def box(self) -> str:
@@ -47,14 +51,18 @@ class Mark:
     @classmethod
     def read(cls, told: Mapping[str, Any]) -> Mark:
         """Give it back."""
-        return cls(Where(**told["where"]), told["id"], told["group"], told["index"])
+        return cls(**{**told, "where": Where(**told["where"])})
+
+    def submitted(self, id: str) -> Mark:
+        """Give the same once its array, or it alone, has an id."""
+        return replace(self, id=f"{id}:{self.index}" if self.size > 1 else id)
 
 
 class Entry:
-    """A job that waits to be submitted. mark: comes true with that."""
+    """A job that waits to be submitted. mark: comes true with that. planned: told before."""
 
-    def __init__(self, job: Job, letter: list[Buffer]) -> None:
-        self.job, self.letter = job, letter
+    def __init__(self, job: Job, letter: list[Buffer], planned: Callable[[Mark], None]) -> None:
+        self.job, self.letter, self.planned = job, letter, planned
         self.size = sum(memoryview(one).nbytes for one in letter)
         self.mark: asyncio.Future[Mark] = asyncio.get_running_loop().create_future()
 
@@ -80,9 +88,15 @@ class Arrays:
         self._left: dict[str, int] = {}
         self._sending: set[asyncio.Task[None]] = set()
 
-    def join(self, kind: Kind, job: Job, letter: list[Buffer]) -> Entry:
-        """Submit a job soon; the entry's mark says as what."""
-        entry = Entry(job, letter)
+    def join(
+        self, kind: Kind, job: Job, letter: list[Buffer], planned: Callable[[Mark], None]
+    ) -> Entry:
+        """Submit a job soon; the entry's mark says as what.
+
+        Args:
+            planned: told how the job is found, just before it is submitted.
+        """
+        entry = Entry(job, letter, planned)
         key = (kind.setup, kind.definition, kind.bucket, kind.key)
         if key not in self._open:
             self._open[key] = kind, []
@@ -124,22 +138,25 @@ class Arrays:
             task.add_done_callback(self._sending.discard)
 
     async def _send(self, kind: Kind, entries: list[Entry]) -> None:
-        group = uuid.uuid4().hex
+        group, name, size = uuid.uuid4().hex, job_name(entries[0].job), len(entries)
+        where, queue = kind.setup.where, kind.setup.queue
+        marks = [Mark(where, "", group, index, size, queue, name) for index in range(size)]
         try:
-            id = await asyncio.to_thread(self._submitted, kind, group, entries)
+            await asyncio.to_thread(self._store, kind, group, entries)
+            for entry, mark in zip(entries, marks, strict=True):
+                entry.planned(mark)
+            id = await asyncio.to_thread(self._submitted, kind, marks[0])
         except Exception as exc:  # told to each of them
             for entry in entries:
                 if not entry.mark.cancelled():
                     entry.mark.set_exception(exc)
             return
-        self._left[group] = len(entries)
-        where = kind.setup.where
-        for index, entry in enumerate(entries):
-            own = f"{id}:{index}" if len(entries) > 1 else id
-            entry.mark.set_result(Mark(where, own, group, index))
+        self._left[group] = size
+        for entry, mark in zip(entries, marks, strict=True):
+            entry.mark.set_result(mark.submitted(id))
 
-    def _submitted(self, kind: Kind, group: str, entries: list[Entry]) -> str:
-        """Store inputs and manifest, and submit; gives the job's id. Blocks."""
+    def _store(self, kind: Kind, group: str, entries: list[Entry]) -> None:
+        """Store inputs and manifest. Blocks."""
         bucket, size = kind.bucket, len(entries)
         offsets = [TAG.size * (size + 1)]
         for entry in entries:
@@ -156,6 +173,8 @@ class Arrays:
             "trust": kind.setup.trust,
         }
         bucket.put(f"in/{group}/manifest", [json.dumps(manifest).encode()])
-        url = bucket.url(f"in/{group}/manifest")
-        name = job_name(entries[0].job)
-        return self._jobs.submit(kind.setup, kind.definition, name, size, url)
+
+    def _submitted(self, kind: Kind, mark: Mark) -> str:
+        """Submit; gives the job's id. Blocks."""
+        url = kind.bucket.url(f"in/{mark.group}/manifest")
+        return self._jobs.submit(kind.setup, kind.definition, mark.name, mark.size, url)

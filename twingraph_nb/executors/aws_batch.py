@@ -21,9 +21,8 @@ the sizes of Fargate, retry strategies, and the reasons of an end as Batch words
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Coroutine
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
 from twingraph_nb.component import Component
 from twingraph_nb.errors import ExecutorError, TwingraphError
@@ -41,12 +40,14 @@ from twingraph_nb.executors.aws_watch import OVER, Watch
 from twingraph_nb.executors.base import Capabilities, Job, Outcome, RemoteValue, Report
 from twingraph_nb.executors.kit import kit_zip
 from twingraph_nb.executors.once import Once
+from twingraph_nb.executors.recalled import Recalled, never_started, ticket_of
 from twingraph_nb.executors.travel import Hearing, Travel, environ_of
 from twingraph_nb.remote import STAYS
 from twingraph_nb.settings import Settings
 
 __all__ = ["BatchExecutor"]
 
+_LOOKS = 1.0, 2.0  # seconds before Batch is asked again for a job that it does not list
 _ENDING = 60.0  # seconds until a job that was told to end is left to itself
 
 
@@ -85,10 +86,15 @@ class BatchExecutor:
             return Outcome(error=exc)
         kind = Kind(setup, definition, bucket, sent.key, place, kit)
         held = await bucket.payloads.held(frames)
-        entry = self._arrays.join(kind, job, job_letter(job, held))
+
+        def planned(mark: Mark) -> None:
+            report.ticket(_ticket(job, mark, bucket))
+
+        entry = self._arrays.join(kind, job, job_letter(job, held), planned)
         try:
             mark = await asyncio.shield(entry.mark)
-            report.ticket(_ticket(job, mark, bucket))
+            if mark.size == 1:  # who may not list jobs needs the id; of many, that is too slow
+                report.ticket(_ticket(job, mark, bucket))
             return await self._waited(job, mark, bucket, report)
         except asyncio.CancelledError:
             if not self._arrays.withdraw(entry):
@@ -104,14 +110,21 @@ class BatchExecutor:
     def takes(self, value: RemoteValue, component: Component) -> bool:
         return is_there(value, component, self._payloads)
 
-    async def attach(self, ticket: str, report: Report) -> Outcome:
-        known = json.loads(ticket)
-        mark = Mark.read(known["mark"])
-        bucket = Bucket(self._services, mark.where, known["bucket"], self.name, known["root"])
+    async def attach(self, ticket: str, job: Job, report: Report) -> Outcome:
+        known = Recalled.read(job, ticket)
+        mark = Mark.read(known.facts["mark"])
+        name, root = str(known.facts["bucket"]), str(known.facts["root"])
+        bucket = Bucket(self._services, mark.where, name, self.name, root)
+        if not mark.id:
+            key = ("named", mark.where, mark.queue, mark.name)
+            id = await self._once.get(key, lambda: self._looked_up(mark))
+            if not id:
+                self._later(asyncio.to_thread(_clear, bucket, mark, leave=True))
+                raise never_started(known, "job of AWS Batch for")
+            mark = mark.submitted(id)
         self._mails[bucket] = Mail(bucket)
-        job = cast(Job, _Recalled(known))
         try:
-            outcome = await self._waited(job, mark, bucket, report)
+            outcome = await self._waited(known.job, mark, bucket, report)
             if isinstance(outcome.value, BucketValue):  # it is removed with the rest, below
                 outcome = Outcome(await outcome.value.fetch())
                 bucket.kept.leave()
@@ -150,6 +163,15 @@ class BatchExecutor:
 
     async def _definition(self, setup: JobSetup) -> str:
         return await self._once.get(setup, lambda: asyncio.to_thread(self._jobs.definition, setup))
+
+    async def _looked_up(self, mark: Mark) -> str:
+        """The id of a job that was to be submitted, "" if it was not."""
+        for pause in (*_LOOKS, None):
+            id = await asyncio.to_thread(self._jobs.named, mark.where, mark.queue, mark.name)
+            if id or pause is None:
+                return id
+            await asyncio.sleep(pause)  # Batch lists a new job a moment later
+        raise AssertionError("unreachable")
 
     async def _waited(self, job: Job, mark: Mark, bucket: Bucket, report: Report) -> Outcome:
         """Hear what the job says, to its end."""
@@ -255,28 +277,8 @@ class _Call:
             self.end.set_exception(error)
 
 
-class _Recalled:
-    """What is known of the job of a ticket."""
-
-    def __init__(self, known: dict[str, Any]) -> None:
-        self.name, self.style = known["name"], known["style"]
-        self.options = {"trust": known["trust"]}
-        self.platform = "batch"
-        self.component = self
-
-
 def _ticket(job: Job, mark: Mark, bucket: Bucket) -> str:
-    component = job.component
-    return json.dumps(
-        {
-            "mark": mark.told(),
-            "bucket": bucket.name,
-            "root": bucket.root,
-            "name": job.name,
-            "style": component.style,
-            "trust": bool(component.options.get("trust")),
-        }
-    )
+    return ticket_of(job, mark=mark.told(), bucket=bucket.name, root=bucket.root)
 
 
 def _clear(bucket: Bucket, mark: Mark, leave: bool = False) -> None:

@@ -180,14 +180,15 @@ class Bucket:
 def _over(owner: str, keys: Sequence[str]) -> list[str]:
     """The keys of a kernel that is gone which nothing needs any more.
 
-    Jobs of Batch and Celery outlive their kernel: their folders stay as long as there may be some.
+    Jobs of Batch and Celery, and calls of Lambda, outlive their kernel: their folders stay as long
+    as there may be some.
     """
     folder_of = {key: key.removeprefix(owner).partition("/")[0] for key in keys}
     run = {one for one in folder_of.values() if one.startswith("celery-")}
     run |= {
         folder
         for key, folder in folder_of.items()
-        if folder.startswith("batch-") and key.startswith(f"{owner}{folder}/in/")
+        if folder.startswith(("batch-", "lambda-")) and key.startswith(f"{owner}{folder}/in/")
     }
     return [key for key in keys if folder_of[key] not in run]
 

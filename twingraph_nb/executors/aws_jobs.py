@@ -226,6 +226,14 @@ class Jobs:
                 found.update({one["jobId"]: one for one in answer["jobs"]})
         return found
 
+    def named(self, where: Where, queue: str, name: str) -> str:
+        """Give the id of the job that was submitted under a name, "" if there is none."""
+        with self._asking(where, f"look for the job {name!r}"):
+            found = self._client(where).list_jobs(
+                jobQueue=queue, filters=[{"name": "JOB_NAME", "values": [name]}]
+            )["jobSummaryList"]
+        return str(found[0]["jobId"]) if found else ""
+
     def terminate(self, where: Where, id: str) -> None:
         """End a job, or keep it from starting."""
         with self._asking(where, f"end the job {id}"):

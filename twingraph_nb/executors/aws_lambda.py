@@ -22,8 +22,10 @@ import asyncio
 import base64
 import random
 import threading
+import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from dataclasses import asdict
 from typing import Any, ClassVar
 
 from twingraph_nb.component import Component
@@ -32,15 +34,19 @@ from twingraph_nb.executors.aws_bucket import Bucket, Mail
 from twingraph_nb.executors.aws_clients import (
     Ear,
     Services,
+    Where,
     component_letter,
     job_letter,
 )
 from twingraph_nb.executors.aws_function import Busy, Functions, Gone, accident, printed
 from twingraph_nb.executors.aws_package import MIB, FunctionSetup, setup_of
+from twingraph_nb.executors.aws_recalled import clear, heard_out
 from twingraph_nb.executors.aws_values import is_there, with_places
 from twingraph_nb.executors.base import Capabilities, Job, Outcome, RemoteValue, Report
 from twingraph_nb.executors.once import Once
+from twingraph_nb.executors.parcels import Paces
 from twingraph_nb.executors.payloads import Held
+from twingraph_nb.executors.recalled import Recalled, ticket_of
 from twingraph_nb.executors.travel import Hearing, Travel, environ_of
 from twingraph_nb.remote import STAYS
 from twingraph_nb.settings import Settings
@@ -61,7 +67,7 @@ class LambdaExecutor:
     """Runs tasks as calls of Lambda functions."""
 
     name: ClassVar[str] = "lambda"
-    capabilities: ClassVar[Capabilities] = Capabilities(isolated=True, stops=False)
+    capabilities: ClassVar[Capabilities] = Capabilities(isolated=True, attaches=True)
 
     def __init__(self, settings: Settings) -> None:
         self._services, self._payloads = Services(), settings.payloads
@@ -71,6 +77,7 @@ class LambdaExecutor:
         self._places: dict[object, asyncio.Semaphore] = {}
         self._mails: dict[Bucket, Mail] = {}
         self._clearing: set[asyncio.Task[None]] = set()
+        self._paces = Paces()
 
     async def open(self) -> None:
         pass
@@ -87,7 +94,8 @@ class LambdaExecutor:
         except TwingraphError as exc:
             return Outcome(error=exc)
         held = await bucket.payloads.held(frames) if bucket else Held(frames)
-        call = _Call(job, setup, bucket, Hearing(job, report, self._travel))
+        long = self._paces.long(job.component.function)
+        call = _Call(job, setup, bucket, Hearing(job, report, self._travel), kept=long)
         try:
             event = await call.event(sent, job_letter(job, held))
             async with self._place(setup):
@@ -97,15 +105,26 @@ class LambdaExecutor:
         finally:
             held.release()
             call.over()
-            task = asyncio.create_task(call.clear())
-            self._clearing.add(task)
-            task.add_done_callback(self._clearing.discard)
+            self._later(call.clear())
 
     def takes(self, value: RemoteValue, component: Component) -> bool:
         return is_there(value, component, self._payloads)
 
-    async def attach(self, ticket: str, report: Report) -> Outcome:
-        raise NotImplementedError("the answer of a Lambda function is lost with the kernel")
+    async def attach(self, ticket: str, job: Job, report: Report) -> Outcome:
+        """Go on hearing a call that a kernel which died had made; its answer is in the bucket."""
+        known = Recalled.read(job, ticket)
+        facts = known.facts
+        name, root, box = str(facts["bucket"]), str(facts["root"]), str(facts["box"])
+        bucket = Bucket(self._services, Where(**facts["where"]), name, self.name, root)
+        try:
+            return await heard_out(bucket, known, report, self._travel)
+        finally:
+            self._later(asyncio.to_thread(clear, bucket, box, str(facts["marker"])))
+
+    def _later(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._clearing.add(task)
+        task.add_done_callback(self._clearing.discard)
 
     async def close(self) -> None:
         await asyncio.gather(*self._clearing, return_exceptions=True)
@@ -145,11 +164,16 @@ class LambdaExecutor:
     async def _called(self, call: _Call, event: dict[str, object], report: Report) -> Outcome:
         job, setup = call.job, call.setup
         report.started(setup.name)
+        call.made = True
         mail = self._mails.get(call.bucket) if call.bucket else None
         if mail is not None:
             mail.expect(call.box, call.hear, lambda error: None)
+        if call.kept:
+            report.ticket(call.ticket())
+        began = time.monotonic()
         try:
             answer = await self._answer(call, event, report)
+            self._paces.note(job.component.function, time.monotonic() - began)
             said = answer["Payload"]
             if answer.get("FunctionError") or not isinstance(said, dict):
                 if mail is not None:
@@ -188,6 +212,8 @@ class LambdaExecutor:
                 if wait == _WAITS[0]:
                     report.log("system", f"Lambda is busy ({exc}): the call waits\n")
                 await asyncio.sleep(wait * random.uniform(0.5, 1.0))
+                if call.kept:
+                    report.ticket(call.ticket())
                 wait = min(2 * wait, most)
 
     async def _outcome(self, call: _Call, said: dict[str, Any]) -> Outcome:
@@ -208,17 +234,27 @@ class LambdaExecutor:
 
 
 class _Call:
-    """One call of a function, and what was heard of it."""
+    """One call of a function, and what was heard of it.
+
+    kept: its answer goes to the bucket, where another kernel finds it.
+    """
 
     def __init__(
-        self, job: Job, setup: FunctionSetup, bucket: Bucket | None, hearing: Hearing
+        self,
+        job: Job,
+        setup: FunctionSetup,
+        bucket: Bucket | None,
+        hearing: Hearing,
+        *,
+        kept: bool,
     ) -> None:
         self.job, self.setup, self.bucket = job, setup, bucket
+        self.kept = kept and bucket is not None
         self.ear = Ear(job, hearing)
         self.trouble: ExecutorError | None = None
         self._id = uuid.uuid4().hex
         self.box = f"jobs/{self._id}/"
-        self._stored = self._over = False
+        self._stored = self._over = self.made = False
 
     async def event(self, sent: Bundle, letter: list[Buffer]) -> dict[str, object]:
         """Give the event to call with; what is too large for it is stored.
@@ -244,7 +280,26 @@ class _Call:
             event["job"] = {"get": self.bucket.url(f"in/{self._id}")}
         if self.bucket is not None:
             event["post"] = self.bucket.form(self.box)
+            event["keep"] = self.kept
+            if self.kept and not self._stored:  # it says that the folder is still needed
+                self._stored = True
+                await asyncio.to_thread(self.bucket.put, f"in/{self._id}", [b""])
         return event
+
+    def ticket(self) -> str:
+        """Give what it takes to find its answer, just before it is called."""
+        assert self.bucket is not None
+        return ticket_of(
+            self.job,
+            where=asdict(self.setup.where),
+            bucket=self.bucket.name,
+            root=self.bucket.root,
+            box=self.box,
+            marker=f"in/{self._id}",
+            function=self.setup.name,
+            timeout=self.setup.timeout,
+            at=time.time(),
+        )
 
     def hear(self, data: bytes) -> None:
         """Take a part of the answer; one that is malformed counts when the call has ended."""
@@ -275,7 +330,8 @@ class _Call:
     def _clear(self) -> None:
         assert self.bucket is not None
         try:
-            self.bucket.clear(self.box, but=self.bucket.kept.keys)
+            if self.made:
+                self.bucket.clear(self.box, but=self.bucket.kept.keys)
             if self._stored:
                 self.bucket.clear(f"in/{self._id}")
         except ExecutorError:

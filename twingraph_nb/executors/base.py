@@ -64,10 +64,11 @@ class Job:
     """One attempt of one task, ready to run.
 
     arguments: by input name, references resolved. name: for messages and logs. restored: what an
-    earlier attempt had saved, as the only item, or empty.
+    earlier attempt had saved, as the only item, or empty. ticket: of an earlier run, under which
+    nothing was found; it is started under that name, lest it is started twice.
     """
 
-    __slots__ = ("arguments", "attempt", "component", "hash", "name", "restored")
+    __slots__ = ("arguments", "attempt", "component", "hash", "name", "restored", "ticket")
 
     def __init__(
         self,
@@ -80,7 +81,7 @@ class Job:
     ) -> None:
         self.hash, self.name, self.component = hash, name, component
         self.arguments, self.attempt = arguments, attempt
-        self.restored = restored
+        self.restored, self.ticket = restored, ""
 
     def call(self) -> object:
         """Call the function here, by reference, no copy.
@@ -161,5 +162,15 @@ class Executor(Protocol):
         """Run the job to its end. Cancelling this coroutine frees what it holds."""
         ...
 
-    async def attach(self, ticket: str, report: Report) -> Outcome: ...
+    async def attach(self, ticket: str, job: Job, report: Report) -> Outcome:
+        """Go on hearing a job that a kernel which died had started, to its end.
+
+        Args:
+            job: the same work in this run.
+        Raises:
+            NotStarted: that kernel had not come to start it.
+            ExecutorError: it cannot be asked any more, and does not run.
+        """
+        ...
+
     async def close(self) -> None: ...

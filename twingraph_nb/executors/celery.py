@@ -11,7 +11,7 @@ import asyncio
 import os
 from typing import Any, ClassVar
 
-from twingraph_nb.component import Component, make_component
+from twingraph_nb.component import Component
 from twingraph_nb.errors import ExecutorError, TwingraphError
 from twingraph_nb.executors.base import Capabilities, Job, Outcome, Report
 from twingraph_nb.executors.celery_broker import Broker
@@ -19,12 +19,17 @@ from twingraph_nb.executors.celery_link import Link
 from twingraph_nb.executors.celery_protocol import KEEP, LOST, QUEUE, hidden, secret_of
 from twingraph_nb.executors.parcels import Load
 from twingraph_nb.executors.payload_stores import Stores
+from twingraph_nb.executors.recalled import Recalled, never_started
 from twingraph_nb.executors.travel import Hearing, Travel, environ_of, settling
-from twingraph_nb.remote import FAILED, RESULT
+from twingraph_nb.executors.worker import BEGAN
+from twingraph_nb.remote import FAILED, RESULT, TURNED
 from twingraph_nb.settings import Settings
 
 __all__ = ["CeleryExecutor"]
 
+_NOWHERE = 3.0
+"""Seconds after which a message that nobody holds was never sent: while a worker takes it from its
+queue, it is in no list for a moment."""
 _DEFAULT = "redis://127.0.0.1:6379/0"
 
 
@@ -94,20 +99,19 @@ class CeleryExecutor:
             return Outcome(error=said)
         return await self._travel.outcome(job, kind, said, hearing)
 
-    async def attach(self, ticket: str, report: Report) -> Outcome:
+    async def attach(self, ticket: str, job: Job, report: Report) -> Outcome:
         """Go on hearing a job that a kernel which died had sent.
 
         Raises:
+            NotStarted: it was never sent.
             ExecutorError: nothing is known of it any more.
         """
-        name, _, place = ticket.partition("@")
-        session, _, number = name.partition(".")
-        url = _broker_of({})
-        if not session.isalnum() or not number.isdigit():
-            raise ExecutorError(f"{ticket!r} is no ticket of platform 'celery'")
+        known = Recalled.read(job, ticket)
+        place, url = str(known.facts["broker"]), _broker_of({})
+        session = str(known.facts["session"])
         broker = await self._broker(url if hidden(url) == place else place, "", session)
         try:
-            return await self._heard_out(broker, int(number), report)
+            return await self._heard_out(broker, known, report)
         finally:
             broker.closed.set()
             await asyncio.to_thread(lambda: broker.close(leave=True))
@@ -150,27 +154,34 @@ class CeleryExecutor:
         secret = await asyncio.to_thread(lambda: secret_of(self._home))
         return await asyncio.to_thread(lambda: Broker(url, backend or url, secret, session))
 
-    async def _heard_out(self, broker: Broker, tag: int, report: Report) -> Outcome:
+    async def _heard_out(self, broker: Broker, known: Recalled, report: Report) -> Outcome:
         await asyncio.to_thread(broker.reach)
-        job = Job("", "the task", _stand_in(), {})
-        hearing = Hearing(job, report, self._travel)
-        last = b"0"
+        tag, number, queue = (known.facts[word] for word in ("tag", "number", "queue"))
+        hearing = Hearing(known.job, report, self._travel)
+        loop = asyncio.get_running_loop()
+        last, begun, later = b"0", False, loop.time() + _NOWHERE
         while True:
             waits = tag in await asyncio.to_thread(broker.pending)
             last, messages = await asyncio.to_thread(broker.read, last)
             for message in messages:
                 if message.tag != tag:
                     continue
+                begun = True
                 if message.kind == LOST:
                     raise ExecutorError("its worker was lost each time it ran")
-                if message.kind not in (RESULT, FAILED):
-                    hearing.hear(message.kind, message.frames)
-                elif hearing.chunks and message.kind == RESULT:
-                    return Outcome(hearing.chunks)
+                if message.kind == TURNED:
+                    hearing.chunks.clear()
+                    label = bytes(message.frames[0]).decode()
+                    hearing.hear(BEGAN, [f"Celery worker on {label}"])
+                elif message.kind in (RESULT, FAILED):
+                    kind, frames = message.kind, message.frames[1:]
+                    return await self._travel.outcome(known.job, kind, frames, hearing)
                 else:
-                    return await self._travel.outcome(
-                        job, message.kind, message.frames[1:], hearing
-                    )
+                    hearing.hear(message.kind, message.frames)
+            if waits and not begun and loop.time() > later:
+                if await asyncio.to_thread(broker.recall, tag, number, queue):
+                    raise never_started(known, "message of")
+                later = loop.time() + _NOWHERE
             if not waits and not messages:
                 raise ExecutorError("nothing is known of the job any more: it is run again")
 
@@ -182,12 +193,3 @@ def _broker_of(options: Any) -> str:
 
 def _backend_of(options: Any) -> str:
     return str(options.get("backend") or os.environ.get("TWINGRAPH_CELERY_BACKEND") or "")
-
-
-def _stand_in() -> Component:
-    """For a job of which only the ticket is known."""
-
-    def task() -> None:
-        pass
-
-    return make_component(task, keep=False)

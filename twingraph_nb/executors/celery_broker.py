@@ -9,6 +9,7 @@ import pickle
 import secrets
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -26,6 +27,7 @@ from twingraph_nb.executors.celery_protocol import (
     ASIDE,
     ELSEWHERE,
     KEEP,
+    RECALL,
     TASK,
     WITHDRAW,
     WORKERS,
@@ -43,14 +45,18 @@ from twingraph_nb.wire import Message
 __all__ = ["PATIENCE", "Broker", "reading_again"]
 
 PATIENCE = 30.0  # seconds that are waited for a broker which was there before
+_ANSWER = 30.0  # seconds for an answer
 _RETRY = 0.25  # seconds
 _BLOCK = 2_000  # milliseconds one read waits for answers
 _AT_ONCE = 500  # answers
 _RENEW = KEEP / 4  # seconds after which a component is sent again, lest it expires
 _PRIORITIES = range(10)
+_TAKEN = "unacked"  # a hash with the messages that workers have taken and not yet done
 _AWAY = (Disconnected, TooSlow, OperationalError)
 
 Heard = Callable[[list[Message]], object]
+_OPEN: Counter[str] = Counter()
+"""How many of this process use a broker: kombu keeps the connections of all of them together."""
 
 
 class Broker:
@@ -60,22 +66,20 @@ class Broker:
         self.url, self._answers, self._secret = broker, answers, secret
         self.session = session or secrets.token_hex(8)
         self.names = Names(self.session)
-        self._redis = redis.Redis.from_url(answers, socket_connect_timeout=5, socket_timeout=30)
-        self._queues = redis.Redis.from_url(broker, socket_connect_timeout=5, socket_timeout=30)
+        patience = {"socket_connect_timeout": 5, "socket_timeout": _ANSWER}
+        self._redis = redis.Redis.from_url(answers, **patience)
+        self._queues = redis.Redis.from_url(broker, **patience)
         self._app = Celery("twingraph_nb", set_as_current=False)
         self._app.conf.update(
             broker_url=broker,
-            broker_transport_options={
-                **transport(),
-                "socket_connect_timeout": 5,
-                "socket_timeout": 30,
-            },
+            broker_transport_options={**transport(), **patience},
             task_ignore_result=True,
             task_serializer="json",
         )
         self._orders = Seal(secret, "orders")
         self._bundles: dict[str, float] = {}
         self._payloads: dict[str, float] = {}
+        _OPEN[broker] += 1
         self._heard = Seal(secret, f"answers {self.session}")
         self._patience = 0.0
         self.closed = threading.Event()
@@ -166,6 +170,23 @@ class Broker:
             found: Any = self._redis.eval(WITHDRAW, 1, self.names.jobs, *tags)
         return {int(tag) for tag in found}
 
+    def recall(self, tag: int, number: int, queue: str) -> bool:
+        """See to it that a job whose message was never sent is not taken; False if it was sent.
+
+        Args:
+            number: of its message.
+        """
+        message = self._message(number)
+        with self._told():
+            for step in _PRIORITIES:
+                found: Any = self._queues.lrange(_at(queue, step), 0, -1)
+                if any(json.loads(raw).get("headers", {}).get("id") == message for raw in found):
+                    return False
+            taken: Any = self._queues.hvals(_TAKEN)
+            if any(message.encode() in raw for raw in taken):
+                return False
+            return bool(self._redis.eval(RECALL, 1, self.names.jobs, tag))
+
     def revoke(self, number: int) -> None:
         """Have the process that works on a message killed."""
         with self._told():
@@ -177,7 +198,7 @@ class Broker:
         with self._told():
             for queue in queues:
                 for step in _PRIORITIES:
-                    key = f"{queue}\x06\x16{step}" if step else queue
+                    key = _at(queue, step)
                     found: Any = self._queues.lrange(key, 0, -1)
                     for raw in found:
                         if json.loads(raw).get("headers", {}).get("id") in ids:
@@ -258,7 +279,11 @@ class Broker:
                 self._redis.unlink(*keys)
         self._redis.close()
         self._queues.close()
+        _OPEN[self.url] -= 1
         with contextlib.suppress(*_AWAY):
+            if not _OPEN[self.url]:
+                for pool in (self._app.amqp.producer_pool, self._app.pool):
+                    pool.resize(pool.limit, ignore_errors=True, reset=True)
             self._app.close()
 
     # -- inside --------------------------------------------------------------------------------
@@ -294,6 +319,11 @@ class Broker:
             "another with the option broker= or in TWINGRAPH_CELERY_BROKER"
         )
         return Unreachable("celery", hidden(self.url), str(exc).rstrip("."), cure)
+
+
+def _at(queue: str, step: int) -> str:
+    """The list of a queue's messages of one priority."""
+    return f"{queue}\x06\x16{step}" if step else queue
 
 
 REFUSED = 43

@@ -34,6 +34,7 @@ from twingraph_nb.executors.celery_protocol import (
     Names,
     Refused,
     Seal,
+    reached,
 )
 from twingraph_nb.failure import pack_failure
 from twingraph_nb.remote import FAILED, GAVE, LOG, RESULT, SECONDS, TAG, TURNED, Runner
@@ -67,9 +68,9 @@ class Order(NamedTuple):
 class Child:
     """Made once in each process of the pool."""
 
-    def __init__(self, url: str, secret: bytes) -> None:
+    def __init__(self, url: str, secret: bytes, lease: float) -> None:
         _settle_in()
-        self._redis = redis.Redis.from_url(url, health_check_interval=30)
+        self._redis = redis.Redis.from_url(url, **reached(lease))
         self._claim = self._redis.register_script(CLAIM)
         self._secret = secret
         self._bundles = Seal(secret, "bundles")

@@ -14,6 +14,7 @@ from twingraph_nb.executors.celery_broker import REFUSED, Broker, reading_again
 from twingraph_nb.executors.celery_protocol import ASIDE, LOST, REVOKED, hidden
 from twingraph_nb.executors.parcels import Load, Paces, Parcel, parcels_of
 from twingraph_nb.executors.payloads import Shelf
+from twingraph_nb.executors.recalled import ticket_of
 from twingraph_nb.executors.worker import BEGAN
 from twingraph_nb.remote import FAILED, GAVE, LOG, RESULT, SECONDS, TAG, TURNED
 from twingraph_nb.wire import Message
@@ -118,8 +119,11 @@ class Link:
     def _parcel(self, loads: Sequence[Load]) -> Parcel:
         self._numbers += 1
         made = self._parcels[self._numbers] = Parcel(self._numbers, loads)
-        if len(loads) == 1 and not self._paces.known(loads[0].pace) and loads[0].ticketed:
-            loads[0].ticketed(f"{self._broker.session}.{loads[0].tag}@{hidden(self._broker.url)}")
+        load = loads[0]
+        if len(loads) == 1 and load.ticketed is not None and self._paces.long(load.pace):
+            facts = {"session": self._broker.session, "tag": load.tag, "number": made.number}
+            facts |= {"queue": load.lane[0], "broker": hidden(self._broker.url)}
+            load.ticketed(ticket_of(load.job, **facts))  # before it is sent
         return made
 
     def _again(self, loads: Iterable[Load]) -> None:

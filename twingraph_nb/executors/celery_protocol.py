@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit, urlunsplit
 
 from cryptography.fernet import Fernet, InvalidToken
@@ -36,6 +36,7 @@ __all__ = [
     "LATEST",
     "LOST",
     "QUEUE",
+    "RECALL",
     "REVOKED",
     "SECRET",
     "TASK",
@@ -47,6 +48,7 @@ __all__ = [
     "Seal",
     "hidden",
     "priority_of",
+    "reached",
     "secret_of",
     "transport",
 ]
@@ -66,6 +68,7 @@ ASIDE = 1 << 16  # bytes; larger inputs go by a key of their own, not through th
 ELSEWHERE = -1
 """The size of a job's inputs in its message when they have a key of their own."""
 LARGEST = 350 << 20  # bytes; Redis takes 512 MiB as one string, and a token is a third longer
+_ANSWER = 5.0  # seconds; less would take a busy Redis for one that is gone
 _SHORTEST = 16  # characters of a secret
 _MIDDLE = 5  # Redis priorities are 0 to 9, the smaller first
 _TIME = slice(1, 9)  # of a token's bytes, as the Fernet specification has it
@@ -101,6 +104,12 @@ end
 return began
 """
 """The kernel wants jobs no more; gives those that a worker has taken."""
+RECALL = """
+local found = redis.call('HGET', KEYS[1], ARGV[1])
+if found and string.sub(found, -2) == ':0' then return redis.call('HDEL', KEYS[1], ARGV[1]) end
+return 0
+"""
+"""No worker is to take a job; gives 0 if one has taken it, or if nothing is known of it."""
 
 
 class Refused(Exception):
@@ -247,6 +256,20 @@ def hidden(url: str) -> str:
 def priority_of(priority: int) -> int:
     """Give the Redis priority of a policy's: 0 goes first, 9 last."""
     return min(9, max(0, _MIDDLE - priority))
+
+
+def reached(lease: float) -> dict[str, Any]:
+    """Give the options of a worker's connections, so that none waits for ever.
+
+    A network that comes back has often forgotten the connections of before, and says nothing.
+    """
+    answer = max(_ANSWER, lease)
+    return {
+        "socket_connect_timeout": _ANSWER,
+        "socket_timeout": answer,
+        "socket_keepalive": True,
+        "health_check_interval": int(answer),
+    }
 
 
 def transport(lease: float = 30.0) -> dict[str, object]:

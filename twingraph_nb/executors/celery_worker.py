@@ -36,6 +36,7 @@ from twingraph_nb.executors.celery_protocol import (
     Refused,
     Seal,
     hidden,
+    reached,
     transport,
 )
 
@@ -49,7 +50,7 @@ class _Site:
 
     def __init__(self, answers: str, secret: bytes, lease: float) -> None:
         self.answers, self.secret, self.lease = answers, secret, lease
-        self.redis = redis.Redis.from_url(answers, health_check_interval=30)
+        self.redis = redis.Redis.from_url(answers, **reached(lease))
         self.orders = Seal(secret, "orders")
         self.child: Child | None = None
 
@@ -169,7 +170,7 @@ def make_worker(
     app = Celery("twingraph_nb", set_as_current=False)
     app.conf.update(
         broker_url=broker,
-        broker_transport_options=transport(lease),
+        broker_transport_options={**transport(lease), **reached(lease)},
         broker_connection_retry_on_startup=True,
         task_default_queue=queue,
         task_acks_late=True,
@@ -208,7 +209,7 @@ def make_worker(
 
 def _begin_child(site: _Site) -> None:
     site.redis.connection_pool.reset()
-    site.child = Child(site.answers, site.secret)
+    site.child = Child(site.answers, site.secret, site.lease)
 
 
 def _run(site: _Site, message: str, about: Mapping[str, Any], token: str) -> None:

@@ -28,8 +28,11 @@ from twingraph_nb.executors.base import (
     Report,
 )
 from twingraph_nb.executors.dask_cluster import Cluster
-from twingraph_nb.executors.dask_link import DaskValue, Hole, Link
+from twingraph_nb.executors.dask_kept import heard_out
+from twingraph_nb.executors.dask_link import Link
+from twingraph_nb.executors.dask_values import DaskValue, Hole
 from twingraph_nb.executors.parcels import Load
+from twingraph_nb.executors.recalled import Recalled
 from twingraph_nb.executors.travel import Hearing, Travel, environ_of, settling
 from twingraph_nb.settings import Settings
 from twingraph_nb.wire import unpack
@@ -43,7 +46,7 @@ class DaskExecutor:
     """Runs tasks on a Dask cluster. A task runs again when its worker is lost in the middle."""
 
     name: ClassVar[str] = "dask"
-    capabilities: ClassVar[Capabilities] = Capabilities(isolated=True, stops=True)
+    capabilities: ClassVar[Capabilities] = Capabilities(isolated=True, stops=True, attaches=True)
 
     def __init__(self, settings: Settings) -> None:
         self._processes = settings.processes
@@ -87,7 +90,9 @@ class DaskExecutor:
         options, policy = job.component.options, job.component.policy
         resources: Any = options.get("resources") or {}
         lane = (policy.priority, tuple(sorted(resources.items())))
-        load = Load(job, sent, meta, frames, hearing, settling(answer), lane=lane)
+        load = Load(
+            job, sent, meta, frames, hearing, settling(answer), lane=lane, ticketed=report.ticket
+        )
         link.submit(load)
         try:
             kind, said = await answer
@@ -104,8 +109,16 @@ class DaskExecutor:
             return Outcome(said)
         return await self._travel.outcome(job, kind, said, hearing)
 
-    async def attach(self, ticket: str, report: Report) -> Outcome:
-        raise NotImplementedError("Dask forgets the tasks of a client that is gone")
+    async def attach(self, ticket: str, job: Job, report: Report) -> Outcome:
+        known = Recalled.read(job, ticket)
+        address, security = _place({})
+        if address != known.facts["address"]:
+            address, security = str(known.facts["address"]), None
+        cluster = await asyncio.to_thread(Cluster, address, security)
+        try:
+            return await heard_out(cluster, known, report, self._travel)
+        finally:
+            await asyncio.to_thread(cluster.close, "")
 
     async def close(self) -> None:
         links, self._links = self._links, {}

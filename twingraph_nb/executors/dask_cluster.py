@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future as Future_
 from importlib.resources import files
 from typing import Any
 
@@ -21,6 +23,11 @@ __all__ = ["Cluster", "Held"]
 _PLUGIN = "twingraph"
 _MORE = ("remote_turns", "remote_dask")
 _PATIENCE = 5.0  # seconds to connect
+_ANSWER = 30.0  # seconds for an answer to what is small
+
+_LONG = 600.0  # seconds for what may be large
+_ENDS = (OSError, TimeoutError, KeyError, ValueError, RuntimeError)
+"""What a client may raise that is closed when its scheduler is gone."""
 
 Heard = Callable[[bytes], object]
 
@@ -31,18 +38,13 @@ class Cluster:
     def __init__(self, address: str, security: object = None, workers: int | None = None) -> None:
         """Without an address it starts a cluster on this machine."""
         self._topics: dict[str, Heard] = {}
+        self._hears = threading.Event()
         self._scheduler = ""
         self._own = None if address else LocalDask(workers)
         self.address = address or self._own.address  # type: ignore[union-attr]
         try:
             options = {} if security is None else {"security": security}
-            self.client = Client(
-                self.address,
-                timeout=_PATIENCE,
-                set_as_default=False,
-                name="twingraph",
-                **options,
-            )
+            self.client = _connected(self.address, options)
         except (OSError, TimeoutError, ValueError) as exc:
             self._close_own()
             raise _unreachable(self.address, exc) from exc
@@ -56,7 +58,7 @@ class Cluster:
     def versions(self) -> str:
         """Versions of client and service, and how many workers there are."""
         with _told(self.address):
-            found = self.client.run_on_scheduler(_version_there())
+            found = self._at_scheduler(_version_there())
             count = len(self.client.scheduler_info(n_workers=-1)["workers"])
         return (
             f"client {distributed.__version__}, scheduler {found}, "
@@ -76,17 +78,55 @@ class Cluster:
     def places(self) -> int:
         """Give how many tasks can run at once; a scheduler that is new is prepared first."""
         with _told(self.address):
-            who, places = self.client.run_on_scheduler(_looks())
+            who, places = self._at_scheduler(_looks())
         if who != self._scheduler:  # it was started again, and the client has found it
             self._prepare()
             for topic, heard in self._topics.items():
                 self.listen(topic, heard)
         return max(1, int(places))
 
+    def greet(self) -> None:
+        """See that the scheduler answers, and that what workers say gets here.
+
+        Raises:
+            Unreachable: it does not.
+        """
+        self._hears.clear()
+        with _told(self.address):
+            for topic in self._topics:
+                self._at_scheduler(_echoes(topic))
+            if self._topics and not self._hears.wait(_ANSWER):
+                raise TimeoutError("nothing is heard of it any more")
+
+    def abandon(self) -> None:
+        """Let go of a scheduler that is silent: what waits for it ends with an error."""
+        with contextlib.suppress(*_ENDS):
+            self.client.close(timeout=2)
+
     def listen(self, topic: str, heard: Heard) -> None:
         """Have what workers say about a topic told, on a thread of the client."""
         self._topics[topic] = heard
-        self.client.subscribe_topic(topic, lambda event: heard(event[1]))
+
+        def told(event: Any) -> None:
+            self._hears.set()
+            heard(event[1])
+
+        self.client.subscribe_topic(topic, told)
+
+    def hear(self, topic: str, heard: Callable[[tuple[float, bytes]], object]) -> None:
+        """Have the same told with the scheduler's time."""
+        self.client.subscribe_topic(topic, lambda event: heard((event[0], event[1])))
+
+    def expect(self, key: str, over: Callable[[], object]) -> Future:
+        """Give what stands for a task that another client has sent; `over` is called at its end."""
+        made = Future(key, self.client)
+        made.add_done_callback(lambda _: over())
+        return made
+
+    def ask(self, call: Callable[..., Any], *args: Any) -> Any:
+        """Have a function called at the scheduler."""
+        with _told(self.address):
+            return self._at_scheduler(call, *args)
 
     def submit(
         self,
@@ -120,7 +160,7 @@ class Cluster:
     def fetch(self, worker: str, number: int) -> bytes | None:
         """Bring a message that was too large for an event."""
         with _told(self.address):
-            found = self.client.run(stashed, number, workers=[worker])
+            found = self.client.run(stashed, number, workers=[worker], callback_timeout=_LONG)
         return found.get(worker)  # type: ignore[no-any-return]
 
     def cancel(self, futures: Sequence[Future], tags: Iterable[int], topic: str) -> None:
@@ -128,16 +168,19 @@ class Cluster:
         with _told(self.address):
             if futures:
                 self.client.cancel(list(futures), force=True)
-            self.client.run(cancel, list(tags), topic, on_error="ignore")
+            self.client.run(cancel, list(tags), topic, on_error="ignore", callback_timeout=_ANSWER)
 
     def close(self, topic: str) -> None:
         """Leave the cluster; one of our own is ended."""
-        with contextlib.suppress(OSError, TimeoutError, KeyError, ValueError):
-            if topic:
+        with contextlib.suppress(*_ENDS):
+            if topic and self.connected:
                 # Not by `unsubscribe_topic`, which comes later than this and leaves the topic.
-                self.client.run_on_scheduler(_forgets(topic))
+                self._at_scheduler(_forgets(topic))
             self.client.close(timeout=2)
         self._close_own()
+
+    def _at_scheduler(self, call: Callable[..., Any], *args: Any) -> Any:
+        return self.client.run_on_scheduler(call, *args, callback_timeout=_ANSWER)
 
     def _close_own(self) -> None:
         if self._own is not None:
@@ -148,10 +191,41 @@ class Cluster:
         """Give scheduler and workers, now and later, what is not installed there."""
         sources, install = _sources(), _installer()
         with _told(self.address):
-            self._scheduler, _ = self.client.run_on_scheduler(_looks())
-            self.client.run_on_scheduler(install, sources)
+            self._scheduler, _ = self._at_scheduler(_looks())
+            self._at_scheduler(install, sources)
             plugin = _plugin(install, sources, bootstrap(plain=False), kit_bytes())
             self.client.register_plugin(plugin, name=_PLUGIN)
+
+
+def _connected(address: str, options: Mapping[str, Any]) -> Client:
+    """Give a client. Its own limit of time does not hold where a network swallows what is sent.
+
+    Raises:
+        OSError, TimeoutError, ValueError: nobody answers there.
+    """
+    made: Future_[Client] = Future_()
+
+    def make() -> None:
+        try:
+            client = Client(
+                address, timeout=_PATIENCE, set_as_default=False, name="twingraph", **options
+            )
+        except BaseException as exc:  # passed on to who waits
+            if made.set_running_or_notify_cancel():
+                made.set_exception(exc)
+            return
+        if made.set_running_or_notify_cancel():
+            made.set_result(client)
+        else:  # too late
+            client.close(timeout=2)
+
+    # Not one of a pool's threads: the interpreter would wait for it at exit.
+    threading.Thread(target=make, name="twingraph-dask-connects", daemon=True).start()
+    try:
+        return made.result(_ANSWER)
+    except TimeoutError:
+        made.cancel()
+        raise
 
 
 def _sources() -> dict[str, str]:
@@ -238,8 +312,22 @@ def _looks() -> Callable[..., tuple[str, int]]:
     return look
 
 
+def _echoes(topic: str) -> Callable[..., None]:
+    """Has the scheduler say nothing, by the way that all words of the workers take."""
+
+    def echo(dask_scheduler: Any = None) -> None:
+        dask_scheduler.log_event(topic, b"")
+
+    return echo
+
+
 def _forgets(topic: str) -> Callable[..., None]:
     def forget(dask_scheduler: Any = None) -> None:
+        kept = dask_scheduler.clients.get(f"twingraph-kept-{topic}")
+        if kept is not None:
+            keys = [one.key for one in kept.wants_what]
+            dask_scheduler.client_releases_keys(keys, kept.client_key)
+            dask_scheduler.clients.pop(kept.client_key)
         dask_scheduler._broker._topics.pop(topic, None)
 
     return forget

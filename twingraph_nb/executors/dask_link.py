@@ -13,42 +13,25 @@ from typing import Any, TypeVar
 from distributed import Future
 
 from twingraph_nb.errors import ExecutorError, WorkerDied
-from twingraph_nb.executors.base import RemoteValue
 from twingraph_nb.executors.dask_cluster import Cluster
+from twingraph_nb.executors.dask_heart import watched
 from twingraph_nb.executors.dask_inputs import Inputs
+from twingraph_nb.executors.dask_kept import Keeping, messages
+from twingraph_nb.executors.dask_values import DaskValue, Hole
 from twingraph_nb.executors.parcels import Load, Paces, Parcel, parcels_of
 from twingraph_nb.executors.process_worker import cause_of
 from twingraph_nb.executors.worker import BEGAN
 from twingraph_nb.remote import FAILED, GAVE, LOG, RESULT, SECONDS, TAG, TURNED
 from twingraph_nb.remote_dask import ABOUT, ASIDE, DIED, STAYED
-from twingraph_nb.wire import Decoder, Message, unpack
+from twingraph_nb.wire import Message, unpack
 
-__all__ = ["DaskValue", "Hole", "Link"]
+__all__ = ["Link"]
 
 _LARGE = 1 << 16  # bytes; larger frames are put onto the cluster first, not into the graph
 _LOOK = 0.05  # seconds
 _UNHEARD = 2.0  # seconds after the end of a future in which its last words may still come
 
 _T = TypeVar("_T")
-
-
-class Hole(bytearray):
-    """Stands for a remote value among the frames of a job's inputs."""
-
-    value: DaskValue
-
-
-class DaskValue(RemoteValue):
-    """A result that stays on the cluster."""
-
-    __slots__ = ("future", "link", "tag")
-
-    def __init__(self, link: Link, future: Future, tag: int, size: int) -> None:
-        super().__init__(f"Dask at {link.address}", f"{size:,} bytes on Dask at {link.address}")
-        self.link, self.future, self.tag = link, future, tag
-
-    async def fetch(self) -> object:
-        return await self.link.fetch(self)
 
 
 class Link:
@@ -63,6 +46,7 @@ class Link:
         self._futures: dict[int, Future] = {}  # by the number of the parcel, until all is heard
         self._held: dict[str, Future] = {}  # large components
         self._inputs = Inputs(cluster.hold)
+        self._keeping = Keeping(cluster, self._topic)
         self._waiting: list[Load] = []
         self._withdrawn: list[Load] = []
         self._fetches: list[tuple[Future, asyncio.Future[Any]]] = []
@@ -74,12 +58,13 @@ class Link:
         self._withdrawing: asyncio.Task[None] | None = None
         self._fetching: asyncio.Task[None] | None = None
         self._threads = ThreadPoolExecutor(1, "twingraph-dask")
-        self._closed = False
+        self._closed = self._silent = False
+        self._heart = self._loop.create_task(watched(cluster, self._waits, self._lost))
 
     @property
     def alive(self) -> bool:
         """False once the cluster is gone for good."""
-        return self._cluster.connected
+        return self._cluster.connected and not self._silent
 
     async def listen(self) -> None:
         """Begin to hear what workers say."""
@@ -121,6 +106,7 @@ class Link:
         """End all jobs, and leave the cluster."""
         await asyncio.gather(*[self.cancel(load) for load in list(self._loads.values())])
         self._closed = True
+        self._heart.cancel()
         for task in (self._pumping, self._fetching, *self._turns.values()):
             if task is not None:
                 await asyncio.wait([task])
@@ -160,14 +146,17 @@ class Link:
 
     def _parcel(self, loads: Sequence[Load]) -> Parcel:
         self._numbers += 1
-        return Parcel(self._numbers, loads)
+        made = Parcel(self._numbers, loads)
+        if len(loads) == 1 and self._paces.long(loads[0].pace):
+            made.key = self._keeping.ticketed(loads[0])
+        return made
 
     def _send(self, parcels: Sequence[Parcel]) -> None:
         """In the thread: hand messages to Dask, those without needs in one call a lane."""
         lanes: dict[Any, list[tuple[Parcel, bytes, str]]] = {}
         for parcel in parcels:
             order, held = self._order(parcel)
-            key = f"{parcel.loads[0].job.name}-{self._topic}-{parcel.number}"
+            key = parcel.key or f"{parcel.loads[0].job.name}-{self._topic}-{parcel.number}"
             lane = parcel.loads[0].lane
             if held:
                 future = self._cluster.submit_with(order, key, held, _options(lane))
@@ -179,6 +168,7 @@ class Link:
             futures = self._cluster.submit(orders, keys, _options(lane))
             for (parcel, _, _), future in zip(several, futures, strict=True):
                 self._sent(parcel, future)
+        self._keeping.keep([one.key for one in parcels if one.key])
 
     def _sent(self, parcel: Parcel, future: Future) -> None:
         self._futures[parcel.number] = future
@@ -229,7 +219,7 @@ class Link:
     # -- hearing -------------------------------------------------------------------------------
 
     def _said(self, said: bytes) -> None:
-        for message in _messages(said):
+        for message in messages(said):
             if message.kind == GAVE:
                 tags = [tag for (tag,) in TAG.iter_unpack(message.frames[0])]
                 self._given(self._loads[tag] for tag in tags if tag in self._loads)
@@ -253,7 +243,7 @@ class Link:
                 found = await self._blocking(lambda: self._cluster.fetch(worker, int(number)))
             except ExecutorError:
                 found = None
-            for one in _messages(found or b""):
+            for one in messages(found or b""):
                 self._hear(load, one)
         else:
             self._hear(load, message)
@@ -346,7 +336,7 @@ class Link:
         for load in list(parcel.loads):
             one = found.get(load.tag)
             if one is not None:
-                (message,) = _messages(bytes(one.blob))
+                (message,) = messages(bytes(one.blob))
                 self._finish(load, one.kind, message.frames)
             elif load.tag not in self._turns:
                 said = f"the answer of {load.job.name} got lost on Dask ({lost})"
@@ -356,6 +346,14 @@ class Link:
         self._over(load)
         if not load.cancelled:
             load.settle(kind, said)
+
+    def _waits(self) -> bool:
+        return bool(self._loads) or self._fetching is not None
+
+    def _lost(self, exc: ExecutorError) -> None:
+        self._silent = True
+        for load in list(self._loads.values()):
+            self._finish(load, FAILED, exc)
 
     def _over(self, load: Load) -> None:
         self._loads.pop(load.tag, None)
@@ -369,6 +367,8 @@ class Link:
             parcel.loads.remove(load)
             if not parcel.loads:
                 self._futures.pop(parcel.number, None)
+                if parcel.key and not self._closed:
+                    self._keeping.drop(parcel.key, self._threads.submit)
 
     # -- ending and bringing -------------------------------------------------------------------
 
@@ -417,17 +417,6 @@ class Link:
 def _options(lane: Any) -> dict[str, Any]:
     priority, resources = lane
     return {"priority": priority, **({"resources": dict(resources)} if resources else {})}
-
-
-def _messages(said: bytes) -> list[Message]:
-    decoder, found, left = Decoder(), [], memoryview(said)
-    while len(left):
-        room = decoder.buffer()
-        count = min(len(room), len(left))
-        room[:count] = left[:count]
-        left = left[count:]
-        found += decoder.advance(count)
-    return found
 
 
 def _tell(load: Load, text: str) -> None:

@@ -1,11 +1,16 @@
-"""Platform `docker`: tasks in containers that stay for the next task."""
+"""Platform `docker`: tasks in containers that stay for the next task and end with their kernel.
+
+With `fresh`, each task has one of its own, which goes on when its kernel dies: its answer waits
+for the next one.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import functools
 import os
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
@@ -17,18 +22,21 @@ from twingraph_nb.errors import ExecutorError, TwingraphError, Unreachable
 from twingraph_nb.executors.base import Capabilities, Job, Outcome, Report, Stop
 from twingraph_nb.executors.docker_images import Images
 from twingraph_nb.executors.docker_native import ContainerHome
+from twingraph_nb.executors.docker_recalled import heard_out
 from twingraph_nb.executors.docker_setup import Setup, setup_of
 from twingraph_nb.executors.docker_worker import DockerWorker
 from twingraph_nb.executors.native_crews import Natives
-from twingraph_nb.executors.owner import OWNER, is_orphan
+from twingraph_nb.executors.owner import KEPT, LONGEST, OWNER, is_orphan
 from twingraph_nb.executors.payload_stores import FolderStore, Stores
 from twingraph_nb.executors.pool import Pool
 from twingraph_nb.executors.pooled import Handed, Running, pooled
+from twingraph_nb.executors.recalled import Recalled, name_of, ticket_of
 from twingraph_nb.executors.travel import Hearing, Travel
 from twingraph_nb.settings import Settings
 
 __all__ = ["DockerExecutor"]
 
+_SPARE = 60.0  # seconds above its timeout after which a task ends that no kernel watches
 _PATIENCE = 60
 """Seconds for an answer of the engine."""
 _PAYLOADS = "/twingraph-payloads"
@@ -48,19 +56,21 @@ _NO_NETWORK = {
 
 @dataclass
 class _Engine:
-    """One Docker engine: its client, its images, and the pools of containers there."""
+    """One Docker engine: its client, its images, the pools of containers there, and how many
+    containers for one task there may be."""
 
     api: Any
     images: Images
     natives: Natives = field(default_factory=Natives)
     pools: dict[str, Pool] = field(default_factory=dict)
+    rooms: dict[str, asyncio.Semaphore] = field(default_factory=dict)
 
 
 class DockerExecutor:
     """Runs tasks in containers; those of equal setup share a few that stay."""
 
     name: ClassVar[str] = "docker"
-    capabilities: ClassVar[Capabilities] = Capabilities(isolated=True, stops=True)
+    capabilities: ClassVar[Capabilities] = Capabilities(isolated=True, stops=True, attaches=True)
     handed_styles: ClassVar[frozenset[str]] = frozenset({"sync", "async", "stream", "async_stream"})
 
     def __init__(self, settings: Settings) -> None:
@@ -69,6 +79,8 @@ class DockerExecutor:
         self._stores = Stores(self.name, settings.payloads, mounted=_PAYLOADS)
         self._travel = Travel(self.name, stores=self._stores)
         self._known: dict[str, tuple[Pool, Setup]] = {}
+        self._alone: set[Pool] = set()  # of one container each, until that is gone
+        self._removing: set[asyncio.Task[None]] = set()
 
     async def open(self) -> None:
         pass
@@ -86,6 +98,8 @@ class DockerExecutor:
             home = ContainerHome(engine.api, setup, image, self._workers)
             return await engine.natives.run(job, report, home)
         setup = await self._with_payloads(job, setup)
+        if setup.keeps:
+            return await self._in_its_own(engine, setup, image, job, report)
         pool = self._pool(engine, setup, image)
         self._known[job.component.digest] = (pool, setup)
         outcome = await pooled(pool, self._travel, job, report)
@@ -109,15 +123,18 @@ class DockerExecutor:
                 return handed
         return Running(self.run(job, report), done)
 
-    async def attach(self, ticket: str, report: Report) -> Outcome:
-        raise NotImplementedError("a task in a container ends with the kernel")
+    async def attach(self, ticket: str, job: Job, report: Report) -> Outcome:
+        known = Recalled.read(job, ticket)
+        engine = await self._engine(str(known.facts["host"]))
+        return await heard_out(engine.api, known, report, self._travel)
 
     async def close(self) -> None:
         made = await asyncio.gather(*self._engines.values(), return_exceptions=True)
         engines = [one for one in made if isinstance(one, _Engine)]
-        pools = [pool for engine in engines for pool in engine.pools.values()]
+        pools = [*self._alone, *(pool for engine in engines for pool in engine.pools.values())]
         closing = [pool.close() for pool in pools]
         await asyncio.gather(*closing, *[engine.natives.close() for engine in engines])
+        await asyncio.gather(*self._removing)
         for engine in engines:
             await asyncio.to_thread(engine.api.close)
         await self._stores.close()
@@ -129,6 +146,42 @@ class DockerExecutor:
         """Give the versions of client and engine; see `Probes`."""
         version = await asyncio.to_thread(_version)
         return f"client {docker.__version__}, engine {version}"
+
+    async def _in_its_own(
+        self, engine: _Engine, setup: Setup, image: str, job: Job, report: Report
+    ) -> Outcome:
+        """Run in a container that goes on when this kernel dies."""
+        room = engine.rooms.setdefault(
+            f"{image} {setup.key}", asyncio.Semaphore(setup.workers or self._workers)
+        )
+        limit = job.component.policy.timeout
+        start = functools.partial(
+            DockerWorker,
+            api=engine.api,
+            setup=setup,
+            image=image,
+            name=name_of(job),
+            limit=limit + _SPARE if limit else 0.0,
+        )
+        await room.acquire()
+        pool = Pool(1, start)
+        self._alone.add(pool)
+        try:
+            report.ticket(ticket_of(job, host=setup.host))
+            outcome = await pooled(pool, self._travel, job, report)
+        finally:
+            removing = asyncio.create_task(self._removed(pool, room))
+            self._removing.add(removing)
+            removing.add_done_callback(self._removing.discard)
+        if outcome.error is not None:
+            _hint(outcome.error, setup)
+        return outcome
+
+    async def _removed(self, pool: Pool, room: asyncio.Semaphore) -> None:
+        """Remove a container while its outcome counts already; its place is free after that."""
+        await pool.close()
+        self._alone.discard(pool)
+        room.release()
 
     async def _engine(self, host: str) -> _Engine:
         known = self._engines.get(host)
@@ -159,12 +212,19 @@ def _reached(host: str) -> _Engine:
     """Connect to an engine, and remove what kernels that are gone have left there."""
     api = _api(host)
     for one in api.containers(all=True, filters={"label": OWNER}):
-        if is_orphan(one["Labels"][OWNER]):
+        if is_orphan(one["Labels"][OWNER]) and not _may_be_wanted(one):
             try:
                 api.remove_container(one["Id"], force=True, v=True)
             except DockerException:
                 pass  # another kernel was quicker
     return _Engine(api, Images(api))
+
+
+def _may_be_wanted(found: Mapping[str, Any]) -> bool:
+    """Tell whether a run that is resumed may ask for it: it runs, or its answer waits."""
+    if KEPT not in found["Labels"] or found["State"] != "running":
+        return False
+    return time.time() - float(found["Created"]) < LONGEST
 
 
 def _api(host: str) -> Any:

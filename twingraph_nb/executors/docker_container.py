@@ -12,35 +12,40 @@ import struct
 import tarfile
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import Any
 
-from docker.errors import DockerException, ImageNotFound, NotFound
+from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 from docker.types import LogConfig
 from requests.exceptions import RequestException
 
 from twingraph_nb.errors import ExecutorError
 from twingraph_nb.executors.docker_setup import Setup
-from twingraph_nb.executors.owner import OWNER, owner_label
+from twingraph_nb.executors.owner import KEPT, OWNER, owner_label
 
 __all__ = ["Container", "Streams", "is_missing", "start_error"]
 
 _HEADER = struct.Struct(">BxxxI")  # stream, length; Docker Engine API, "Stream format"
 _STDERR = 2
+_TAKEN = 409  # status of a name that there is already
 _READ = 1 << 18
 _READS = 8
 _TMP = "rw,nosuid,nodev,exec,mode=1777"
+_KEPT = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
+"""Seconds of silence, between questions, and questions, until a connection counts as lost."""
 _MISSING = ("executable file not found", "no such file or directory")
 
 
 class Container:
     """One container of a setup; its methods wait for the engine, so they run in threads.
 
-    id: "" before it is made and after it is removed.
+    id: "" before it is made and after it is removed. name: of one that outlives its kernel, which
+    finds it again by that; "" for any other.
     """
 
-    def __init__(self, api: Any, setup: Setup, image: str) -> None:
-        self._api, self._setup, self.image = api, setup, image
+    def __init__(self, api: Any, setup: Setup, image: str, name: str = "") -> None:
+        self._api, self._setup, self.image, self.name = api, setup, image, name
         self._response: Any = None
         self.id = ""
 
@@ -61,10 +66,38 @@ class Container:
         sock.setblocking(False)
         return sock
 
+    def rejoin(self, question: bytes) -> socket.socket | None:
+        """Find one by its name and send it a question; gives its stream, None if it has ended.
+
+        Raises:
+            NotFound: there is none, or it was never started.
+        """
+        found = self._api.inspect_container(self.name)
+        self.id = found["Id"]
+        if found["State"]["Status"] == "created":
+            raise NotFound(f"container {self.name} was not started")
+        self._setup = replace(self._setup, memory=int(found["HostConfig"].get("Memory") or 0))
+        if not found["State"]["Running"]:
+            return None
+        sock = self._attach()
+        sock.sendall(question)
+        sock.setblocking(False)
+        return sock
+
     def state(self) -> Mapping[str, Any]:
         """Give what the engine knows about how it is."""
         found: Mapping[str, Any] = self._api.inspect_container(self.id)["State"]
         return found
+
+    def answers(self) -> bool:
+        """Tell whether the engine says something about it, be it that it is gone."""
+        try:
+            self.state()
+        except RequestException:
+            return False
+        except DockerException:
+            pass
+        return True
 
     def cause(self, tail: str) -> str:
         """Say how it ended: the rest of a sentence.
@@ -110,18 +143,29 @@ class Container:
 
     def _create(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
         setup = self._setup
-        made = self._api.create_container(
+        labels = {OWNER: owner_label(), "twingraph.component": setup.component}
+        config = self._api.create_container_config(
             self.image,
+            [],
             entrypoint=list(command),
-            command=[],
             stdin_open=True,
             user=self._user(),
             working_dir="/tmp",
             environment={"HOME": "/tmp", **environment},
-            labels={OWNER: owner_label(), "twingraph.component": setup.component},
+            labels={**labels, KEPT: "yes"} if self.name else labels,
             volumes=sorted(_folders(setup.files)),
             host_config=self._host_config(),
         )
+        if self.name:
+            config["StdinOnce"] = False  # it does not end with the connection
+        try:
+            made = self._api.create_container_from_config(config, self.name or None)
+        except APIError as exc:
+            if not self.name or exc.status_code != _TAKEN:
+                raise
+            # A kernel died before it heard that it had made it: nothing has run in it.
+            self._api.remove_container(self.name, force=True, v=True)
+            made = self._api.create_container_from_config(config, self.name)
         self.id = made["Id"]
         for folder in _folders(setup.files):
             self._api.put_archive(self.id, folder, _archive(folder, setup.files))
@@ -156,6 +200,7 @@ class Container:
         params = {"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1}
         raw = self._api.attach_socket(self.id, params=params)
         inner = getattr(raw, "_sock", raw)
+        _keep_alive(inner)
         if not isinstance(inner, socket.socket) or isinstance(inner, ssl.SSLSocket):
             self._response = raw
             return _bridged(inner)
@@ -276,11 +321,22 @@ def start_error(image: str, exc: Exception) -> ExecutorError:
     """Give the error for a container that could not be started."""
     if isinstance(exc, ImageNotFound):
         return ExecutorError(f"there is no image {image!r} on the Docker engine: {_said(exc)}")
+    if isinstance(exc, RequestException):
+        return ExecutorError(f"the Docker engine does not answer: {_said(exc)}")
     return ExecutorError(f"a container of image {image!r} could not be started: {_said(exc)}")
 
 
 def _said(exc: Exception) -> str:
     return str(getattr(exc, "explanation", None) or exc)
+
+
+def _keep_alive(sock: Any) -> None:
+    """Have the system notice when a network has forgotten a connection."""
+    if getattr(sock, "family", None) in (socket.AF_INET, socket.AF_INET6):
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for name, number in _KEPT.items():
+            if hasattr(socket, name):
+                sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), number)
 
 
 def _bridged(far: Any) -> socket.socket:

@@ -18,6 +18,7 @@ __all__ = ["Setup", "default_image", "image_of", "setup_of"]
 _PIDS = 512
 """Processes and threads of a container; a fork bomb ends there."""
 _IDLE = 300.0
+_LINGER = 3600.0
 _IMAGES = dict.fromkeys(("javascript", "typescript"), "node:22-slim")
 _ANY_IMAGE = "debian:stable-slim"
 """It has Bash, and what is compiled here runs everywhere."""
@@ -42,7 +43,8 @@ class Setup:
 
     host: of the engine, "" for that of the environment. build: what an image is built from.
     files: path there to path here. volumes: path or volume to path there, with ":ro".
-    memory: bytes. idle: seconds after which an unused container is ended.
+    memory: bytes. idle: seconds after which an unused container is ended. linger: seconds that the
+    answer of a container for one task waits when its kernel has died; 0 = it ends with the kernel.
     """
 
     image: str
@@ -62,6 +64,7 @@ class Setup:
     trust: bool = False
     workers: int = 0
     idle: float = _IDLE
+    linger: float = _LINGER
     component: str = field(default="", compare=False)
 
     @property
@@ -69,6 +72,11 @@ class Setup:
         """What two setups have in common that may share containers."""
         facts = {k: v for k, v in vars(self).items() if k != "component"}
         return repr(sorted((k, repr(v)) for k, v in facts.items()))
+
+    @property
+    def keeps(self) -> bool:
+        """True if its containers outlive the kernel."""
+        return self.fresh and self.linger > 0
 
     def device_requests(self) -> list[dict[str, Any]] | None:
         """Give the request for GPUs as the engine wants it."""

@@ -11,6 +11,7 @@ from requests.exceptions import RequestException
 
 from twingraph_nb.errors import ExecutorError
 from twingraph_nb.executors.docker_container import Container, Streams, is_missing, start_error
+from twingraph_nb.executors.docker_recalled import ended
 from twingraph_nb.executors.docker_setup import Setup
 from twingraph_nb.executors.kit import bootstrap
 from twingraph_nb.executors.stream_worker import StreamWorker, room_of
@@ -20,10 +21,15 @@ from twingraph_nb.wire import Message
 __all__ = ["DockerWorker"]
 
 _ENVIRONMENT = {"PYTHONDONTWRITEBYTECODE": "1"}
+_BEAT = 20.0  # seconds between two looks whether the engine is still there
+_MISSED = 2  # looks in vain, each as long as the client is patient, and it is gone
 
 
 class DockerWorker(StreamWorker):
-    """A container whose standard streams carry jobs."""
+    """A container whose standard streams carry jobs.
+
+    name: of one that is to outlive this kernel. limit: seconds its job may run then, 0 for any.
+    """
 
     kind = "container"
 
@@ -36,12 +42,18 @@ class DockerWorker(StreamWorker):
         api: Any,
         setup: Setup,
         image: str,
+        name: str = "",
+        limit: float = 0.0,
     ) -> None:
         self.single = setup.fresh
+        self.checked = bool(name)  # what another kernel sends must not pass for the rest of a part
         self.room = 0 if setup.fresh else room_of(setup.memory)
-        self._program = ["python3", "-u", "-c", bootstrap(trust=setup.trust)]
-        self._container = Container(api, setup, image)
+        linger = setup.linger if name else 0.0
+        program = bootstrap(trust=setup.trust, linger=linger, limit=limit)
+        self._program = ["python3", "-u", "-c", program]
+        self._container = Container(api, setup, image, name)
         self._streams = Streams(loop, self.received, self.heard_error, self.gone)
+        self._watching: asyncio.Task[None] | None = None
         super().__init__(loop, heard, ended)
 
     async def connect(self) -> None:
@@ -57,22 +69,28 @@ class DockerWorker(StreamWorker):
             raise _start_error(self._container.image, exc) from exc
         self.label = self._container.label
         self._streams.open(sock)
+        self._watching = self._loop.create_task(self._watch())
 
     def write(self, data: Sequence[memoryview]) -> int:
         return self._streams.write(data, self.flush)
 
     async def kill(self, grace: float) -> None:
-        if grace and self._container.id:
-            await asyncio.to_thread(self._container.ask_to_end)
-            end = self._loop.time() + grace
-            while not self._streams.over and self._loop.time() < end:
-                await asyncio.sleep(0.01)
-        self._streams.close()
-        self._container.disconnect()
-        await asyncio.to_thread(self._container.remove)
+        if self._watching is not None:
+            self._watching.cancel()
+        await ended(self._container, self._streams, grace)
 
     async def cause(self) -> str:
         return await asyncio.to_thread(self._container.cause, self.tail)
+
+    async def _watch(self) -> None:
+        """Give up a container whose engine is silent: its streams may stay open for ever."""
+        missed = 0
+        while missed < _MISSED:
+            await asyncio.sleep(_BEAT)
+            if self.tickets:
+                there = await asyncio.to_thread(self._container.answers)
+                missed = 0 if there else missed + 1
+        self.gone()
 
 
 def _start_error(image: str, exc: Exception) -> ExecutorError:

@@ -11,11 +11,13 @@ from collections.abc import Mapping
 from importlib.resources import files
 
 from twingraph_nb import __version__
+from twingraph_nb.remote_kept import UNFED
 
 __all__ = ["MODULES", "bootstrap", "kit_bytes", "kit_sources", "kit_zip"]
 
 MODULES = (
     "context",
+    "settled",
     "wire",
     "values",
     "values_kinds",
@@ -27,6 +29,7 @@ MODULES = (
     "rebuild",
     "remote_payloads",
     "remote",
+    "remote_kept",
     "remote_stream",
     "remote_post",
 )
@@ -52,7 +55,14 @@ def take(count):
         parts.append(part)
         count -= len(part)
     return b"".join(parts)
-kit = json.loads(take(int.from_bytes(take(8), "big")))
+if {alarm}:  # standard input does not end when the kernel dies before it has sent the kit
+    import signal
+    signal.signal(signal.SIGALRM, lambda *_: os._exit(0))
+    signal.alarm({alarm})
+size = take(8)
+if size[:2] == b"tg":  # a kernel that asks for an answer, and the one before had sent no question
+    os._exit(1)
+kit = json.loads(take(int.from_bytes(size, "big")))
 class Kit(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
     def find_spec(self, name, path=None, target=None):
         if name not in kit:
@@ -92,9 +102,19 @@ def kit_bytes() -> bytes:
     return _LENGTH.pack(len(body)) + body
 
 
-def bootstrap(*, trust: bool = False, plain: bool = True) -> str:
-    """Give the program for ``python3 -c`` that reads the kit and then serves jobs."""
-    return _BOOT.replace("{options}", f"trust={bool(trust)}, plain={bool(plain)}")
+def bootstrap(
+    *, trust: bool = False, plain: bool = True, linger: float = 0.0, limit: float = 0.0
+) -> str:
+    """Give the program for ``python3 -c`` that reads the kit and then serves jobs.
+
+    Args:
+        linger, limit: see `remote_stream.serve`.
+    """
+    options = f"trust={bool(trust)}, plain={bool(plain)}"
+    if linger:
+        options += f", linger={float(linger)!r}, limit={float(limit)!r}"
+    program = _BOOT.replace("{options}", options)
+    return program.replace("{alarm}", str(UNFED if linger else 0))
 
 
 def kit_zip(more: Mapping[str, bytes]) -> bytes:

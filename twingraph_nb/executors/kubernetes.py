@@ -2,14 +2,17 @@
 
 Inputs, variables and secrets go to a pod's standard input, so no description holds them and no
 disk is shared. Results come on its standard output, of which its node keeps a log for a while.
+A Job goes on when its kernel dies, and its answer waits for the next one; a warm pod ends.
 """
 
 from __future__ import annotations
 
 import asyncio
 import functools
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any, ClassVar, TypeVar
 
 import kubernetes
@@ -18,14 +21,16 @@ from twingraph_nb.errors import ExecutorError, TwingraphError
 from twingraph_nb.executors.base import Capabilities, Job, Outcome, Report
 from twingraph_nb.executors.kubernetes_api import Cluster, Failed, reached
 from twingraph_nb.executors.kubernetes_native import PodHome
+from twingraph_nb.executors.kubernetes_recalled import heard_out
 from twingraph_nb.executors.kubernetes_setup import Setup, job_name, setup_of
 from twingraph_nb.executors.kubernetes_watch import PodWatch
 from twingraph_nb.executors.kubernetes_worker import KubernetesWorker
 from twingraph_nb.executors.native_crews import Natives
-from twingraph_nb.executors.owner import POD_OWNER, is_orphan
+from twingraph_nb.executors.owner import KEPT, LONGEST, POD_OWNER, is_orphan, owner_label
 from twingraph_nb.executors.payload_stores import Stores
 from twingraph_nb.executors.pool import Pool
 from twingraph_nb.executors.pooled import pooled
+from twingraph_nb.executors.recalled import Recalled, name_of, ticket_of
 from twingraph_nb.executors.travel import Travel
 from twingraph_nb.settings import Settings
 
@@ -41,20 +46,24 @@ _JOBS = 100
 
 @dataclass
 class _Place:
-    """One namespace of a cluster: its watch, its warm pods, and how many Jobs it may have."""
+    """One namespace of a cluster: its watch, its warm pods, and how many Jobs it may have.
+
+    others: the watches of pods that kernels which died have left, by their label.
+    """
 
     cluster: Cluster
     watch: PodWatch
     natives: Natives = field(default_factory=Natives)
     pools: dict[str, Pool] = field(default_factory=dict)
     rooms: dict[str, asyncio.Semaphore] = field(default_factory=dict)
+    others: dict[str, PodWatch] = field(default_factory=dict)
 
 
 class KubernetesExecutor:
     """Runs tasks in pods of a cluster. They talk over the pod's standard streams."""
 
     name: ClassVar[str] = "kubernetes"
-    capabilities: ClassVar[Capabilities] = Capabilities(isolated=True, stops=True)
+    capabilities: ClassVar[Capabilities] = Capabilities(isolated=True, stops=True, attaches=True)
 
     def __init__(self, settings: Settings) -> None:
         self._workers = settings.processes
@@ -89,10 +98,15 @@ class KubernetesExecutor:
                 self._forget(place)
             raise
 
-    async def attach(self, ticket: str, report: Report) -> Outcome:
-        raise ExecutorError(
-            f"Job {ticket} cannot be found again: a pod ends with the kernel that talks to it"
-        )
+    async def attach(self, ticket: str, job: Job, report: Report) -> Outcome:
+        known = Recalled.read(job, ticket)
+        keys = ("kubeconfig", "context", "namespace", "owner")
+        kubeconfig, context, namespace, owner = (str(known.facts[key]) for key in keys)
+        place = await self._place(Setup("", kubeconfig, context, namespace))
+        watch = place.others.get(owner)
+        if watch is None:
+            watch = place.others[owner] = PodWatch(place.cluster, namespace, owner)
+        return await heard_out(place.cluster, watch, known, report, self._travel)
 
     async def close(self) -> None:
         await _made(self._places.values())  # those that are being entered
@@ -101,7 +115,8 @@ class KubernetesExecutor:
         await asyncio.gather(*natives, *[pool.close() for pool in (*pools, *self._jobs)])
         await asyncio.gather(*self._closing)
         for place in self._entered:
-            place.watch.close()
+            for watch in (place.watch, *place.others.values()):
+                watch.close()
             place.cluster.close()
         for cluster in await _made(self._clusters.values()):
             cluster.close()
@@ -119,15 +134,19 @@ class KubernetesExecutor:
 
     async def _in_warm_pod(self, place: _Place, setup: Setup, job: Job, report: Report) -> Outcome:
         if job.component.language != "python":
-            return await place.natives.run(job, report, self._home(place, setup, job, ""))
+            return await place.natives.run(job, report, self._home(place, setup, job))
         return await pooled(self._pool(place, setup), self._travel, job, report)
 
     async def _as_job(self, place: _Place, setup: Setup, job: Job, report: Report) -> Outcome:
         """Run in a pod of its own; it is removed while the next task runs already."""
-        name = job_name(setup.component, job.hash, job.attempt)
-        report.ticket(f"{setup.namespace}/{name}")
+        name = ""
+        if setup.keeps:
+            name = name_of(job)
+            where = {"kubeconfig": setup.kubeconfig, "context": setup.context}
+            where |= {"namespace": setup.namespace, "owner": owner_label()}
+            report.ticket(ticket_of(job, **where))
         if job.component.language != "python":
-            return await place.natives.run(job, report, self._home(place, setup, job, name))
+            return await place.natives.run(job, report, self._home(place, setup, job))
         start = functools.partial(
             KubernetesWorker, cluster=place.cluster, watch=place.watch, setup=setup, name=name
         )
@@ -140,8 +159,9 @@ class KubernetesExecutor:
             self._closing.add(closing)
             closing.add_done_callback(self._closing.discard)
 
-    def _home(self, place: _Place, setup: Setup, job: Job, name: str) -> PodHome:
+    def _home(self, place: _Place, setup: Setup, job: Job) -> PodHome:
         size, component = self._workers, job.component
+        name = "" if setup.warm else job_name(component.name)
         return PodHome(place.cluster, place.watch, setup, component, size=size, name=name)
 
     async def _removed(self, pool: Pool) -> None:
@@ -210,8 +230,18 @@ async def _swept(cluster: Cluster, namespace: str) -> None:
 
 
 def _orphans(found: Iterable[Mapping[str, Any]]) -> list[str]:
-    facts = [one["metadata"] for one in found]
+    facts = [one["metadata"] for one in found if not _may_be_wanted(one)]
     return [str(one["name"]) for one in facts if is_orphan(str(one["labels"][POD_OWNER]))]
+
+
+def _may_be_wanted(found: Mapping[str, Any]) -> bool:
+    """Tell whether a run that is resumed may ask for it: it runs, or its answer waits."""
+    facts, state = found["metadata"], found.get("status") or {}
+    over = state.get("phase") in ("Succeeded", "Failed") or state.get("completionTime")
+    if KEPT not in facts["labels"] or over or state.get("failed"):
+        return False
+    made = datetime.fromisoformat(str(facts["creationTimestamp"]))
+    return time.time() - made.timestamp() < LONGEST
 
 
 async def _made(tasks: Iterable[asyncio.Task[T]]) -> list[T]:

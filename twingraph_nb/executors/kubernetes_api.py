@@ -30,6 +30,7 @@ _PASSING = (0, 429, 500, 502, 503, 504)
 """What may be better in a moment; 0 = no answer."""
 _PAUSES = (0.2, 1.0)
 """Seconds before it is asked again."""
+_TAKEN = 409  # status of a name that there is already
 _THREADS = 8
 _WATCH = 60  # seconds a watch lasts before it is asked for again; servers end them anyway
 _LAST = 5  # lines of a log
@@ -85,8 +86,23 @@ class Cluster:
         try:
             await self._do("create", "jobs", namespace, make, namespace, body)
         except Failed as exc:
-            if exc.status != 409:
+            if exc.status != _TAKEN:
                 raise
+            facts = body["metadata"]
+            there = await self.job(namespace, facts["name"])
+            if there["metadata"].get("labels") != facts["labels"]:
+                # A kernel died before it heard that it had made it: nothing has run in it.
+                await self.delete_job(namespace, facts["name"])
+                await self._do("create", "jobs", namespace, make, namespace, body)
+
+    async def job(self, namespace: str, name: str) -> Mapping[str, Any]:
+        """Give a Job.
+
+        Raises:
+            Gone: there is none.
+        """
+        read = self._batch.read_namespaced_job
+        return await self._do("get", "jobs", namespace, read, name, namespace)
 
     async def jobs(self, namespace: str, selector: str) -> list[Mapping[str, Any]]:
         """Give the Jobs whose labels fit."""

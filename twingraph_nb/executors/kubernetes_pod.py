@@ -18,6 +18,7 @@ from twingraph_nb.executors.native_far import Ears
 __all__ = ["Pod"]
 
 _UNSEEN = 3.0  # seconds without a pod after which the Job is asked why
+_QUIET = 20  # of these without news, and the cluster is asked whether it is there
 _NEWS = 5.0  # seconds for the watch to say how a pod ended whose streams did
 _LEAVING = 30.0  # seconds for a pod to go before it is forced to
 
@@ -36,7 +37,7 @@ class Pod:
         self._space, self._name, self._ears = setup.namespace, name, ears
         self.label = ""
         self._launch: Launch
-        self._made = False
+        self._made = self._found = False
         self._pod = self._uid = ""
         self._pods: dict[str, bool] = {}  # those that are not gone: name -> something runs in it
         self._story = Story()
@@ -74,6 +75,23 @@ class Pod:
         except asyncio.CancelledError:
             await asyncio.wait([making])  # so that `remove` finds the Job
             raise
+        await self._reach()
+
+    async def rejoin(self, launch: Launch) -> None:
+        """Find the one that a kernel which died has made, and reach its streams.
+
+        Raises:
+            ExecutorError: it is over, or cannot be reached; `Gone` if there is none.
+        """
+        self._launch = launch
+        await self._watch.ready()
+        await self._cluster.job(self._space, self._name)
+        self._made = self._found = True
+        self._watch.follow(self._name, self._changed)
+        await self._reach()
+
+    async def _reach(self) -> None:
+        """Wait until it runs, and reach its streams."""
         await self._until_it_runs()
         reaching = asyncio.ensure_future(self._cluster.attach(self._space, self._pod, CONTAINER))
         try:
@@ -191,12 +209,17 @@ class Pod:
         Raises:
             ExecutorError: it never will.
         """
+        quiet = 0
         while not self._story.running:
             if self._hopeless:
                 raise ExecutorError(self._hopeless)
             if self._story.ended:
                 raise await self._early_end()
             news = await self._until(lambda: True, _UNSEEN)
+            quiet = 0 if news else quiet + 1
+            if quiet == _QUIET:  # it waits, or nothing is heard of it: a cluster that is away
+                await self._cluster.pods(self._space, f"{NAME}={self._name}")  # does not answer
+                quiet = 0
             if not news and not self._uid:
                 await self._ask_job()
         if self._patience is not None:
@@ -231,6 +254,8 @@ class Pod:
     async def _early_end(self) -> ExecutorError:
         if self._story.trouble:
             return ExecutorError(self._story.trouble)
+        if self._found:  # its log may hold the protocol, with values
+            return ExecutorError(f"the pod {self._story.ended} before it was asked")
         said = f"the pod {self._story.ended} before it could work{await self._last_words()}"
         return ExecutorError(said)
 

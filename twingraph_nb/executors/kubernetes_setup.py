@@ -13,7 +13,7 @@ from twingraph_nb.errors import DefinitionError
 from twingraph_nb.executors.base import Job
 from twingraph_nb.executors.docker_setup import image_of
 from twingraph_nb.executors.kit import bootstrap
-from twingraph_nb.executors.owner import POD_OWNER, owner_label
+from twingraph_nb.executors.owner import KEPT, POD_OWNER, owner_label
 
 __all__ = [
     "CONTAINER",
@@ -36,6 +36,7 @@ _NOBODY = 65534
 _KEPT = 300  # seconds a Job that is over stays when nobody is left to remove it
 _SPARE = 600  # seconds above a task's timeout, for its image
 _IDLE = 300.0
+_LINGER = 3600.0
 _PATIENCE = 60.0
 _GPU = "nvidia.com/gpu"
 _MOUNT = {"mount": "mountPath", "read_only": "readOnly", "sub_path": "subPath"}
@@ -49,6 +50,7 @@ class Setup:
     pod: what is merged over the description of the pod. warm: pods stay for the next task.
     workers: most pods at once. idle: seconds after which an unused one is ended. patience:
     seconds for a pod that cannot be started. memory: bytes. timeout: of the task, seconds.
+    linger: seconds that the answer of a Job waits when its kernel has died; 0 = it ends with that.
     """
 
     image: str
@@ -71,6 +73,8 @@ class Setup:
     cpus: float = 0.0
     memory: int = 0
     timeout: float = 0.0
+    linger: float = _LINGER
+    python: bool = True
     component: str = field(default="", compare=False)
 
     @property
@@ -78,6 +82,11 @@ class Setup:
         """What two setups have in common that may share pods."""
         facts = {k: v for k, v in vars(self).items() if k not in ("component", "timeout")}
         return repr(sorted((k, repr(v)) for k, v in facts.items()))
+
+    @property
+    def keeps(self) -> bool:
+        """True if its pods outlive the kernel."""
+        return self.python and not self.warm and self.linger > 0
 
 
 @dataclass(frozen=True)
@@ -106,7 +115,10 @@ PYTHON = Launch(["python3", "-u", "-c"], {"PYTHONDONTWRITEBYTECODE": "1"}, _no_p
 
 def python_launch(setup: Setup) -> Launch:
     """Give what runs jobs in Python in pods of a setup."""
-    return replace(PYTHON, command=[*PYTHON.command, bootstrap(trust=setup.trust)])
+    limit = setup.timeout + _SPARE if setup.timeout else 0.0
+    linger = setup.linger if setup.keeps else 0.0
+    program = bootstrap(trust=setup.trust, linger=linger, limit=limit)
+    return replace(PYTHON, command=[*PYTHON.command, program])
 
 
 def setup_of(job: Job) -> Setup:
@@ -122,18 +134,16 @@ def setup_of(job: Job) -> Setup:
     chosen.setdefault("image", image_of(component))
     policy = component.policy
     chosen |= {"cpus": policy.cpus, "memory": policy.memory, "timeout": policy.timeout or 0.0}
-    chosen["component"] = component.name
+    chosen |= {"component": component.name, "python": component.language == "python"}
     setup = Setup(**chosen)
     _template(setup, PYTHON)  # what is wrong with it is known before a cluster is asked
     return setup
 
 
-def job_name(component: str, hash: str = "", attempt: int = 0) -> str:
-    """Give a name for one Job, as Kubernetes allows them; no other Job has it."""
+def job_name(component: str) -> str:
+    """Give a name for a Job of no task in particular, as Kubernetes allows them, used once."""
     said = re.sub(r"[^a-z0-9]+", "-", component.lower()).strip("-")[:20].strip("-")
-    task = re.sub(r"[^a-z0-9]", "", hash.lower())[:10]
-    parts = ("tg", said, task or "warm", str(attempt) if attempt else "", secrets.token_hex(4))
-    return "-".join(part for part in parts if part)
+    return "-".join(part for part in ("tg", said, "warm", secrets.token_hex(4)) if part)
 
 
 def job_body(setup: Setup, name: str, launch: Launch = PYTHON) -> dict[str, Any]:
@@ -147,6 +157,8 @@ def job_body(setup: Setup, name: str, launch: Launch = PYTHON) -> dict[str, Any]
         "app.kubernetes.io/managed-by": "twingraph",
         "app.kubernetes.io/component": _label(setup.component),
     }
+    if setup.keeps:
+        labels[KEPT] = "yes"
     pod = _template(setup, launch)
     pod["metadata"]["labels"] |= labels
     return {
@@ -187,7 +199,8 @@ def _spec(setup: Setup, launch: Launch) -> dict[str, Any]:
         "containers": [_container(setup, launch, mounts)],
     }
     if setup.timeout and not setup.warm:
-        spec["activeDeadlineSeconds"] = math.ceil(setup.timeout) + _SPARE
+        linger = math.ceil(setup.linger) if setup.keeps else 0
+        spec["activeDeadlineSeconds"] = math.ceil(setup.timeout) + _SPARE + linger
     if setup.service_account:
         spec["serviceAccountName"] = setup.service_account
         spec["automountServiceAccountToken"] = True
@@ -214,7 +227,7 @@ def _container(setup: Setup, launch: Launch, mounts: list[dict[str, Any]]) -> di
             *({"name": name, "value": value} for name, value in launch.environ.items()),
         ],
         "stdin": True,
-        "stdinOnce": True,
+        "stdinOnce": not setup.keeps,  # else it ends with the connection
         "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}, *mounts],
         "securityContext": {
             "allowPrivilegeEscalation": False,

@@ -24,6 +24,8 @@ _MASK = b"\0\0\0\0"
 """Masks protect caches from scripts of web pages (RFC 6455, 10.3); zeros change nothing."""
 _MOST = (1 << 16) - 2  # bytes in one message: its length fits in two bytes
 _BEAT = 20.0  # seconds; some balancers cut what is silent for 60
+_MISSED = 3  # beats without a sound from a server that has answered one, and it is gone
+_HELD = 15  # so many after input, behind which the beats wait when the container is busy
 _READ = 1 << 16
 _READS = 32
 
@@ -50,8 +52,9 @@ class Channels:
         self._frames = Frames(out, error, self._answer)
         self._pending = memoryview(b"")
         self._writing = False
+        self._silent, self._missed = 0, _MISSED
         self._loop.add_reader(sock, self._readable)
-        self._beat = self._loop.call_later(_BEAT, self._alive)
+        self._beat: asyncio.Handle = self._loop.call_soon(self._alive)
         self._loop.call_soon(self._readable)  # what came with the handshake wakes nobody
 
     def write(self, data: Sequence[memoryview]) -> int:
@@ -65,6 +68,7 @@ class Channels:
         if self._pending:
             return 0
         part = b"".join(_first(data, _MOST))
+        self._missed = _HELD
         self._pending = memoryview(_frame(_BINARY, b"\0" + part))
         self._push()
         return len(part)
@@ -88,6 +92,7 @@ class Channels:
                 if self._sock is None:
                     return
                 data = self._sock.recv(_READ)
+                self._silent, self._missed = 0, _MISSED
                 if not data or not self._frames.feed(data):
                     self._over()
                     return
@@ -131,8 +136,14 @@ class Channels:
                 self._over()
 
     def _alive(self) -> None:
+        """Ask for a sign of life: a network may fail so that nobody hears of it."""
+        # Counted, not timed: a loop that was held up must not take that for the server's silence.
+        if self._frames.ponged and self._silent >= self._missed:
+            self._over()
+            return
+        self._silent += 1
         self._beat = self._loop.call_later(_BEAT, self._alive)
-        self._answer(_frame(_BINARY, b""))
+        self._answer(_frame(_PING, b""))
 
     def _over(self) -> None:
         if self._sock is not None:
@@ -141,7 +152,10 @@ class Channels:
 
 
 class Frames:
-    """Takes the frames of a server apart, as their bytes come."""
+    """Takes the frames of a server apart, as their bytes come.
+
+    ponged: it has answered a ping, as not all do.
+    """
 
     def __init__(
         self,
@@ -154,6 +168,7 @@ class Frames:
         self._kind = self._channel = -1
         self._left = 0  # bytes of the frame's body that are still to come
         self._body = b""  # of a control frame
+        self.ponged = False
 
     def feed(self, data: bytes) -> bool:
         """Take bytes; False when the server has said that this is the end."""
@@ -199,6 +214,7 @@ class Frames:
         """A frame is over; False if it was the one that closes."""
         if self._kind == _PING:
             self._answer(_frame(_PONG, self._body))
+        self.ponged |= self._kind == _PONG
         return self._kind != _CLOSE
 
 

@@ -27,15 +27,16 @@ _GONE = 410  # a version of the list that the server has forgotten
 
 
 class PodWatch:
-    """Hears of all pods that carry this kernel's label, in a thread of its own.
+    """Hears of all pods that carry a kernel's label, in a thread of its own.
 
-    trouble: why it hears nothing at the moment, "" if it does.
+    owner: the label; "" for that of this kernel. trouble: why it hears nothing at the moment, "" if
+    it does.
     """
 
-    def __init__(self, cluster: Cluster, namespace: str) -> None:
+    def __init__(self, cluster: Cluster, namespace: str, owner: str = "") -> None:
         self._cluster, self._namespace = cluster, namespace
         self._loop = asyncio.get_running_loop()
-        self._selector = f"{POD_OWNER}={owner_label()}"
+        self._selector = f"{POD_OWNER}={owner or owner_label()}"
         self._listeners: dict[str, Listener] = {}
         self._known: dict[str, Mapping[str, Any]] = {}  # by uid; of the thread
         self._answer: Any = None
@@ -58,6 +59,8 @@ class PodWatch:
     def follow(self, name: str, listener: Listener) -> None:
         """Tell `listener` on the loop what happens to the pods of that name's Job."""
         self._listeners[name] = listener
+        for pod in tuple(self._known.values()):  # those of a kernel that has died
+            self._loop.call_soon(self._hear, "ADDED", pod)
 
     def forget(self, name: str) -> None:
         """Tell no more about it."""

@@ -38,6 +38,7 @@ class KubernetesWorker(StreamWorker):
     ) -> None:
         self._launch = python_launch(setup)
         self.single = not setup.warm
+        self.checked = setup.keeps  # what another kernel sends must not pass for the rest of a part
         self.room = room_of(setup.memory) if setup.warm else 0
         ears = Ears(self.received, self.heard_error, self.flush, self.gone, self.tell)
         self._pod = Pod(cluster, watch, setup, name or job_name(setup.component), ears)

@@ -74,7 +74,7 @@ class LocalExecutor:
             priority=job.component.policy.priority,
         )
 
-    async def attach(self, ticket: str, report: Report) -> Outcome:
+    async def attach(self, ticket: str, job: Job, report: Report) -> Outcome:
         raise NotImplementedError("a task in the kernel ends with the kernel")
 
     async def close(self) -> None:

@@ -48,7 +48,7 @@ class NativeExecutor:
         crew.submit(call)
         return call
 
-    async def attach(self, ticket: str, report: Report) -> Outcome:
+    async def attach(self, ticket: str, job: Job, report: Report) -> Outcome:
         raise NotImplementedError("a task in a worker process ends with the kernel")
 
     async def close(self) -> None:

@@ -7,13 +7,17 @@ import hashlib
 import os
 import socket
 
-__all__ = ["OWNER", "POD_OWNER", "is_orphan", "owner_label"]
+__all__ = ["KEPT", "LONGEST", "OWNER", "POD_OWNER", "is_orphan", "owner_label"]
 
 OWNER = "twingraph.owner"
 """The label that tells which kernel a container belongs to."""
 POD_OWNER = "twingraph.pod-owner"
 """The same of a pod or a Job: a node's containers bear their pods' labels, and the cluster ends
 them."""
+KEPT = "twingraph.kept"
+"""The label of a container or Job that goes on when its kernel has died, to be found again."""
+LONGEST = 7 * 24 * 3600.0
+"""Seconds after its start for which nobody takes one that still runs for left over."""
 
 _NOTHING = "0"
 

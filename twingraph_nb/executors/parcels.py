@@ -14,6 +14,7 @@ from twingraph_nb.wire import Buffer
 __all__ = ["Load", "Paces", "Parcel", "parcels_of"]
 
 _SHORT = 0.002  # seconds; longer jobs travel alone
+_LONG = 0.5  # seconds; what takes less is soon done again
 _SECONDS = 0.02  # of work in one parcel
 _MOST = 50  # jobs in one parcel
 _COMPONENTS = 1000
@@ -85,12 +86,15 @@ class Load:
 
 
 class Parcel:
-    """Jobs that travel in one message, run one after the other. number: of the message."""
+    """Jobs that travel in one message, run one after the other.
 
-    __slots__ = ("loads", "number")
+    number: of the message. key: under which a kernel finds the only job that comes after this one.
+    """
+
+    __slots__ = ("key", "loads", "number")
 
     def __init__(self, number: int, loads: Sequence[Load]) -> None:
-        self.number, self.loads = number, list(loads)
+        self.number, self.loads, self.key = number, list(loads), ""
         for load in loads:
             load.parcel = self
 
@@ -113,6 +117,10 @@ class Paces:
     def known(self, pace: object) -> bool:
         """True if one has ended before."""
         return pace in self._known
+
+    def long(self, pace: object) -> bool:
+        """True if one may take so long that it is worth a ticket: that costs a write to disk."""
+        return self._known.get(pace, 1.0) > _LONG
 
     def most(self, pace: object) -> int:
         """Give how many may travel together."""

@@ -70,7 +70,7 @@ class ProcessExecutor:
                 return handed
         return Running(self.run(job, report), done)
 
-    async def attach(self, ticket: str, report: Report) -> Outcome:
+    async def attach(self, ticket: str, job: Job, report: Report) -> Outcome:
         raise NotImplementedError("a task in a worker process ends with the kernel")
 
     async def close(self) -> None:

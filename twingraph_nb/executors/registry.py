@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import importlib
 
-from twingraph_nb.component import other_platforms
 from twingraph_nb.errors import ExecutorError, ExecutorMissing
 from twingraph_nb.executors.base import Executor
+from twingraph_nb.platform_choice import other_platforms
 from twingraph_nb.platforms import PLATFORMS
 from twingraph_nb.settings import Settings
 

@@ -91,11 +91,11 @@ class Worker(ABC):
 
     label: what to call it, such as "process 4711". kind: what it is, such as "worker process".
     ready: it has said that it can work. ending: it is being ended. alone: no job may be sent
-    ahead to it now. single: it ends after one job.
+    ahead to it now. single: it ends after one job. checked: what is sent has a full checksum.
     """
 
     kind = "worker process"
-    single = False
+    single = checked = False
 
     def __init__(
         self,
@@ -157,7 +157,7 @@ class Worker(ABC):
 
     def send(self, frames: Sequence[Buffer], *, kind: int, tag: int = 0) -> None:
         """Queue a message; `flush` sends it."""
-        self.put(frame(frames, kind=kind, tag=tag))
+        self.put(frame(frames, kind=kind, tag=tag, checked=self.checked))
 
     def put(self, buffers: Sequence[Buffer]) -> None:
         """Queue the buffers of a message."""

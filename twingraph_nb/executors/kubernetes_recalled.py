@@ -1,0 +1,63 @@
+"""Jobs of kernels that have died: hearing the task of one to its end."""
+
+from __future__ import annotations
+
+import asyncio
+
+from twingraph_nb.errors import ExecutorError
+from twingraph_nb.executors.base import Outcome, Report
+from twingraph_nb.executors.kubernetes_api import Cluster, Gone
+from twingraph_nb.executors.kubernetes_pod import Pod
+from twingraph_nb.executors.kubernetes_setup import PYTHON, Setup
+from twingraph_nb.executors.kubernetes_watch import PodWatch
+from twingraph_nb.executors.native_far import Ears
+from twingraph_nb.executors.recalled import Echo, Recalled, never_started
+from twingraph_nb.executors.travel import Travel
+
+__all__ = ["heard_out"]
+
+_GRACE = 1.0  # seconds a task has to tidy up of which only the ticket is known
+
+
+async def heard_out(
+    cluster: Cluster, watch: PodWatch, known: Recalled, report: Report, travel: Travel
+) -> Outcome:
+    """Go on hearing the Job of a ticket, to the end of its task; it is removed then.
+
+    Args:
+        watch: of the pods of the kernel that has died.
+    Raises:
+        NotStarted: there is none.
+        ExecutorError: it ended without an answer; says how.
+    """
+    echo = Echo(known, report, travel)
+    left = [memoryview(echo.question)]
+
+    def ask() -> None:
+        while left and (count := pod.write(left)):
+            left[:] = [left[0][count:]] if count < len(left[0]) else []
+
+    def tell(text: str) -> None:
+        report.log("system", f"{text}\n")
+
+    setup = Setup(image="", namespace=str(known.facts["namespace"]))
+    ears = Ears(echo.received, echo.heard_error, ask, echo.gone, tell)
+    pod = Pod(cluster, watch, setup, str(known.facts["name"]), ears)
+    grace = 0.0
+    try:
+        await pod.rejoin(PYTHON)
+        echo.label = pod.label
+        ask()
+        outcome = await echo.outcome()
+        if outcome is None:
+            raise ExecutorError(f"{pod.label} {await pod.cause(echo.tail, worked=True)}")
+        return outcome
+    except Gone:
+        raise never_started(known, "Job") from None
+    except OSError as exc:
+        raise ExecutorError(f"{pod.label} cannot be asked: {exc}") from exc
+    except asyncio.CancelledError:
+        grace = _GRACE
+        raise
+    finally:
+        await pod.remove(grace)
