@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import importlib
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import Any, Literal, Protocol
 
-from twingraph_nb.binding import bind_ports
-from twingraph_nb.errors import ArgumentError, DefinitionError, UnknownPlatform
+from twingraph_nb.binding import bind_ports, described
+from twingraph_nb.errors import ArgumentError, DefinitionError
 from twingraph_nb.fallback import check_fallback
+from twingraph_nb.platform_choice import check_platform
 from twingraph_nb.platforms import PLATFORMS
 from twingraph_nb.policy import (
     DEFAULT_POLICY,
@@ -21,29 +22,20 @@ from twingraph_nb.policy import (
     read_options,
     read_run_options,
 )
+from twingraph_nb.selection import Names, Selection, read_selection
 from twingraph_nb.source.ports import ANY, Port, input_ports, output_ports
 from twingraph_nb.source.text import Source, source_of
 
-if TYPE_CHECKING:
-    from importlib.metadata import EntryPoint
-
 __all__ = [
-    "ENTRY_POINT",
     "Component",
     "Pipeline",
     "Shelf",
     "make_component",
     "make_pipeline",
-    "other_platforms",
     "shelf",
 ]
 
 Style = Literal["sync", "async", "stream", "async_stream"]
-
-ENTRY_POINT = "twingraph_nb.executors"
-"""Other packages offer a platform under this entry point group."""
-_EVERY_LANGUAGE = {"local", "docker", "kubernetes"}
-"""Platforms that run components in other languages than Python."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -100,14 +92,27 @@ class Component:
     def map(self, items: object, /, *, parent_hash: object = None, **common: object) -> object:
         """Start one task for each item, drawn as one group; gives the group's task at once.
 
+        However many items there are, no more than `window` are tasks at a time: the next is made
+        when one has ended. An iterator is read as far as that needs, in a thread.
+
         Args:
             items: an iterable, or a task (or output) that gives one. Each item goes to the
                 first input; a tuple is not spread.
-            common: further inputs, the same for each item.
+            common: further inputs, the same for each item; and, unless inputs are called so,
+                `window` (4,096 if not given) and `collect` (False: keep no results).
         Returns:
-            A task whose result is the list of results, in the order of the items.
+            A task whose result is the list of results, in the order of the items; with
+            `collect=False` their number.
         """
         return shelf.caller.map(self, items, common, parent_hash)
+
+    def imap(self, items: object, /, *, parent_hash: object = None, **common: object) -> object:
+        """Give the results of `map` one after the other: ``for`` or ``async for`` over it.
+
+        The loop drives the map: it begins with the loop, makes no more than `window` results
+        that the loop has not read, and is cancelled when the loop is left.
+        """
+        return shelf.caller.imap(self, items, common, parent_hash)
 
     def on(self, platform: str | None = None, **options: object) -> Component:
         """Give this component with another platform or other options.
@@ -215,7 +220,11 @@ class Pipeline:
         self,
         *args: object,
         resume: str = "",
-        force: str | Iterable[str] = (),
+        only: Names = (),
+        to: Names = (),
+        skip: Names = (),
+        force: Names = (),
+        from_: Names = (),
         **kwargs: object,
     ) -> object:
         """Give what a call with these arguments would run, reuse or cannot tell yet, and why.
@@ -224,37 +233,66 @@ class Pipeline:
         function looks at a value that has yet to be made, the plan ends and says so.
 
         Args:
-            resume: plan for resuming this run: an id, the start of one, or "last".
-            force: names of components that would run in any case, with all that needs them.
+            resume, only, to, skip, force, from_: see `run`.
         Raises:
-            RunError: the run to be resumed is not known, or still runs.
+            ArgumentError, RunError, WiringError: see `run`.
             Exception: what the pipeline's function raises.
         """
-        self._check(args, kwargs)
-        return shelf.planner(self, (args, kwargs), resume, _names(force))
+        given = {"only": only, "to": to, "skip": skip, "force": force, "from_": from_}
+        selected = self._selected(args, kwargs, resume, given)
+        return shelf.planner(self, (args, kwargs), resume, selected)
 
     def run(
         self,
         *args: object,
         resume: str = "",
-        force: str | Iterable[str] = (),
+        only: Names = (),
+        to: Names = (),
+        skip: Names = (),
+        force: Names = (),
+        from_: Names = (),
         **kwargs: object,
     ) -> object:
-        """Start a run as a call does, with a say in what it takes over.
+        """Start a run as a call does, with a say in what runs and what it takes over.
+
+        Names are those of components and of pipelines inside, ``name[3]`` for an item of a map,
+        patterns with ``*`` and ``?``, or several in a list; `twingraph_nb.selection` says more.
+        An input of the pipeline that is called like one of these is given by position.
 
         Args:
             resume: what this run has finished is taken over: an id, the start of one, or "last".
-            force: names of components whose tasks run even if their values are kept, and with
-                them every task that gets one of their values, directly or through others.
+            only: just these run; what they get is taken from the store.
+            to: these run, with what they need.
+            skip: these do not run; their values are taken from the store, or what gets them is
+                skipped as well.
+            force: these run even if their values are kept, and all that gets their values.
+            from_: the same, and all else is reused if it is kept at all.
         Returns:
-            The run, at once. `plan` with the same arguments says what it will do.
+            The run, at once. `plan` with the same arguments says what it will do. Its result is
+            None if something is left out of what the pipeline returns: `run.tasks[name].result()`.
         Raises:
-            ArgumentError: an argument is missing, surplus or unknown.
+            ArgumentError: an argument is missing, surplus or unknown, or called like an option.
             RunError: the run to be resumed is not known, still runs, or is resumed elsewhere.
-            WiringError: no component is called what `force` names.
+            WiringError: nothing is called what a selector names.
         """
+        given = {"only": only, "to": to, "skip": skip, "force": force, "from_": from_}
+        selected = self._selected(args, kwargs, resume, given)
+        return shelf.starter(self, args, kwargs, resume, selected)
+
+    def _selected(
+        self,
+        args: tuple[object, ...],
+        kwargs: Mapping[str, object],
+        resume: str,
+        given: Mapping[str, object],
+    ) -> Selection:
+        found = read_selection(given)
+        for name in {*found.named, *["resume"] * bool(resume)}:
+            if name in [port.name for port in self.inputs[len(args) :]]:
+                what = f"{name!r} is an input of it and an option here: give the input by position"
+                raise ArgumentError(self.name, what, str(inspect.signature(self.function)))
         self._check(args, kwargs)
-        return shelf.starter(self, args, kwargs, resume, _names(force))
+        return found
 
     def _check(self, args: tuple[object, ...], kwargs: Mapping[str, object]) -> None:
         try:
@@ -267,19 +305,18 @@ class Pipeline:
         return f"<pipeline {self.name}({', '.join(map(str, self.inputs))})>"
 
 
+_Bound = dict[str, object]
+
+
 class Caller(Protocol):
     """What happens on a call; the session is one."""
 
-    def call(self, component: Component, bound: dict[str, object], parent: object) -> object: ...
-    def map(
-        self, component: Component, items: object, common: dict[str, object], parent: object
-    ) -> object: ...
+    def call(self, component: Component, bound: _Bound, parent: object) -> object: ...
+    def map(self, component: Component, items: object, more: _Bound, parent: object) -> object: ...
+    def imap(self, component: Component, items: object, more: _Bound, parent: object) -> object: ...
+    def block(self, name: str, block: Any) -> object: ...
     def start(
-        self,
-        pipeline: Pipeline,
-        args: tuple[object, ...],
-        kwargs: dict[str, object],
-        parent: object,
+        self, pipeline: Pipeline, args: tuple[object, ...], kwargs: _Bound, parent: object
     ) -> object: ...
 
 
@@ -329,7 +366,7 @@ def make_pipeline(
         DefinitionError: not a function, or an unknown option.
     """
     if not inspect.isfunction(function):
-        raise DefinitionError(f"a pipeline is made of a function, not of {_described(function)}")
+        raise DefinitionError(f"a pipeline is made of a function, not of {described(function)}")
     source = source or source_of(function)
     name = name or function.__name__
     made = Pipeline(
@@ -368,8 +405,8 @@ def make_component(
         raise DefinitionError(f"{function.name} is a component already")
     if not inspect.isfunction(function):
         raise DefinitionError(
-            f"a component is made of a function, not of {_described(function)}; "
-            f"wrap it: `def step(x): return {_described(function, short=True)}(x)`"
+            f"a component is made of a function, not of {described(function)}; "
+            f"wrap it: `def step(x): return {described(function, short=True)}(x)`"
         )
     source = source or source_of(function)
     name = name or function.__name__
@@ -391,28 +428,6 @@ def make_component(
     return shelf.put(made) if keep else made
 
 
-def check_platform(platform: str, *, where: str, language: str = "python") -> str:
-    """Give the platform's name back.
-
-    Raises:
-        UnknownPlatform: there is none of that name, here or in another package.
-        DefinitionError: it runs Python only, and the component is in another language.
-    """
-    if language != "python" and platform in PLATFORMS and platform not in _EVERY_LANGUAGE:
-        can = ", ".join(sorted(_EVERY_LANGUAGE))
-        raise DefinitionError(f"{where} is {language}, which runs on {can}, not on {platform}")
-    if platform not in PLATFORMS and platform not in (others := other_platforms()):
-        raise UnknownPlatform(platform, [*PLATFORMS, *others], where=where)
-    return platform
-
-
-def other_platforms() -> Mapping[str, EntryPoint]:
-    """Give the platforms that other installed packages offer, by name."""
-    from importlib.metadata import entry_points  # reads the disk: only when it is asked for
-
-    return {entry.name: entry for entry in entry_points(group=ENTRY_POINT)}
-
-
 def _check_travel(made: Component) -> None:
     """Refuse at once what can never reach the platform; before dispatch all is checked again."""
     if made.platform == "local" or made.platform not in PLATFORMS or made.language != "python":
@@ -423,20 +438,9 @@ def _check_travel(made: Component) -> None:
     )
 
 
-def _names(given: str | Iterable[str]) -> tuple[str, ...]:
-    return (given,) if isinstance(given, str) else tuple(given)
-
-
 def _style(function: Callable[..., object]) -> Style:
     if inspect.isasyncgenfunction(function):
         return "async_stream"
     if inspect.isgeneratorfunction(function):
         return "stream"
     return "async" if inspect.iscoroutinefunction(function) else "sync"
-
-
-def _described(thing: object, *, short: bool = False) -> str:
-    if isinstance(thing, type):
-        return thing.__name__ if short else f"the class {thing.__name__}"
-    name = getattr(thing, "__name__", type(thing).__name__)
-    return name if short else f"{name} ({type(thing).__name__})"

@@ -11,11 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.picture.samples import added, done, erred, mapped, run, screen, started
-from twingraph_nb.events import Event, TaskAdded
+from twingraph_nb.events import Event, TaskAdded, TaskProgressed
 from twingraph_nb.picture.collapse import TIMES, Drawing, drawing
 from twingraph_nb.picture.layout import columns, rows
 from twingraph_nb.picture.measure import cut, text_width
+from twingraph_nb.picture.model import KEPT
 from twingraph_nb.picture.palette import LOOKS
+from twingraph_nb.picture.screen import fold
 from twingraph_nb.picture.svg import NAME_SIZE, img_tag, render, size_of
 from twingraph_nb.picture.text import text_view
 
@@ -44,6 +46,32 @@ def test_a_map_is_open_while_there_is_room() -> None:
         ("t3", "t1"),
         ("t1", "t4"),
     }
+
+
+def test_late_items_of_a_very_large_map_are_only_counted() -> None:
+    count = KEPT + 500
+    events: list[Event] = [*run("a", "parse", "b"), added(0, "a"), *done(0), *mapped(1, count, 0)]
+    for task in range(2, count - 1):
+        events += done(task)
+    inside = count + 2
+    events += [
+        started(count - 1),
+        erred(count - 1),
+        started(count),
+        added(inside, "b", group=count),
+        *done(inside),
+        *done(count),
+        started(count + 1),
+    ]
+    shown = screen(events)
+    late = [n for n, task in shown.tasks.items() if (task.index or 0) >= KEPT]
+    assert late == [count - 1, count + 1]  # the one that failed, and the one that runs
+    assert inside not in shown.tasks
+    assert sum(shown.counts.values()) == count + 2
+    (_, box) = drawing(shown).nodes
+    assert box.name == f"parse {TIMES} {count + 1}"
+    assert box.detail == f"1 failed, {count - 1} done, 1 running"
+    fold(shown, TaskProgressed(0.0, 5_000_000, 0.5))  # of an item that is not there any more
 
 
 def test_a_large_map_is_one_box_with_counters() -> None:

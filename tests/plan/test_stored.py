@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,11 +12,12 @@ from tests.plan.workload import cached, item, listed, plain, traced
 from twingraph_nb import pipeline
 from twingraph_nb.component import make_component
 from twingraph_nb.errors import RunError
-from twingraph_nb.plan.diff import diff_of
+from twingraph_nb.plan.diff import diff_of, packages_of
 from twingraph_nb.plan.stored import functions_of
 from twingraph_nb.runs.cli import main
 from twingraph_nb.session import close_session, get_session
 from twingraph_nb.source.text import source_of
+from twingraph_nb.store import RunRow
 
 
 @pytest.fixture(autouse=True)
@@ -62,6 +64,27 @@ def test_plan_of_a_run_tells_what_resuming_it_would_do(
     assert lines[0].startswith(f"three: 2 run · 1 reuse · resumes {broken} · about ")
     assert "it failed: ValueError: plain 3 breaks" in lines[4]
     assert traced() == before
+
+
+def test_plan_of_a_run_takes_selectors(broken: str, capsys: pytest.CaptureFixture[str]) -> None:
+    def planned(*words: str) -> list[tuple[str, str, str]]:
+        assert main(["plan", broken, "--json", *words]) == 0
+        (plan,) = json.loads(capsys.readouterr().out)
+        return [(t["name"], t["action"], t["reason"]) for t in plan["tasks"]]
+
+    assert planned("--to", "cached") == [
+        ("cached", "reuse", "kept"),
+        ("plain", "skip", "not selected"),
+        ("plain", "skip", "not selected"),
+    ]
+    assert planned("--force", "cached", "--skip", "pl*") == [
+        ("cached", "run", "forced"),
+        ("plain", "skip", "not selected"),
+        ("plain", "skip", "not selected"),
+    ]
+    assert planned("--from", "cached")[2] == ("plain", "run", "forced")
+    assert main(["plan", broken, "--only", "cachd"]) == 1
+    assert "--only: no task was called 'cachd' (did you mean 'cached'?)" in capsys.readouterr().err
 
 
 def test_plan_of_what_the_store_does_not_know_is_refused(
@@ -136,10 +159,22 @@ def test_diff_tells_code_parameters_inputs_outputs_and_what_only_one_has(
     assert [change.name for change in found.code] == ["scaled"]
     assert "-    return 2 * x\n+    return 3 * x" in found.code[0].diff
     assert (found.only_first, found.only_second) == ((), ("scaled",))
-    assert found.surroundings == {}
+    assert (found.surroundings, found.packages) == ({}, {})
+    assert found.times.keys() == {"scaled", "cached"}
     assert [task.name for task in found.tasks] == ["scaled", "scaled", "cached"]
     scaled_task, _, cached_task = found.tasks
     assert (scaled_task.inputs, scaled_task.outputs) == ({}, {"value": ("2", "3")})
+    assert scaled_task.reason.startswith("code, output value")
+    marks = {(box.name, box.mark) for box in found.graph.nodes}
+    assert marks == {
+        ("scaled", "changed"),
+        ("scaled", "added"),
+        ("cached", "changed"),
+        ("listed", "same"),
+    }
+    shown = found._repr_html_()
+    assert "<img" in shown
+    assert "code, output value" in shown
     assert cached_task.inputs["number"] == ("3", "4")
     assert (cached_task.same, found.equal) == (False, 1)
     assert json.loads(found.json())["first"] == ids[0]
@@ -149,6 +184,42 @@ def test_diff_tells_code_parameters_inputs_outputs_and_what_only_one_has(
     assert f"only    scaled is only in {ids[1]}" in out
     assert f"+++ scaled ({ids[1]})" in out
     assert main(["diff", ids[0], "none"]) == 1
+
+
+def test_diff_tells_sizes_times_and_versions_of_packages() -> None:
+    @pipeline()
+    def some(n):
+        return listed(n, n)
+
+    ids = []
+    for n in (1, 10**15):
+        run = some(n)
+        run.result(30)  # type: ignore[attr-defined]
+        ids.append(run.id)  # type: ignore[attr-defined]
+    session = get_session()
+    session.driver.flush_to_disk()
+    assert session.store is not None
+    (task,) = diff_of(session.store, *ids).tasks
+    before, after = task.bytes
+    assert isinstance(before, int)
+    assert isinstance(after, int)
+    assert after > before
+    assert f"{before} -> {after} bytes" in task.reason
+    told = replace(
+        diff_of(session.store, *ids),
+        packages={"numpy": ("1.26.4", "2.0.0")},
+        times={"listed": (0.2, 1.5), "steady": (1.0, 1.05)},
+    ).lines()
+    assert "package numpy: 1.26.4 -> 2.0.0" in told
+    assert "time    listed: 0.2 s -> 1.5 s" in told
+    assert not any("steady" in line for line in told)
+
+
+def test_versions_of_packages_are_compared_where_both_have_loaded_them() -> None:
+    one, two = (RunRow.__new__(RunRow) for _ in range(2))
+    for row, packages in ((one, "numpy 1.26.4, rich 13.0"), (two, "numpy 2.0.0, torch 2.1")):
+        object.__setattr__(row, "origin", {"packages": packages})
+    assert packages_of(one, two) == {"numpy": ("1.26.4", "2.0.0")}
 
 
 def test_equal_runs_do_not_differ() -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import random
+from functools import partial
 from pathlib import Path
 
-from twingraph_nb import component, pipeline
+from twingraph_nb import attempt, component, group, pipeline
 
 
 def ran(what: str) -> None:
@@ -52,6 +53,12 @@ def item(x: int, number: int) -> int:
     return 2 * x
 
 
+@component(cache=True)
+def summed(members: list, number: int) -> int:
+    ran(f"summed {number}")
+    return sum(member.value for member in members)
+
+
 @pipeline()
 def inner(x, number: int):
     return add(item(x, number), number + 1000)
@@ -64,8 +71,16 @@ def wild(seed: int):
     values: list = [plain([seed], 0)]
     for number in range(1, draw.randint(4, 12)):
         chosen = draw.sample(values, min(len(values), draw.randint(1, 3)))
-        kind = draw.choice(["plain", "cached", "add", "map", "inner"])
-        if kind == "map":
+        kind = draw.choice(["plain", "cached", "add", "map", "inner", "group", "attempt"])
+        if kind == "group":
+            with group("both") as both:
+                cached(chosen, number)
+                add(chosen[0], number + 500)
+            task = summed(both, number)
+        elif kind == "attempt":
+            with attempt("tried", finally_=partial(cached, [1], number + 900)) as task:
+                add(cached(chosen, number), number + 700)
+        elif kind == "map":
             task = cached(item.map(listed(chosen[0], number), number=number), number)
         elif kind in ("add", "inner"):
             task = {"add": add, "inner": inner}[kind](chosen[0], number)

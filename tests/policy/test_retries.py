@@ -17,8 +17,9 @@ from twingraph_nb.events import (
     decode,
 )
 from twingraph_nb.policy import Policy, read_options
+from twingraph_nb.scheduler.commands import WakeAt
 from twingraph_nb.scheduler.failures import retry_wanted
-from twingraph_nb.scheduler.state import RunState, WakeAt
+from twingraph_nb.scheduler.state import RunState
 
 
 def policy_of(**options: object) -> Policy:

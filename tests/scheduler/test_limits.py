@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from twingraph_nb.scheduler.limits import Admission, Claim
@@ -82,6 +82,7 @@ def test_small_task_does_not_overtake_a_large_one_for_memory() -> None:
     assert items(gate.free(running)) == ["large", "small"]
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.lists(
         st.tuples(

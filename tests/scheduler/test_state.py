@@ -22,7 +22,8 @@ from twingraph_nb.events import (
     TaskStarted,
     TaskWoken,
 )
-from twingraph_nb.scheduler.state import BODY, Cancel, Finish, Launch, Record, RunState, WakeAt
+from twingraph_nb.scheduler.commands import BODY, Cancel, Finish, Launch, Record, WakeAt
+from twingraph_nb.scheduler.state import RunState
 
 BOOM = ErrorInfo("ValueError", "boom")
 
@@ -146,6 +147,39 @@ def test_cancel_of_a_group_reaches_its_members() -> None:
     state.handle(added(1, group=0))
     started(state, 1)
     assert list(state.handle(CancelAsked(1.0, 0))) == [Cancel(0), Cancel(1)]
+
+
+def test_what_a_cancelled_task_calls_afterwards_is_cancelled_at_birth() -> None:
+    state = state_of({0: ()}, on_error="continue")
+    started(state, 0)
+    state.handle(CancelAsked(1.0, 0))
+    said = list(state.handle(added(1, group=0)))
+    assert said == [Record(TaskCancelled(0.0, 1, "what called it was cancelled"))]
+
+
+def test_what_tidies_up_runs_while_the_run_stops_and_ends_before_it() -> None:
+    state = state_of({0: ()})
+    started(state, 0)
+    state.handle(CancelAsked(1.0, None, why="enough"))
+    tidy = TaskAdded(2.0, 1, "h1", "t1", "c", group=0, last=True)
+    assert list(state.handle(tidy)) == [Launch(1)]
+    started(state, 1)
+    assert list(state.handle(CancelAsked(3.0, None))) == []
+    assert list(state.handle(TaskCancelled(4.0, 0))) == []  # the group itself; not the run yet
+    last = list(state.handle(TaskDone(5.0, 1)))
+    assert last == [Finish("cancelled", ErrorInfo("RunError", "enough"))]
+
+
+def test_of_a_task_that_has_ended_only_its_state_is_kept() -> None:
+    state = state_of({0: (), 1: (0,), 2: ()}, on_error="continue")
+    started(state, 0, 2)
+    state.handle(TaskErred(1.0, 0, 1, BOOM))
+    state.handle(TaskDone(2.0, 2))
+    assert state._nodes == {}
+    assert state.states == {0: "failed", 1: "skipped", 2: "succeeded"}
+    for late in (TaskDone(3.0, 0), TaskCancelled(3.0, 2), TaskStarted(3.0, 1), TaskWoken(3.0, 0)):
+        assert list(state.handle(late)) == []
+    assert state.states == {0: "failed", 1: "skipped", 2: "succeeded"}
 
 
 def test_cancel_of_the_run_ends_it_as_cancelled() -> None:

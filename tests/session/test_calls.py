@@ -396,6 +396,22 @@ async def test_async_pipeline_with_conditions_and_nesting() -> None:
     assert await outer(1) == 4
 
 
+def test_a_run_has_not_ended_before_all_that_it_called() -> None:
+    @async_component()
+    async def quick(x):
+        return x
+
+    @pipeline()
+    def careless(n):
+        for i in range(n):
+            quick(i)  # nobody waits for it
+
+    for _ in range(4):
+        run = careless(3000)
+        run.result()
+        assert {task.state for task in run.tasks} == {"succeeded"}
+
+
 def test_pipeline_that_fails_raises_the_users_error_and_stops_the_rest() -> None:
     @pipeline()
     def fails() -> object:

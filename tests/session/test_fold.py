@@ -9,7 +9,15 @@ import random
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from twingraph_nb import async_component, component, get_session, pipeline
+from twingraph_nb import (
+    async_component,
+    at_least,
+    attempt,
+    component,
+    get_session,
+    group,
+    pipeline,
+)
 from twingraph_nb.errors import RunError, TaskError
 from twingraph_nb.events import RunFinished
 from twingraph_nb.scheduler.state import RunState
@@ -61,7 +69,14 @@ def test_fold_of_the_stored_events_is_the_live_state(
             tasks.append(task)
             if fate == "cancelled":
                 task.cancel()  # type: ignore[attr-defined]
-        return sync_step.map([0, 1], fate="fine", needs=tasks)
+        few = sync_step.map(iter(range(4)), fate="fine", needs=[], window=2)
+        with group("some", policy=at_least(1)) as some:
+            sync_step(100, graph[0][0], [])
+            async_step(101, "slow", tasks[-1:])
+        with attempt(catch=str, finally_=lambda: sync_step(102, "fine", [])) as tried:
+            async_step(103, graph[-1][0], some)
+        tasks.append(tried)
+        return [few, sync_step.map([0, 1], fate="fine", needs=tasks)]
 
     run = random_graph()
     if stop == 0:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import heapq
 import weakref
-from collections.abc import AsyncIterator, Callable, Generator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping, Sequence
 from typing import Protocol, overload
 
 from twingraph_nb.errors import suggestion
 from twingraph_nb.events import Event, RunForm, RunStateName
 from twingraph_nb.graph.task import Task
+from twingraph_nb.selection import Names, Selection, read_selection
 
-__all__ = ["Run", "RunLink", "Tasks"]
+__all__ = ["LISTED", "Run", "RunLink", "Tasks"]
+
+LISTED = 10_000
+"""Items of one map whose handles a run keeps: some 20 MB. A million would take two GB."""
 
 
 class RunLink(Protocol):
@@ -27,7 +32,7 @@ class RunLink(Protocol):
     def cancel(self, why: str = "", who: str = "") -> None: ...
     def pause(self) -> None: ...
     def unpause(self) -> None: ...
-    def resume(self) -> Run: ...
+    def resume(self, selected: Selection) -> Run: ...
     def answer(self, task: int | None, value: object) -> str: ...
     def events(self) -> AsyncIterator[Event]: ...
 
@@ -35,21 +40,36 @@ class RunLink(Protocol):
 class Tasks(Sequence[Task]):
     """The tasks of a run in the order of their calls; also by name or hash.
 
-    The run of loose calls lists only tasks that somebody still holds.
+    The run of loose calls lists only tasks that somebody still holds. Of a large map, the first
+    10,000 items are listed, later ones while they run; `total` counts them all.
     """
 
     def __init__(self, *, weak: bool) -> None:
         self._weak = weak
+        self.total = 0
         self._tasks: list[Task | weakref.ref[Task]] = []
+        self.running: Mapping[int, Task] = {}  # those that have not ended, by number
 
     def add(self, task: Task) -> None:
         """Take a task, in the order of calls."""
+        self.total += 1
+        if (task.index is not None or task.above) and self._is_late(task):
+            return
         self._tasks.append(weakref.ref(task) if self._weak else task)
         if self._weak and len(self._tasks) % 4096 == 0:
             self._tasks = [r for r in self._tasks if self._alive(r) is not None]
 
     def __iter__(self) -> Iterator[Task]:
-        return (t for r in list(self._tasks) if (t := self._alive(r)) is not None)
+        tasks = (t for r in list(self._tasks) if (t := self._alive(r)) is not None)
+        late = [t for t in list(self.running.values()) if t.above and self._is_late(t)]
+        return heapq.merge(tasks, late, key=_number) if late else tasks
+
+    def _is_late(self, task: Task) -> bool:
+        """Tell whether it is a late item of a large map, or called by one."""
+        if (task.index or 0) >= LISTED:
+            return True
+        callers = [self.running.get(number) for number in task.above]
+        return any((caller.index or 0) >= LISTED for caller in callers if caller is not None)
 
     @staticmethod
     def _alive(held: Task | weakref.ref[Task]) -> Task | None:
@@ -73,6 +93,10 @@ class Tasks(Sequence[Task]):
 
     def __repr__(self) -> str:
         return f"<{len(self)} tasks>"
+
+
+def _number(task: Task) -> int:
+    return task.number
 
 
 class Run:
@@ -155,15 +179,27 @@ class Run:
         """
         return self.link.answer(None if task is None else task.number, value)
 
-    def resume(self) -> Run:
+    def resume(
+        self,
+        *,
+        only: Names = (),
+        to: Names = (),
+        skip: Names = (),
+        force: Names = (),
+        from_: Names = (),
+    ) -> Run:
         """Start a run of the same pipeline and arguments that takes over what this one finished.
 
         Failed, cancelled and unfinished tasks run; of edited components what depends on them too.
 
+        Args:
+            only, to, skip, force, from_: what of it is to run; see `Pipeline.run`.
         Raises:
             RunError: it still runs, somebody else resumes it, or it is not a pipeline's.
+            WiringError: nothing is called what a selector names.
         """
-        return self.link.resume()
+        chosen = {"only": only, "to": to, "skip": skip, "force": force, "from_": from_}
+        return self.link.resume(read_selection(chosen))
 
     def when_done(self, callback: Callable[[], object]) -> None:
         """Call back once it has finished, on the scheduler's thread; at once if it has."""
@@ -175,4 +211,4 @@ class Run:
             yield event
 
     def __repr__(self) -> str:
-        return f"<run {self.name} {self.id} {self.state}, {len(self.tasks)} tasks>"
+        return f"<run {self.name} {self.id} {self.state}, {self.tasks.total} tasks>"

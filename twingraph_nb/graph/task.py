@@ -389,7 +389,10 @@ class Task(_Lazy):
     def _awaited_inside(self) -> int:
         """1 when the run's own code waits, so that an error is its to handle."""
         scope = current_scope()
-        return int(scope is not None and scope.link is self.link)
+        if scope is None or scope.link is not self.link:
+            return 0
+        self.link.looks(self, scope.group)
+        return 1
 
     def _wait_async(self) -> Generator[object, None, None]:
         loop = asyncio.get_running_loop()

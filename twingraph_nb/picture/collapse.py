@@ -7,11 +7,12 @@ side by side, then equal calls near each other along the way.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
 from twingraph_nb.events import TaskForm, TaskStateName
 from twingraph_nb.picture.layout import columns
+from twingraph_nb.picture.marks import DIFFERENCES, kind_of, said_of
 from twingraph_nb.picture.model import FINAL, GOOD, STATES, Screen, Shown
 from twingraph_nb.picture.progress import seconds_text
 
@@ -29,7 +30,7 @@ class Box:
 
     tasks: their numbers. number: the task or group it stands for, None for equal calls drawn as
     one. counts: plain calls by state, of several tasks. detail: the second line. platform: where
-    they run, "" for this kernel alone.
+    they run, "" for this kernel alone. mark: what is said beside the state, see `marks.py`.
     """
 
     id: str
@@ -41,6 +42,7 @@ class Box:
     form: TaskForm = "call"
     counts: Mapping[str, int] | None = None
     platform: str = ""
+    mark: str = ""
 
     @property
     def several(self) -> bool:
@@ -50,13 +52,15 @@ class Box:
     @property
     def title(self) -> str:
         """Everything there is to say, in one line."""
-        return f"{self.name}{f' {self.place}' if self.place else ''}: {self.detail}"
+        where = f" {self.place}" if self.place else ""
+        return f"{self.name}{where}: {self.detail}{f', {self.mark}' if self.mark else ''}"
 
     @property
     def brief(self) -> str:
         """The second line where room is scarce: without what waits if anything else is told."""
         told, _, last = self.detail.rpartition(", ")
-        return told if self.several and told and last.endswith(" waiting") else self.detail
+        brief = told if self.several and told and last.endswith(" waiting") else self.detail
+        return f"{brief} \u00b7 {self.mark}" if self.mark == "stale" else brief
 
     @property
     def place(self) -> str:
@@ -140,7 +144,18 @@ def folded(
 def draw(screen: Screen, made: Plan) -> Drawing:
     """Give the boxes of a plan with the states they have now."""
     boxes = tuple(_box(screen, outline) for outline in made.boxes)
+    if screen.marks:
+        boxes = tuple(_marked(screen, box) for box in boxes)
     return Drawing(boxes, made.edges, hash((tuple(box.id for box in made.boxes), made.edges)))
+
+
+def _marked(screen: Screen, box: Box) -> Box:
+    """The box with what is said beside its state, or in place of it."""
+    kind = kind_of(screen, box.tasks)
+    if kind not in DIFFERENCES:
+        return replace(box, mark=kind)
+    said = said_of(screen, box.tasks)
+    return replace(box, mark=kind, detail=said[0] if len(said) == 1 else DIFFERENCES[kind].word)
 
 
 # -- edges between tasks, with groups opened -------------------------------------------------------
@@ -292,7 +307,7 @@ def _box(screen: Screen, outline: Outline) -> Box:
     id, name, number, numbers, where = outline
     own = screen.tasks[number] if number is not None else None
     if own is not None and len(numbers) == 1:
-        count = len(own.items) if own.items else own.count
+        count = len(own.items) if own.items and not own.folded else own.count
         label = f"{name} {TIMES} {count}" if own.form == "map" and count is not None else name
         detail = _detail(screen, own)
         return Box(id, label, own.state, detail, numbers, number, own.form, None, where)
@@ -301,6 +316,8 @@ def _box(screen: Screen, outline: Outline) -> Box:
         task = screen.tasks[n]
         if task.form == "call" and task is not own:
             counts[task.state] += 1
+        for folded, number_of in task.folded.items() if task.folded else ():
+            counts[folded] += number_of
     state = own.state if own is not None and own.state in FINAL - GOOD else _state_of(counts)
     if own is not None and own.state in GOOD and state != "reused":
         state = own.state

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, NamedTuple
 
 from twingraph_nb.events import (
     ComponentUsed,
@@ -14,7 +14,7 @@ from twingraph_nb.events import (
 )
 from twingraph_nb.question import Pending
 
-__all__ = ["FINAL", "GOOD", "STATES", "Part", "Screen", "Shown", "needed"]
+__all__ = ["FINAL", "GOOD", "KEPT", "STATES", "Mark", "Part", "Screen", "Shown", "needed"]
 
 STATES: Final[tuple[TaskStateName, ...]] = (
     "waiting",
@@ -29,6 +29,8 @@ STATES: Final[tuple[TaskStateName, ...]] = (
 )
 FINAL: Final = frozenset({"succeeded", "reused", "failed", "skipped", "cancelled"})
 GOOD: Final = frozenset({"succeeded", "reused"})
+KEPT: Final = 10_000
+"""Items of one map that stay on screen one by one; of the others that have ended, their number."""
 LOG_TAIL: Final = 4_000
 """Characters kept of what one task printed."""
 LOG_BUDGET: Final = 2_000_000
@@ -39,8 +41,8 @@ class Shown:
     """One task as it is on screen. Times are seconds since the epoch, None = not yet.
 
     pending: how many of the tasks it needs have not succeeded. seconds: how long the attempts
-    that have ended took together. items: tasks that belong to it if it is a group. why: why it
-    was reused, skipped or cancelled.
+    that have ended took together. items: tasks that belong to it if it is a group. folded: how
+    many more there were, by state. why: why it was reused, skipped or cancelled.
     """
 
     __slots__ = (
@@ -53,6 +55,7 @@ class Shown:
         "count",
         "error",
         "finished",
+        "folded",
         "form",
         "fraction",
         "group",
@@ -91,6 +94,7 @@ class Shown:
         self.outputs: Mapping[str, str] | None = None
         self.after: list[int] | None = None
         self.items: list[int] | None = None
+        self.folded: dict[TaskStateName, int] | None = None
 
     @property
     def final(self) -> bool:
@@ -104,6 +108,17 @@ class Shown:
         return max(0.0, (self.finished if self.finished is not None else now) - self.started)
 
 
+class _Tasks(dict[int, Shown]):
+    """By number. Items that were folded into their map look alike, like a group without items."""
+
+    def __missing__(self, number: int) -> Shown:
+        return _FOLDED
+
+
+_FOLDED: Final = Shown(TaskAdded(0.0, -1, "", "an item of a large map", "", form="map"))
+_FOLDED.state, _FOLDED.finished = "succeeded", 0.0
+
+
 class Part:
     """One component's share of a run. open: tasks not finished; seconds: of `timed` tasks."""
 
@@ -115,6 +130,13 @@ class Part:
         self.retries = retries if isinstance(retries, int) else 0
         self.total = self.open = self.timed = 0
         self.seconds = 0.0
+
+
+class Mark(NamedTuple):
+    """What is said of a task beside its state: of what kind, see `marks.py`, and as a sentence."""
+
+    kind: str
+    text: str
 
 
 class Screen:
@@ -136,12 +158,16 @@ class Screen:
         self.finished: float | None = None
         self.error: ErrorInfo | None = None
         self.note = ""
+        self.selected = ""
+        """What of it was chosen to run, in words."""
         self.fail_fast = True
         self.stopping = False
         """True when no task will get another attempt."""
-        self.tasks: dict[int, Shown] = {}
+        self.tasks: dict[int, Shown] = _Tasks()
         self.questions: dict[int, Pending] = {}
         """What tasks ask of people, by the number of the task."""
+        self.marks: Mapping[int, Mark] = {}
+        """What is said of tasks beside their states."""
         self.parts: dict[str, Part] = {}
         self.counts: dict[str, int] = dict.fromkeys(STATES, 0)
         self.version = 0

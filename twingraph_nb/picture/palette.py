@@ -11,7 +11,7 @@ from typing import Final
 
 from twingraph_nb.events import TaskStateName
 
-__all__ = ["EDGE", "LOOKS", "MUTED", "Look", "icon_svg", "look_of"]
+__all__ = ["EDGE", "LOOKS", "MUTED", "Look", "icon_svg", "look_of", "path_of"]
 
 EDGE: Final = "#8a8f98"
 """Edges: a grey that reads on white and on black."""
@@ -95,7 +95,11 @@ def icon_svg(state: str, *, color: str = "", size: int = 16) -> str:
 
 def icon_path(state: str, color: str) -> str:
     """Give the state's icon as an SVG path element of 16 x 16 units."""
-    look = look_of(state)
+    return path_of(look_of(state), color)
+
+
+def path_of(look: Look, color: str) -> str:
+    """Give the icon of a look as an SVG path element of 16 x 16 units."""
     fill = color if look.solid else "none"
     return (
         f'<path d="{look.path}" fill="{fill}" stroke="{color}" stroke-width="2" '

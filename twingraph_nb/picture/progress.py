@@ -87,8 +87,7 @@ def progress_line(screen: Screen, now: float, only: Iterable[int] | None = None)
     rest = estimate(screen, now) if only is None else None
     if rest is not None and rest >= _SHORTEST_ESTIMATE:
         said.append(f"about {seconds_text(rest)} left")
-    if screen.note:
-        said.append(screen.note)
+    said += [text for text in (screen.selected, screen.note) if text]
     return " · ".join(said)
 
 

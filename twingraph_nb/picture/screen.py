@@ -34,7 +34,7 @@ from twingraph_nb.events import (
     TaskWoken,
     Wire,
 )
-from twingraph_nb.picture.model import GOOD, Part, Screen, Shown
+from twingraph_nb.picture.model import GOOD, KEPT, Part, Screen, Shown
 from twingraph_nb.question import Pending
 
 __all__ = ["Screen", "fold", "screen_of"]
@@ -72,6 +72,29 @@ def _end(screen: Screen, task: Shown, state: TaskStateName, at: float) -> None:
     _stop_clock(screen, task, at)
     task.finished = at
     _move(screen, task, state)
+    if task.index is not None and task.index >= KEPT:
+        _fold_item(screen, task)
+
+
+def _fold_item(screen: Screen, task: Shown) -> None:
+    """Keep of a late item of a large map, and what it called, how it ended; of the first that
+    fail, all."""
+    group = screen.tasks.get(task.group if task.group is not None else -1)
+    if group is None or group.items is None:
+        return
+    if task.state == "failed" and len(group.items) < 2 * KEPT:
+        group.items.append(task.number)
+        return
+    gone = [task]
+    for one in gone:
+        gone.extend([screen.tasks[number] for number in one.items or ()])
+    if any(one.finished is None for one in gone):
+        return
+    group.folded = folded = group.folded or {}
+    for one in gone:
+        if one.form == "call":
+            folded[one.state] = folded.get(one.state, 0) + 1
+        screen.tasks.pop(one.number, None)
 
 
 def _stop_clock(screen: Screen, task: Shown, at: float) -> None:
@@ -97,6 +120,7 @@ def _run_started(screen: Screen, event: RunStarted) -> None:
     screen.run, screen.name, screen.form = event.run, event.name, event.form
     screen.parent, screen.params, screen.origin = event.parent, event.params, event.origin
     screen.started, screen.fail_fast = event.at, event.on_error == "fail_fast"
+    screen.selected = event.selected
 
 
 def _component_used(screen: Screen, event: ComponentUsed) -> None:
@@ -121,7 +145,8 @@ def _task_added(screen: Screen, event: TaskAdded) -> None:
         group = tasks[event.group]
         if group.items is None:
             group.items = []
-        group.items.append(event.task)
+        if event.index is None or event.index < KEPT:
+            group.items.append(event.task)
 
 
 def _wire(screen: Screen, task: Shown, wires: tuple[Wire, ...]) -> None:
@@ -252,7 +277,7 @@ def _task_skipped(screen: Screen, event: TaskSkipped) -> None:
         return
     because = screen.tasks.get(event.because)
     name = because.name if because is not None else f"task {event.because}"
-    task.why = f"{name} did not succeed"
+    task.why = event.why or f"{name} did not succeed"
     _end(screen, task, "skipped", event.at)
 
 
@@ -275,7 +300,7 @@ def _body_erred(screen: Screen, event: BodyErred) -> None:
 def _run_finished(screen: Screen, event: RunFinished) -> None:
     screen.state, screen.finished = event.state, event.at
     screen.error = event.error or screen.error
-    for task in screen.tasks.values():  # a crash leaves tasks without a last word
+    for task in list(screen.tasks.values()):  # a crash leaves tasks without a last word
         if task.finished is None:
             _end(screen, task, "failed" if task.error is not None else "cancelled", event.at)
 

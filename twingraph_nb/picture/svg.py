@@ -9,8 +9,9 @@ from typing import Final
 
 from twingraph_nb.picture.collapse import Box, Drawing
 from twingraph_nb.picture.layout import columns, rows
+from twingraph_nb.picture.marks import DIFFERENCES, STALE
 from twingraph_nb.picture.measure import cut, text_width
-from twingraph_nb.picture.palette import EDGE, LOOKS, MUTED, icon_path, look_of
+from twingraph_nb.picture.palette import EDGE, LOOKS, MUTED, look_of, path_of
 
 __all__ = ["height_of", "img_tag", "render", "size_of"]
 
@@ -121,17 +122,17 @@ def _places(drawing: Drawing) -> tuple[dict[str, Place], float, float]:
 
 def _box(box: Box, place: Place) -> str:
     x, y, width, height = place
-    look = look_of(box.state)
+    look = DIFFERENCES.get(box.mark) or look_of(box.state)
     room = width - ICON - 3 * PAD + 2
     left = x + ICON + 2 * PAD
     dashes = ' stroke-dasharray="4 3"' if look.dashed else ""
     return (
         f"<g><title>{escape(box.title)}</title>"
-        f"{_behind(box, place)}"
+        f"{_behind(box, place)}{_around_stale(box, place)}"
         f'<path d="{_outline(look.shape, place)}" fill="{look.fill}" stroke="{look.border}" '
         f'stroke-width="{2.5 if box.state == "running" else 1.5}"{dashes}/>'
         f'<g transform="translate({x + PAD:.1f} {y + (height - ICON) / 2:.1f}) '
-        f'scale({ICON / 16})">{icon_path(box.state, look.text)}</g>'
+        f'scale({ICON / 16})">{path_of(look, look.text)}</g>'
         f'<text x="{left:.1f}" y="{y + 17:.1f}" font-size="{NAME_SIZE}" font-weight="600" '
         f'fill="{look.text}">{escape(cut(box.name, NAME_SIZE, room))}</text>'
         f'<text x="{left:.1f}" y="{y + 32:.1f}" font-size="{DETAIL_SIZE}" '
@@ -147,6 +148,17 @@ def _place(box: Box, x: float, y: float, room: float) -> str:
     return (
         f'<text x="{x:.1f}" y="{y:.1f}" font-size="{PLACE_SIZE}" '
         f'fill="{look_of(box.state).text}">{escape(cut(box.place, PLACE_SIZE, room))}</text>'
+    )
+
+
+def _around_stale(box: Box, place: Place) -> str:
+    """An outline around a box whose values are not what they would be now."""
+    if box.mark != "stale":
+        return ""
+    x, y, width, height = place
+    return (
+        f'<path d="{_outline("round-rectangle", (x - 4, y - 4, width + 8, height + 8))}" '
+        f'fill="none" stroke="{STALE.border}" stroke-width="2.5" stroke-dasharray="5 3"/>'
     )
 
 
@@ -198,16 +210,20 @@ def _arrow(source: Place, target: Place, label: str, muted: str) -> str:
 def _legend(drawing: Drawing, top: float, muted: str) -> tuple[str, float]:
     """The icons of the states that are there, with their words; and how wide that is."""
     there = _states(drawing.nodes)
+    marks = {box.mark for box in drawing.nodes}
+    different = not marks.isdisjoint(DIFFERENCES)  # then the colours tell of that alone
+    looks = [] if different else [look for state, look in LOOKS.items() if state in there]
+    looks += [STALE] * ("stale" in marks)
+    looks += [look for kind, look in DIFFERENCES.items() if kind in marks]
     x = MARGIN
     parts = []
-    for state in (state for state in LOOKS if state in there):
-        look = look_of(state)
+    for look in looks:
         size = 14.0
         parts.append(
             f'<rect x="{x:.1f}" y="{top + 3:.1f}" width="{size}" height="{size}" rx="3" '
             f'fill="{look.fill}" stroke="{look.border}"/>'
             f'<g transform="translate({x + 2:.1f} {top + 5:.1f}) scale(0.625)">'
-            f"{icon_path(state, look.text)}</g>"
+            f"{path_of(look, look.text)}</g>"
             f'<text x="{x + size + 5:.1f}" y="{top + 14:.1f}" font-size="{DETAIL_SIZE}" '
             f'fill="{muted}">{look.word}</text>'
         )

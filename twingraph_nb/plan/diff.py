@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from html import escape
 
+from twingraph_nb.picture.collapse import Drawing
 from twingraph_nb.picture.progress import seconds_text
+from twingraph_nb.plan.compared import compared, compared_html
 from twingraph_nb.plan.drawn import diff_html
 from twingraph_nb.plan.history import TOP, Names, Past, Recorded, plain, recorded
 from twingraph_nb.plan.reasons import source_diff
 from twingraph_nb.store import RunRow, Store
 
-__all__ = ["CodeChange", "RunDiff", "TaskChange", "diff_of"]
+__all__ = ["CodeChange", "RunDiff", "TaskChange", "diff_of", "packages_of"]
 
 Pair = tuple[object, object]
 """What it is in the first run, and in the second."""
 _SURROUNDINGS = ("python", "version", "host", "notebook")
 _MOST_LINES = 200
+_LEAST_SECONDS, _LEAST_SHARE = 0.01, 0.1
+"""Differences in time that are told: of more seconds than that, and of more than this share."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +43,7 @@ class TaskChange:
 
     inputs, outputs: (before, after) as short texts, by port. bytes: sizes of its kept outputs.
     same: True if its outputs are the same to the byte, None if that is not known. state, seconds:
-    (before, after), None where it was not.
+    (before, after), None where it was not. code: its component's code, platform or policy differs.
     """
 
     name: str
@@ -49,14 +53,34 @@ class TaskChange:
     outputs: Mapping[str, Pair]
     bytes: Pair
     same: bool | None
+    code: bool = False
+
+    @property
+    def reason(self) -> str:
+        """What differs, in a few words."""
+        said = ["code"] * self.code
+        said += [f"input {port}" for port in self.inputs]
+        said += [f"output {port}" for port in self.outputs]
+        if self.same is False and not self.outputs:
+            said.append("output, to the byte")
+        if self.state[0] != self.state[1]:
+            said.append(_arrow(self.state))
+        if self.bytes[0] != self.bytes[1] and None not in self.bytes:
+            said.append(f"{_arrow(self.bytes)} bytes")
+        if None not in self.seconds:
+            one, two = (float(str(each)) for each in self.seconds)
+            said += [f"time {seconds_text(one)} -> {seconds_text(two)}"] * _differ(one, two)
+        return ", ".join(said)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class RunDiff:
     """What differs between two runs; each pair is (in the first, in the second).
 
-    only_first, only_second: names of tasks that the other one lacks. tasks: those that differ in
-    more than their time. equal: how many do not.
+    packages: versions of those that both have loaded, where they differ. times: seconds of each
+    component's tasks together, of components that ran in both. only_first, only_second: names of
+    tasks that the other one lacks. tasks: those that differ in more than their time. equal: how
+    many do not. graph: both runs as one.
     """
 
     first: str
@@ -65,15 +89,21 @@ class RunDiff:
     seconds: Pair
     params: Mapping[str, Pair]
     surroundings: Mapping[str, Pair]
+    packages: Mapping[str, Pair]
+    times: Mapping[str, tuple[float, float]]
     code: tuple[CodeChange, ...]
     tasks: tuple[TaskChange, ...]
     only_first: tuple[str, ...]
     only_second: tuple[str, ...]
     equal: int
+    graph: Drawing = field(default=Drawing((), ()), compare=False)
 
     def facts(self) -> dict[str, object]:
         """Give all of it as JSON can hold it."""
-        return asdict(self)
+        return asdict(replace(self, graph=Drawing((), ()))) | {"graph": self._marks()}
+
+    def _marks(self) -> dict[str, str]:
+        return {box.name: box.mark for box in self.graph.nodes}
 
     def json(self) -> str:
         """Give all of it as JSON text."""
@@ -89,6 +119,12 @@ class RunDiff:
         ]
         told += [f"param   {name}: {_arrow(pair)}" for name, pair in self.params.items()]
         told += [f"where   {name}: {_arrow(pair)}" for name, pair in self.surroundings.items()]
+        told += [f"package {name}: {_arrow(pair)}" for name, pair in self.packages.items()]
+        told += [
+            f"time    {name}: {seconds_text(one)} -> {seconds_text(two)}"
+            for name, (one, two) in self.times.items()
+            if _differ(one, two)
+        ]
         for change in self.code:
             what = [f"{name} {_arrow(pair)}" for name, pair in (change.facts or {}).items()]
             told.append(
@@ -110,7 +146,15 @@ class RunDiff:
 
     def _repr_html_(self) -> str:
         sources = "".join(diff_html(one.diff) for one in self.code if one.diff)
-        return f"<pre>{escape(chr(10).join(self.lines()))}</pre>{sources}"
+        graph = compared_html(self.graph, self._rows()) if self.graph.nodes else ""
+        return f"{graph}<pre>{escape(chr(10).join(self.lines()))}</pre>{sources}"
+
+    def _rows(self) -> Iterator[tuple[str, str, str]]:
+        """Kind, task and what differs, of each task that is not the same."""
+        for task in self.tasks:
+            yield "changed", task.name, task.reason
+        yield from (("removed", name, "") for name in self.only_first)
+        yield from (("added", name, "") for name in self.only_second)
 
 
 def diff_of(store: Store, first: str, second: str) -> RunDiff:
@@ -126,7 +170,15 @@ def diff_of(store: Store, first: str, second: str) -> RunDiff:
     runs = [recorded(row.id, store.events(row.id)) for row in rows]
     names = Names()
     one, two = (_by_key(run, names) for run in runs)
-    changed = [_task_change(one[key], two[key], store.sizes) for key in one if key in two]
+    code = tuple(_code(*runs))
+    edited = {change.name for change in code}
+    changes = {
+        key: _task_change(one[key], two[key], store.sizes, runs[0].component(one[key]) in edited)
+        for key in one
+        if key in two
+    }
+    changed = [change for change in changes.values() if change is not None]
+    reasons = {key: change.reason for key, change in changes.items() if change is not None}
     before, after = rows
     return RunDiff(
         before.id,
@@ -135,11 +187,14 @@ def diff_of(store: Store, first: str, second: str) -> RunDiff:
         (before.seconds, after.seconds),
         _pairs(before.params, after.params),
         _surroundings(before, after),
-        tuple(_code(*runs)),
-        tuple(change for change in changed if change is not None),
+        packages_of(before, after),
+        _times(*runs),
+        code,
+        tuple(changed),
         tuple(one[key].added.name for key in one if key not in two),
         tuple(two[key].added.name for key in two if key not in one),
-        sum(change is None for change in changed),
+        len(changes) - len(changed),
+        compared((runs[0], one), (runs[1], two), reasons),
     )
 
 
@@ -168,6 +223,37 @@ def _surroundings(one: RunRow, two: RunRow) -> dict[str, Pair]:
     return _pairs(mine, other)
 
 
+def _differ(one: float, two: float) -> bool:
+    """Tell whether two times differ by enough to be told."""
+    return abs(two - one) > max(_LEAST_SECONDS, _LEAST_SHARE * max(one, two))
+
+
+def packages_of(one: RunRow, two: RunRow) -> dict[str, Pair]:
+    """Give versions of packages that differ; what only one has loaded follows from its code."""
+    mine, other = (
+        dict(
+            name.split(" ", 1) for name in row.origin.get("packages", "").split(", ") if " " in name
+        )
+        for row in (one, two)
+    )
+    both = mine.keys() & other.keys()
+    return _pairs({n: mine[n] for n in sorted(both)}, {n: other[n] for n in sorted(both)})
+
+
+def _times(one: Recorded, two: Recorded) -> dict[str, tuple[float, float]]:
+    mine, other = _seconds(one), _seconds(two)
+    return {name: (mine[name], other[name]) for name in mine if name in other}
+
+
+def _seconds(run: Recorded) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for task in run.tasks.values():
+        if task.seconds is not None and task.added.form == "call":
+            name = run.component(task)
+            found[name] = found.get(name, 0.0) + task.seconds
+    return found
+
+
 def _code(one: Recorded, two: Recorded) -> list[CodeChange]:
     mine, other = ({used.name: used for used in run.used.values()} for run in (one, two))
     found = []
@@ -186,19 +272,19 @@ def _code(one: Recorded, two: Recorded) -> list[CodeChange]:
 
 
 def _task_change(
-    one: Past, two: Past, sizes: Callable[[Mapping[str, str]], int]
+    one: Past, two: Past, sizes: Callable[[Mapping[str, str]], int], code: bool
 ) -> TaskChange | None:
     same = None if one.kept is None or two.kept is None else one.kept == two.kept
     inputs = _pairs(plain(one.added.inputs), plain(two.added.inputs))
     outputs = _pairs(one.outputs or {}, two.outputs or {})
     good = ("succeeded", "reused")  # the same, seen from the outside
     alike = one.state == two.state or (one.state in good and two.state in good)
-    if alike and not inputs and not outputs and same is not False:
+    if alike and not inputs and not outputs and same is not False and not code:
         return None
     size = tuple(None if past.kept is None else sizes(past.kept) for past in (one, two))
     return TaskChange(
         one.added.name, (one.state, two.state), (one.seconds, two.seconds), inputs, outputs,
-        (size[0], size[1]), same,
+        (size[0], size[1]), same, code,
     )  # fmt: skip
 
 

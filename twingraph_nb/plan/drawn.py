@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from html import escape
 from typing import TYPE_CHECKING
 
-from twingraph_nb.events import ComponentUsed, Event, TaskAdded, TaskReused
+from twingraph_nb.events import ComponentUsed, Event, TaskAdded, TaskReused, TaskSkipped
 from twingraph_nb.picture.collapse import drawing
-from twingraph_nb.picture.model import Screen
+from twingraph_nb.picture.model import Mark, Screen
 from twingraph_nb.picture.screen import fold
 from twingraph_nb.picture.svg import img_tag, render
 
@@ -18,7 +18,13 @@ if TYPE_CHECKING:
 __all__ = ["diff_html", "plan_html", "screen_of_plan"]
 
 _CELL = "text-align:left;padding:2px 14px 2px 0;vertical-align:top;white-space:pre-wrap"
-_COLOURS: Mapping[str, str] = {"run": "#b34700", "reuse": "#8d4f7b", "blocked": "#787d85"}
+_COLOURS: Mapping[str, str] = {
+    "run": "#b34700",
+    "reuse": "#8d4f7b",
+    "blocked": "#787d85",
+    "skip": "#787d85",
+}
+_OUTDATED = frozenset({"source changed", "input changed"})
 _BOXES = 120
 """Boxes and arrows of the picture, which cannot be zoomed; more are drawn as one."""
 
@@ -26,12 +32,14 @@ _BOXES = 120
 def screen_of_plan(plan: Plan) -> Screen:
     """Give the plan as the picture of a run in which nothing has begun yet.
 
-    What would be reused is "reused", what would run is ready or waits for what it needs.
+    What would be reused is "reused", what would run is ready or waits for what it needs; what an
+    edit has made stale is marked so.
     """
     screen = Screen()
     screen.name = plan.pipeline
     for event in _events(plan):
         fold(screen, event)
+    screen.marks = {row.number: Mark("stale", row.text) for row in plan if row.reason in _OUTDATED}
     return screen
 
 
@@ -51,6 +59,7 @@ def _events(plan: Plan) -> list[Event]:
     told.extend(
         TaskReused(0.0, row.number, "", run=row.run) for row in plan if row.action == "reuse"
     )
+    told.extend(TaskSkipped(0.0, row.number, -1, row.text) for row in plan if row.action == "skip")
     return told
 
 

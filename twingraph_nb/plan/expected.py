@@ -54,6 +54,7 @@ def expected(
                 history.seconds(component) if added.form == "call" else None,
                 added.form, None if added.group is None else planned[added.group], tuple(wires),
                 past.count, expected=True,
+                anew=history.seconds(component) if added.form == "call" else None,
             )
         )  # fmt: skip
     return found

@@ -16,8 +16,8 @@ from twingraph_nb.plan.drawn import plan_html
 
 __all__ = ["ACTIONS", "Action", "Plan", "Reason", "Row"]
 
-Action = Literal["run", "reuse", "blocked"]
-ACTIONS: tuple[Action, ...] = ("run", "reuse", "blocked")
+Action = Literal["run", "reuse", "blocked", "skip"]
+ACTIONS: tuple[Action, ...] = ("run", "reuse", "blocked", "skip")
 Reason = Literal[
     "kept",  # its value is there
     "forced",  # somebody asked for it
@@ -28,6 +28,7 @@ Reason = Literal[
     "expired",
     "value not kept",  # it finished, and its value is computed again
     "did not finish",
+    "not selected",  # only=, to= or skip= leave it out
     "waits",  # known only when another task has run
 ]
 MOST_ITEMS = 8
@@ -37,12 +38,14 @@ MOST_ITEMS = 8
 class Row(msgspec.Struct, frozen=True, gc=False):
     """What a run would do with one task.
 
-    action: run it, reuse what it gave, or "blocked": known only when another task has run.
+    action: run it, reuse what it gave, "skip" it since it is not selected, or "blocked": known only
+    when another task has run.
     reason: of what kind; text: the same as a sentence. seconds: how long it will take as
     earlier runs tell, 0 if it is reused, None if no run tells. number, group: of the task and of
     the map or pipeline that it is in. wires: what it needs. count: items of a map, if known.
     diff: what has changed in its source, as a unified diff. run: who made the value it reuses.
-    expected: it is here because an earlier run had it.
+    expected: it is here because an earlier run had it. anew: seconds to run it even if it is
+    reused, None if no run tells.
     """
 
     number: int
@@ -59,6 +62,7 @@ class Row(msgspec.Struct, frozen=True, gc=False):
     diff: str = ""
     run: str = ""
     expected: bool = False
+    anew: float | None = None
 
     def __str__(self) -> str:
         return f"{self.name}: {self.action}, {self.text}"
@@ -99,9 +103,9 @@ class Plan:
 
     @property
     def counts(self) -> dict[Action, int]:
-        """How many calls would run, be reused, or cannot be told yet."""
+        """How many calls would run, be reused, or cannot be told yet; "skip" if there are any."""
         found = Counter(row.action for row in self.calls)
-        return {action: found[action] for action in ACTIONS}
+        return {action: found[action] for action in ACTIONS if action != "skip" or found[action]}
 
     @property
     def seconds(self) -> float:
@@ -115,17 +119,25 @@ class Plan:
         return sum(row.seconds or 0.0 for row in self.calls)
 
     @property
+    def seconds_anew(self) -> float:
+        """What it would cost if nothing was reused: to refresh all of it."""
+        return sum(row.anew or 0.0 for row in self.calls if row.action != "skip")
+
+    @property
     def summary(self) -> str:
         """One line: how many of each, and what it will take."""
         counts = self.counts
-        said = [f"{counts[action]:,} {action}" for action in ACTIONS if counts[action]]
+        said = [f"{counts[action]:,} {action}" for action in counts if counts[action]]
         if self.resumes:
             said.append(f"resumes {self.resumes}")
-        unknown = sum(row.seconds is None for row in self.calls)
-        if self.seconds or unknown < len(self.calls):
+        calls = [row for row in self.calls if row.action != "skip"]
+        unknown = sum(row.seconds is None for row in calls)
+        if self.seconds or unknown < len(calls):
             about = f"about {seconds_text(self.seconds)} of work"
             if self.seconds_at_most > self.seconds:
                 about += f", at most {seconds_text(self.seconds_at_most)}"
+            if self.seconds_anew > self.seconds_at_most:
+                about += f", {seconds_text(self.seconds_anew)} if nothing was reused"
             said.append(about)
         if unknown:
             said.append(f"{unknown:,} of unknown length")
@@ -140,6 +152,7 @@ class Plan:
             "counts": dict(self.counts),
             "seconds": self.seconds,
             "seconds_at_most": self.seconds_at_most,
+            "seconds_anew": self.seconds_anew,
             "tasks": [msgspec.structs.asdict(row) for row in self.rows],
         }
 

@@ -7,20 +7,21 @@ import itertools
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextvars import copy_context
 from dataclasses import dataclass
+from typing import cast
 
 from msgspec.structs import replace
 
 from twingraph_nb.component import Component
 from twingraph_nb.context import current_report
-from twingraph_nb.errors import StoreError, WiringError, suggestion
+from twingraph_nb.errors import LeftOut, StoreError
 from twingraph_nb.events import TaskForm, TaskStateName
 from twingraph_nb.graph.refs import needs_of, resolve
 from twingraph_nb.graph.remote_value import RemoteParts, RemoteValue
-from twingraph_nb.graph.run import Run
+from twingraph_nb.graph.run import LISTED, Run
 from twingraph_nb.graph.scope import Body
 from twingraph_nb.graph.task import Task
 from twingraph_nb.picture.progress import seconds_text
@@ -29,11 +30,14 @@ from twingraph_nb.plan.history import TOP, History, Key, Past
 from twingraph_nb.plan.model import Action, Row
 from twingraph_nb.plan.reasons import Cause, Reasons
 from twingraph_nb.plan.values import Held, NotYet, alone, load, not_yet_in
+from twingraph_nb.scheduler.blocks import Block, block_of
 from twingraph_nb.scheduler.digests import LIGHT, Digests
 from twingraph_nb.scheduler.earlier import Earlier
 from twingraph_nb.scheduler.forced import Forced
 from twingraph_nb.scheduler.inputs import arguments_of, is_named
+from twingraph_nb.scheduler.maps import Given, is_sized
 from twingraph_nb.scheduler.reuse import KeptResult, taken, valid
+from twingraph_nb.settled import Settled
 from twingraph_nb.store import Look
 
 __all__ = ["PlannedRun"]
@@ -43,6 +47,7 @@ _STATES: Mapping[Action, TaskStateName] = {
     "run": "ready",
     "reuse": "reused",
     "blocked": "waiting",
+    "skip": "skipped",
 }
 
 
@@ -75,6 +80,9 @@ class PlannedRun:
         self._places: dict[int | None, int] = {None: TOP}
         self._keys: dict[Key, int] = {}
         self._inside: dict[int, list[int]] = {}
+        self._returned: dict[int, object] = {}  # by nested pipelines
+        self.last: frozenset[int] = frozenset()  # no run that stops is planned
+        self._blocks: dict[int, Block] = {}
         self._numbers = itertools.count()
         root = Task(self, -1, f"{self.id}-run", None, history.pipeline, None, "pipeline")  # type: ignore[arg-type]
         self.handle = Run(self, history.pipeline, "pipeline", None, root)  # type: ignore[arg-type]
@@ -107,6 +115,7 @@ class PlannedRun:
             current_report.reset(token)
         if group is None:
             return None
+        self._returned[group] = returned
         needs = needs_of({"value": returned})
         missing = self._lacks(needs)
         if missing is not None:
@@ -139,13 +148,21 @@ class PlannedRun:
             self._inside.setdefault(group, []).append(number)
         if component is not None:
             self.platforms.setdefault(component.name, component.platform)
-        if form == "call":
-            self._decide(task, self._history.keys.get(key))
-        else:
+        if form != "call":
             self._places[number] = self._history.names.place(key)
-            self._group(task, self._history.keys.get(key))
-        task.wake()
+            self.forced.called(task)
+        if group is not None and group in self._blocks:
+            self._blocks[group].join(task)
+        self._take_in(task, self._history.keys.get(key))
+        if task.done:
+            task.wake()
         return task
+
+    def _take_in(self, task: Task, past: Past | None) -> None:
+        if task.form == "call":
+            self._decide(task, past)
+        else:
+            self._group(task, past)
 
     # -- calls -------------------------------------------------------------------------------
 
@@ -199,6 +216,7 @@ class PlannedRun:
         self._rows[number] = Row(
             number, task.name, task.component.name, action, cause.reason, cause.text, seconds,
             "call", task.group, self._wires(task), None, cause.diff, run,
+            anew=self._history.seconds(task.component.name),
         )  # fmt: skip
 
     def _wires(self, task: Task) -> tuple[tuple[int, str, str], ...]:
@@ -210,13 +228,16 @@ class PlannedRun:
         needs, bound = task.needs, task.bound or {}
         wires = self._wires(task)
         self._rows[task.number] = self._group_row(task, wires, None)
+        if (block := block_of(task)) is not None:
+            self._blocks[task.number] = block
+            return
         count: int | None = None
         waits: Task | None
         value: object = None
         if task.form == "map":
-            waits = None if isinstance(bound["items"], list) else self._lacks(needs)
+            waits = self._lacks(needs)
             if waits is None:
-                value, waits, count = self._items(task, bound)
+                value, waits, count = self._items(task, cast(Given, bound["given"]))
             elif past is not None:
                 count = past.count
         else:
@@ -225,16 +246,47 @@ class PlannedRun:
                 value, waits = self._body(bound["function"], task.number, above), None  # type: ignore[arg-type]
             except NotYet as stop:
                 waits = stop.task
+            except LeftOut:
+                waits = task
         row = self._group_row(task, wires, waits)
         self._rows[task.number] = replace(row, count=count)
+        if waits is task and task.form == "map":  # what its items are is known only later
+            task.settle(None, NotYet(task))
+        else:
+            self._settle_group(task, value, waits)
+
+    def _settle_group(self, task: Task, value: object, waits: Task | None) -> None:
         task.settle(value, None if waits is None else NotYet(task))
 
-    def _items(self, task: Task, bound: Mapping[str, object]) -> tuple[object, Task | None, int]:
+    def close_block(self, task: Task, block: Block, error: BaseException | None) -> None:
+        """A group's block has been left: it has its value if all members have theirs."""
+        members = list(block.members.values())
+        block.close(error)
+        if block.finally_ is not None and error is None:
+            above, bound = (*task.above, task.number), {"function": block.finally_, "args": ()}
+            self.new_task(
+                None, bound, (), name="finally", form="pipeline", group=task.number, above=above
+            )
+        waits = self._lacks([(member, "", "value") for member in members])
+        if waits is None and error is not None:
+            waits = error.task if isinstance(error, NotYet) else task
+        self._rows[task.number] = self._group_row(task, self._wires(task), waits)
+        settled = [Settled(member.name, "succeeded", member) for member in members]
+        returned = settled if block.values else members[-1] if members else None
+        self._returned[task.number] = returned
+        self._settle_group(task, resolve(returned) if waits is None else None, waits)
+        if task.done:
+            task.wake()
+
+    def _items(self, task: Task, given: Given) -> tuple[object, Task | None, int | None]:
         """Plan the items of a map; gives its value, or the first item that has none yet."""
-        component = task.component
-        given = bound["items"]
-        items = given if isinstance(given, list) else list(resolve(given))  # type: ignore[call-overload]
-        common: dict[str, object] = bound["common"]  # type: ignore[assignment]
+        component, common = task.component, given.common
+        if isinstance(given.items, Iterator):
+            said = "its items come from an iterator, which is read only when it runs"
+            self._reasons.named[task.number] = Cause("waits", said)
+            return None, task, None
+        items = given.items if is_sized(given.items) else list(resolve(given.items))  # type: ignore[call-overload]
+        count = len(items)  # type: ignore[arg-type]
         first, shared = component.inputs[0].name, needs_of(common)
         children = [
             self.new_task(
@@ -246,12 +298,23 @@ class PlannedRun:
                 index=index,
                 above=(*task.above, task.number),
             )
-            for index, item in enumerate(items)
+            for index, item in enumerate(items[:LISTED])  # type: ignore[index]
         ]
         missing = next((child for child in children if child.exception() is not None), None)
+        if count > LISTED and missing is None:
+            said = (
+                f"the first {LISTED:,} of {count:,} items are kept, the others were not looked at"
+            )
+            self._reasons.named[task.number] = Cause("waits", said)
+            missing = task
+        if missing is not None or not given.collect:
+            return count, missing, count
         found = [child.peek() for child in children]
+        if given.flow is not None:
+            for index, one in enumerate(found):
+                given.flow.put(index, load(self._look, one))
         value = RemoteParts(found) if any(isinstance(v, RemoteValue) for v in found) else found
-        return value, missing, len(items)
+        return value, None, count
 
     def _group_row(
         self, task: Task, wires: tuple[tuple[int, str, str], ...], waits: Task | None
@@ -330,6 +393,7 @@ class PlannedRun:
     def wait(self, lock: threading.Lock, timeout: float | None, what: str) -> bool:
         return lock.acquire(timeout=-1 if timeout is None else timeout)
 
+    def looks(self, task: Task, group: int | None) -> None: ...
     def cancel_task(self, task: Task, why: str = "") -> None: ...
     def interrupted(self, task: Task) -> None: ...
 
@@ -342,15 +406,8 @@ class PlannedRun:
         """Give the rows in the order of the calls."""
         return tuple(self._rows[number] for number in sorted(self._rows))
 
-    def check_forced(self) -> None:
-        """See that each name to be forced is of a component that is called.
-
-        Raises:
-            WiringError: one is not.
-        """
-        called = {row.component for row in self._rows.values()}
-        for name in sorted(self.forced.names - called):
-            raise WiringError(f"force: no task is of {name!r}{suggestion(name, called)}")
+    def check(self) -> None:
+        """See that what was selected is called; here nothing was."""
 
     def expect(self, stopped: Task | None) -> None:
         """Add what the last run had that this plan could not come to."""

@@ -6,18 +6,20 @@ that conditions and loops go on. Where it looks at a value that has yet to be ma
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import lru_cache, partial
 from typing import Protocol
 
-from twingraph_nb.component import Pipeline
+from twingraph_nb.component import Pipeline, shelf
 from twingraph_nb.errors import RunError
 from twingraph_nb.events import Batch
 from twingraph_nb.plan.history import History, Names
 from twingraph_nb.plan.model import Plan
 from twingraph_nb.plan.planned import PlannedRun
+from twingraph_nb.plan.selected import SelectedRun
 from twingraph_nb.scheduler.earlier import Earlier
-from twingraph_nb.store import Store
+from twingraph_nb.selection import ANY, Selection
+from twingraph_nb.store import Look, Store
 
 __all__ = ["Planner", "plan_of"]
 
@@ -52,28 +54,37 @@ def plan_of(
     pipeline: Pipeline,
     arguments: tuple[tuple[object, ...], dict[str, object]],
     resume: str = "",
-    force: Iterable[str] = (),
+    selected: Selection = ANY,
 ) -> Plan:
     """Give what a run of a pipeline would do now; see `Pipeline.plan`.
 
     Raises:
         RunError: the run to be resumed is not known, or still runs.
-        WiringError: `force` names what the pipeline does not call.
+        WiringError: something is selected that the pipeline does not call.
         Exception: what the pipeline's function raises.
     """
+    selected.check([*shelf.components, *shelf.pipelines])
     session.driver.flush_to_disk()
     store = session.store
     if store is None:
         if resume:
             raise RunError("this session is not recorded: there is no earlier run to go on with")
         history = History(None, pipeline.name, "", Names())
-        return _followed(PlannedRun(history, None, None, force), pipeline, arguments)
+        return _followed(_run(history, None, None, selected), pipeline, arguments)
     resumes = store.resolve(resume) if resume else ""
     events = lru_cache(maxsize=None)(store.events)
     earlier = session.resuming.preview(resumes, events)
     history = History(store, pipeline.name, resumes, Names(), events)
     with store.looking() as look:
-        return _followed(PlannedRun(history, look, earlier, force), pipeline, arguments)
+        return _followed(_run(history, look, earlier, selected), pipeline, arguments)
+
+
+def _run(
+    history: History, look: Look | None, earlier: Earlier | None, selected: Selection
+) -> PlannedRun:
+    if not selected:
+        return PlannedRun(history, look, earlier)
+    return SelectedRun(history, look, earlier, selected)
 
 
 def _followed(
@@ -89,6 +100,8 @@ def _followed(
             f"{pipeline.name} looks at the value of {stopped.name}, which has to run first: "
             f"what follows is known only then"
         )
+    elif isinstance(run, SelectedRun):
+        note = run.note
     run.expect(stopped)
-    run.check_forced()
+    run.check()
     return Plan(pipeline.name, run.rows(), run.about, note, run.platforms)

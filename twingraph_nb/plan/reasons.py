@@ -112,7 +112,10 @@ class Reasons:
         found = self.look.find(task.digest.hex())
         if found is None:
             return None
-        age, most = seconds_text(time.time() - found.at), seconds_text(float(cache))
+        seconds = time.time() - found.at
+        if seconds < 0:
+            return Cause("expired", "what it gave is of a time to come: a clock was set meanwhile")
+        age, most = seconds_text(seconds), seconds_text(float(cache))
         return Cause("expired", f"what it gave is {age} old, its cache is of {most}")
 
     def _reached(self, task: Task, past: Past) -> Cause | None:

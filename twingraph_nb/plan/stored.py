@@ -9,9 +9,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from twingraph_nb.picture.progress import seconds_text
+from twingraph_nb.plan.choice import Choice
 from twingraph_nb.plan.history import History, Names, Past, Recorded
 from twingraph_nb.plan.model import Plan, Row
 from twingraph_nb.plan.reasons import CHANGES, UNDONE, Cause, source_diff
+from twingraph_nb.selection import ANY, Selection
 from twingraph_nb.source.text import segment
 from twingraph_nb.store import Look, RunRow, Store
 
@@ -48,10 +50,13 @@ def functions_of(notebook: Path) -> dict[str, str]:
     return found
 
 
-def plan_stored(store: Store, row: RunRow, functions: Mapping[str, str]) -> Plan:
+def plan_stored(
+    store: Store, row: RunRow, functions: Mapping[str, str], chosen: Selection = ANY
+) -> Plan:
     """Give what resuming this run would do with its tasks.
 
     Args:
+        chosen: what of it is to run.
         functions: text of each function as it is now, by name; what is missing counts as
             unchanged.
     Raises:
@@ -61,7 +66,7 @@ def plan_stored(store: Store, row: RunRow, functions: Mapping[str, str]) -> Plan
     run = history.last
     assert run is not None
     with store.looking() as look:
-        made = _Stored(run, history, look, functions)
+        made = _Stored(run, history, look, functions, chosen)
         rows = tuple(made.rows())
     platforms = {used.name: used.platform for used in run.used.values()}
     return Plan(row.name, rows, row.id, _NOTE, platforms)
@@ -69,11 +74,17 @@ def plan_stored(store: Store, row: RunRow, functions: Mapping[str, str]) -> Plan
 
 class _Stored:
     def __init__(
-        self, run: Recorded, history: History, look: Look, functions: Mapping[str, str]
+        self,
+        run: Recorded,
+        history: History,
+        look: Look,
+        functions: Mapping[str, str],
+        chosen: Selection,
     ) -> None:
         self._run, self._history, self._look = run, history, look
         self._causes: dict[int, Cause] = {}
         self._inside: dict[int, list[int]] = {}
+        self._choice = Choice(run, chosen)
         self._diffs = {
             digest: self._diff(used.name, used.source, functions)
             for digest, used in run.used.items()
@@ -93,7 +104,7 @@ class _Stored:
                 self._inside.setdefault(task.added.group, []).append(number)
         for number, task in tasks.items():
             if task.added.form == "call":
-                self._causes[number] = self._cause(task)
+                self._causes[number] = self._choice.of(task, self._cause(task))
         for number in reversed(tasks):
             if tasks[number].added.form != "call":
                 self._causes[number] = self._group(self._inside.get(number, ()), tasks[number])
@@ -120,7 +131,14 @@ class _Stored:
 
     def _group(self, inside: Sequence[int], task: Past) -> Cause:
         noun = "item" if task.added.form == "map" else "task"
-        running = [self._causes[n] for n in inside if self._causes[n].reason != "kept"]
+        out = [self._causes[n] for n in inside if self._causes[n].reason == "not selected"]
+        running = [
+            self._causes[n]
+            for n in inside
+            if self._causes[n].reason not in ("kept", "not selected")
+        ]
+        if out and not running:
+            return Cause("not selected", "part of it is left out" if out[1:] else out[0].text)
         if running:
             said = f"{len(running):,} of {len(inside):,} {noun}{'s' * (len(inside) != 1)} run"
             return Cause(running[0].reason, said)
@@ -130,10 +148,13 @@ class _Stored:
 
     def _row(self, number: int, task: Past) -> Row:
         cause, added, name = self._causes[number], task.added, self._run.component(task)
-        reused = cause.reason == "kept"
+        reused, out = cause.reason == "kept", cause.reason == "not selected"
+        action = self._choice.action(number, cause)
+        known = added.form == "call" and not out
         return Row(
-            number, added.name, name, "reuse" if reused else "run", cause.reason, cause.text,
-            0.0 if reused else self._history.seconds(name) if added.form == "call" else None,
+            number, added.name, name, action, cause.reason, cause.text,
+            0.0 if reused else self._history.seconds(name) if known else None,
             added.form, added.group, added.wires, task.count, cause.diff,
             task.run or self._run.id if reused else "",
+            anew=self._history.seconds(name) if added.form == "call" else None,
         )  # fmt: skip

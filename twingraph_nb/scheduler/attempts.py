@@ -23,6 +23,7 @@ from twingraph_nb.executors.base import (
 from twingraph_nb.graph.outputs import texts_of
 from twingraph_nb.graph.summary import summary
 from twingraph_nb.graph.task import Task
+from twingraph_nb.scheduler.blocks import contained, fell_inside
 from twingraph_nb.scheduler.earlier import Finished, attached
 from twingraph_nb.scheduler.failures import error_info, retry_wanted, user_part
 from twingraph_nb.scheduler.handed import Handed
@@ -66,8 +67,7 @@ class Attempts:
         task = run.open.get(number)
         if task is None:
             return
-        if run.state.paused:
-            run.held[number] = attempt
+        if run.holds(number, attempt):
             return
         for other, _, _ in task.needs:
             if not other.done:  # of another run: the state of this run does not know it
@@ -145,12 +145,7 @@ class Attempts:
         self._spawn(run, task, self._go(run, task, attempt, claim))
 
     def _hand_over(
-        self,
-        executor: HandsOver,
-        run: LiveRun,
-        task: Task,
-        attempt: int,
-        claim: Claim | None,
+        self, executor: HandsOver, run: LiveRun, task: Task, attempt: int, claim: Claim | None
     ) -> None:
         """Run an attempt without a coroutine of its own."""
         report = TaskReport(run, task, attempt)
@@ -160,6 +155,9 @@ class Attempts:
             self._reuse.name(task, arguments)
         except Exception as exc:  # of a task of another run, of a digest
             handed.done(Outcome(error=exc))
+            return
+        if task.digest is None and self._opened[task.component.platform].capabilities.attaches:
+            self._spawn(run, task, self._go(run, task, attempt, claim))  # a ticket needs its digest
             return
         job = Job(task.hash, task.name, task.component, arguments, attempt)
         handed.stop = executor.hand_over(job, report, handed.done)
@@ -181,14 +179,14 @@ class Attempts:
                 return
             arguments = arguments_of(task) if task.needs else task.bound or {}
             if policy.cache is None:
-                self._reuse.name(task, arguments)
+                await self._reuse.named(task, arguments, fully=executor.capabilities.attaches)
             if run.saved or run.earlier is not None:
                 saved = run.saved.get(task.number)
                 report.restored = await self._reuse.restored(run.earlier, task, saved)
             job = Job(task.hash, task.name, task.component, arguments, attempt, report.restored)
             found_again = None
             if run.earlier is not None and executor.capabilities.attaches:
-                found_again = await attached(run.earlier, executor, task, report)
+                found_again = await attached(run.earlier, executor, task, job, report)
             if found_again is not None:
                 outcome = found_again
             elif policy.watched:
@@ -197,7 +195,7 @@ class Attempts:
                 outcome = await executor.run(job, report)
             error = outcome.error
             if error is None:
-                if self._reuse.wants(task, report.seconds, outcome.value):
+                if found_again or self._reuse.wants(task, report.seconds, outcome.value):
                     await self._succeed(run, task, outcome.value, report)
                 else:
                     self._finish(run, task, outcome.value, report)
@@ -239,7 +237,7 @@ class Attempts:
         arguments = arguments_of(task) if task.needs else task.bound or {}
         found = await self._reuse.find(task, arguments)
         if found is not None:
-            self._reused(run, task, found.value, found.kept)
+            self.reused(run, task, found.value, found.kept)
         return found is not None
 
     async def _recalled(self, run: LiveRun, task: Task, executor: Executor) -> bool:
@@ -252,7 +250,7 @@ class Attempts:
             arguments = arguments_of(task)
         found = await self._reuse.recall(run.earlier, task, arguments)
         if found is not None:
-            self._reused(run, task, *found)
+            self.reused(run, task, *found)
         return found is not None
 
     async def _succeed(self, run: LiveRun, task: Task, value: object, report: TaskReport) -> None:
@@ -343,7 +341,7 @@ class Attempts:
         """A map or nested pipeline has its value."""
         self._done(run, task, value, {"value": summary(value)})
 
-    def _reused(self, run: LiveRun, task: Task, value: object, kept: KeptResult) -> None:
+    def reused(self, run: LiveRun, task: Task, value: object, kept: KeptResult) -> None:
         number = task.number
         run.running.pop(number, None)
         if run.open.pop(number, None) is None:
@@ -403,13 +401,16 @@ class Attempts:
         last = not again and not fallback
         source = component.source if component is not None else None
         info = error_info(error, task.name, source, note=not again)
-        observed = task.waiters > 0 or _is_item(run, task)
+        waited = task.waiters > 0
+        observed = waited or contained(run, task)
         if last:
             del run.open[number]
             run.fallen[number] = task.name
             task.settle(None, error)
             if not observed and run.error is None:
                 run.error = error
+            if observed and not waited:
+                fell_inside(run, task, error)
         wait = error.again if again and isinstance(error, BreakerOpen) else 0.0
         luck = random.random()
         driver.happen(
@@ -440,9 +441,3 @@ class Attempts:
             exc.add_note(f"in the fallback of {task.name}, after {type(error).__name__}: {error}")
             self._driver.write_log(report)
             self.fail(run, task, attempt, exc, final=True)
-
-
-def _is_item(run: LiveRun, task: Task) -> bool:
-    """Tell whether it is an item of a map, which has its own say in errors."""
-    parent = None if task.group is None else run.open.get(task.group)
-    return parent is not None and parent.form == "map"

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Generator
 from typing import TYPE_CHECKING
 
 from twingraph_nb.context import current_report
-from twingraph_nb.errors import TaskError
-from twingraph_nb.events import BodyDone, BodyErred, MapExpanded, RunTimedOut
+from twingraph_nb.errors import TaskError, TaskSkipped
+from twingraph_nb.events import BodyDone, BodyErred, RunTimedOut
 from twingraph_nb.executors.threads import Interrupted, Threads
 from twingraph_nb.graph.refs import needs_of, resolve
-from twingraph_nb.graph.remote_value import RemoteParts, RemoteValue
 from twingraph_nb.graph.scope import Body
 from twingraph_nb.graph.summary import summary
 from twingraph_nb.graph.task import Task
+from twingraph_nb.scheduler.blocks import BlockWork, block_of
 from twingraph_nb.scheduler.failures import error_info, user_part
-from twingraph_nb.scheduler.live import fetched
+from twingraph_nb.scheduler.inputs import fetched
+from twingraph_nb.scheduler.maps import MapWork
 
 if TYPE_CHECKING:
     from twingraph_nb.scheduler.attempts import Attempts
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Bodies"]
 
-_AT_ONCE = 500
-"""Items of a map that are added before other work gets a turn."""
 _MOST_BODIES = 1000
 """Pipelines with a sync body that may be open at once; each holds a thread."""
 
@@ -50,8 +49,11 @@ class Bodies:
         driver = self._driver
         current_report.set(Body(run, None))
         try:
-            returned = await self._call(function, args)
-            run.value = await _value(returned)
+            call = self._call(function, args)
+            if run.choosing is None:
+                run.value = await _value(await call)
+            else:
+                run.value = await run.choosing.follow(call, _value)
             driver.happen(run, BodyDone(driver.now(), summary(run.value)))
         except asyncio.CancelledError:
             if run.state.stopping:
@@ -83,6 +85,8 @@ class Bodies:
 
     def group(self, run: LiveRun, task: Task) -> Coroutine[object, object, None]:
         """Give the work of a map's or nested pipeline's task."""
+        if block_of(task) is not None:
+            return self._group(run, task, self._block)
         work = self._map if task.form == "map" else self._nested
         return self._group(run, task, work)
 
@@ -96,7 +100,13 @@ class Bodies:
         except Interrupted:
             self._attempts.cancelled(run, task, "interrupted")
         except Exception as exc:
-            self._attempts.fail(run, task, 1, exc)
+            if run.choosing is not None and isinstance(exc, TaskSkipped):
+                run.choosing.leave(task, "part of it is left out")
+            else:
+                self._attempts.fail(run, task, 1, exc)
+        except BaseException as exc:  # what ends programs must not end the loop
+            error = TaskError(f"the code of {task.name} raised {type(exc).__name__}")
+            self._attempts.fail(run, task, 1, error)
         else:
             self._attempts.done_group(run, task, value)
 
@@ -104,79 +114,21 @@ class Bodies:
         bound = task.bound or {}
         current_report.set(Body(run, task.number, (*task.above, task.number)))
         function, args = bound["function"], bound["args"]
-        return await _value(await self._call(function, args))  # type: ignore[arg-type]
+        returned = await self._call(function, args)  # type: ignore[arg-type]
+        if run.choosing is not None:
+            run.choosing.close(task.number)
+        return await _value(returned)
 
     async def _call(self, function: Callable[..., object], args: tuple[object, ...]) -> object:
         if inspect.iscoroutinefunction(getattr(function, "func", function)):
             return await function(*args)  # type: ignore[misc]
         return await self._threads.run(lambda: function(*args))
 
+    async def _block(self, run: LiveRun, task: Task) -> object:
+        return await BlockWork(self._driver, self._threads, run, task).value()
+
     async def _map(self, run: LiveRun, task: Task) -> object:
-        driver, component = self._driver, task.component
-        bound = task.bound or {}
-        first = component.inputs[0].name
-        items = bound["items"]
-        if not isinstance(items, list):
-            await _here(items)
-            items = _listed(resolve(items), task.name)
-        common: dict[str, object] = bound["common"]  # type: ignore[assignment]
-        driver.happen(run, MapExpanded(driver.now(), task.number, len(items)))
-        children: list[Task] = []
-        shared = needs_of(common)
-        watch = _Watch(len(items), run.options.on_error == "fail_fast")
-        for index, item in enumerate(items):
-            arguments = {first: item, **common}
-            needs = [*needs_of({first: item}), *shared]
-            child = run.new_task(
-                component,
-                arguments,
-                needs,
-                name=f"{component.name}[{index}]",
-                group=task.number,
-                index=index,
-                above=(*task.above, task.number),
-            )
-            children.append(child)
-            child.when_done(lambda child=child: watch.ended(child))  # type: ignore[misc]
-            if index % _AT_ONCE == _AT_ONCE - 1:
-                await asyncio.sleep(0)
-        if items:
-            await watch.over
-        failed = [c for c in children if c.done and c.exception() is not None]
-        if failed:
-            for child in children:
-                if not child.done:
-                    child.cancel()
-            error = failed[0].exception()
-            assert error is not None
-            if len(failed) > 1:
-                error.add_note(f"{len(failed)} of {len(children)} items of {task.name} failed")
-            raise error
-        found = [child.peek() for child in children]
-        remote = any(isinstance(value, RemoteValue) for value in found)
-        return RemoteParts(found) if remote else found
-
-
-class _Watch:
-    """Counts the items of a map that have ended."""
-
-    def __init__(self, count: int, fail_fast: bool) -> None:
-        self._left, self._fail_fast = count, fail_fast
-        self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-    def ended(self, child: Task) -> None:
-        self._left -= 1
-        failed = self._fail_fast and child.exception() is not None
-        if (not self._left or failed) and not self.over.done():
-            self.over.set_result(None)
-
-
-def _listed(items: object, name: str) -> list[object]:
-    if not isinstance(items, Iterable) or isinstance(items, (str, bytes)):
-        raise TaskError(
-            f"{name} maps over a list of items, but got {type(items).__name__}: give a list"
-        )
-    return list(items)
+        return await MapWork(self._driver, self._threads, run, task).value()
 
 
 async def _value(returned: object) -> object:

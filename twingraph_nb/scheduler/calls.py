@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextvars import copy_context
+from functools import partial
 from typing import Protocol
 
+from twingraph_nb.amounts import count_of
 from twingraph_nb.component import Component, Pipeline, shelf
-from twingraph_nb.errors import ArgumentError, CycleError, RunError, WiringError, suggestion
+from twingraph_nb.errors import ArgumentError, CycleError, RunError, WiringError
 from twingraph_nb.events import RunForm, TaskForm
+from twingraph_nb.graph.flow import Flow, Results
 from twingraph_nb.graph.refs import check_types, needs_of
 from twingraph_nb.graph.run import Run
 from twingraph_nb.graph.scope import Scope, current_scope
 from twingraph_nb.graph.task import Ref, Task
 from twingraph_nb.policy import RunOptions
+from twingraph_nb.scheduler.blocks import Block
 from twingraph_nb.scheduler.drive import Driver
-from twingraph_nb.scheduler.forced import Forced
 from twingraph_nb.scheduler.live import LiveRun
+from twingraph_nb.scheduler.maps import WINDOW, Given
+from twingraph_nb.selection import ANY, Selection
 
 __all__ = ["Calls"]
 
@@ -36,6 +42,7 @@ class NewRun(Protocol):
         *,
         arguments: Arguments | None = None,
         resumes: str = "",
+        selected: Selection = ANY,
     ) -> LiveRun: ...
 
 
@@ -62,9 +69,16 @@ class Calls:
         return self._inside(scope, component, bound, needs, component.name)
 
     def map(
-        self, component: Component, items: object, common: dict[str, object], parent: object
+        self,
+        component: Component,
+        items: object,
+        common: dict[str, object],
+        parent: object,
+        flow: Flow | None = None,
     ) -> Task:
-        """Start a map; see `Component.map`."""
+        """Start a map; see `Component.map`. `flow` takes the results one by one."""
+        window = _window(component, common)
+        collect = bool(_taken(component, common, "collect", True))
         if not component.inputs:
             raise ArgumentError(component.name, "has no input to map over", component.signature)
         if component.inputs[0].name in common:
@@ -75,22 +89,43 @@ class Calls:
         component.bind((None,), common)
         lazy = isinstance(items, (Task, Ref, Run))
         if not lazy:
-            if isinstance(items, (str, bytes, Mapping)) or not hasattr(items, "__iter__"):
-                raise ArgumentError(
-                    component.name,
-                    f".map wants a list of items, not {type(items).__name__}",
-                    component.signature,
-                )
-            items = list(items)
+            items = _items(component, items)
         needs = needs_of({"items": items}) if lazy else []
         if parent is not None:
             needs.extend(self._parents(parent, component.name))
         shown = {component.inputs[0].name: items, **common}
-        bound = {"items": items, "common": common, "shown": shown}
+        given = Given(
+            items,
+            common,
+            window=window,
+            collect=collect,
+            flow=flow,
+            context=copy_context() if isinstance(items, Iterator) else None,
+        )
+        bound: dict[str, object] = {"given": given, "shown": shown}
         scope = current_scope()
         if scope is None:
             return self._loose().new_task(component, bound, needs, name=component.name, form="map")
         return self._inside(scope, component, bound, needs, component.name, form="map")
+
+    def imap(
+        self,
+        component: Component,
+        items: object,
+        common: dict[str, object],
+        parent: object,
+    ) -> Results:
+        """Give the results of a map one by one; see `Component.imap`."""
+        return Results(partial(self.map, component, items, common, parent), component.name)
+
+    def block(self, name: str, block: Block) -> Task:
+        """Open a block: calls in its scope are its members."""
+        shown: dict[str, object] = {"policy": block.policy.text} if block.values else {}
+        bound: dict[str, object] = {"block": block, "shown": shown}
+        scope = current_scope()
+        if scope is None:
+            return self._loose().new_task(None, bound, (), name=name, form="pipeline")
+        return self._inside(scope, None, bound, [], name, form="pipeline")
 
     def start(
         self,
@@ -117,21 +152,18 @@ class Calls:
         args: tuple[object, ...],
         kwargs: dict[str, object],
         resumes: str = "",
-        force: Iterable[str] = (),
+        selected: Selection = ANY,
     ) -> Run:
         """Start a run of a pipeline.
 
         Args:
             resumes: an earlier run whose finished tasks are taken over.
-            force: names of components that run in any case; see `Forced`.
+            selected: what of it is to run.
         Raises:
-            WiringError: no component has a name that is to be forced.
+            WiringError: something that is selected cannot be there.
             RunError: that run still runs, or another one resumes it.
         """
-        for name in force:
-            if name not in shelf.components:
-                near = suggestion(name, shelf.components)
-                raise WiringError(f"force: no component is called {name!r}{near}")
+        selected.check([*shelf.components, *shelf.pipelines])
         if resumes:
             self.driver.flush_to_disk()  # it may be a run of this process that has just ended
         run = self._new_run(
@@ -141,9 +173,9 @@ class Calls:
             _shown(pipeline, args, kwargs),
             arguments=(args, kwargs),
             resumes=resumes,
+            selected=selected,
         )
-        run.forced = Forced(force)
-        run.again = lambda: self.begin(_newest(pipeline), args, kwargs, resumes=run.id)
+        run.again = lambda chosen: self.begin(_newest(pipeline), args, kwargs, run.id, chosen)
         self.driver.run_body(run, _Body(pipeline, args, kwargs))
         return run.handle
 
@@ -158,9 +190,9 @@ class Calls:
     ) -> Task:
         """A call made by a pipeline's body or by a running component."""
         run: LiveRun = scope.link  # type: ignore[assignment]
-        if run.state.stopping:
-            raise RunError(f"{name} was called, but run {run.id} is stopping")
         above = scope.above
+        if run.state.stopping and run.last.isdisjoint(above):
+            raise RunError(f"{name} was called, but run {run.id} is stopping")
         if above:
             if len(above) > DEEPEST:
                 raise WiringError(
@@ -207,6 +239,33 @@ class Calls:
             if hash.startswith(run.id):
                 return next((t for t in run.tasks if t.hash == hash), None)
         return None
+
+
+def _taken(component: Component, common: dict[str, object], option: str, default: object) -> object:
+    """Take an option of a map out of its arguments, unless an input is called so."""
+    if any(port.name == option for port in component.inputs):
+        return default
+    return common.pop(option, default)
+
+
+def _window(component: Component, common: dict[str, object]) -> int:
+    try:
+        return count_of(_taken(component, common, "window", 0)) or WINDOW
+    except ValueError as exc:
+        raise ArgumentError(component.name, f"window {exc}", component.signature) from None
+
+
+def _items(component: Component, items: object) -> object:
+    """The items of a map as they are now; an iterator is left for later."""
+    if isinstance(items, (tuple, range, Iterator)):
+        return items
+    if isinstance(items, (str, bytes, Mapping)) or not isinstance(items, Iterable):
+        raise ArgumentError(
+            component.name,
+            f".map wants a list of items, not {type(items).__name__}",
+            component.signature,
+        )
+    return list(items)
 
 
 def _shown(

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from contextvars import copy_context
 
-from twingraph_nb.component import Component
+from twingraph_nb.clock import clock
 from twingraph_nb.context import route_prints
 from twingraph_nb.errors import (
     LazyValueError,
@@ -23,12 +22,16 @@ from twingraph_nb.errors import (
 )
 from twingraph_nb.events import (
     Batch,
+    BodyDone,
+    BodyErred,
     CancelAsked,
-    ComponentUsed,
     Event,
     RunFinished,
     Sink,
     TaskAdded,
+    TaskDone,
+    TaskErred,
+    TaskReused,
     TaskWoken,
 )
 from twingraph_nb.events import TaskCancelled as TaskCancelledEvent
@@ -39,22 +42,16 @@ from twingraph_nb.graph.run import Run
 from twingraph_nb.graph.summary import summaries
 from twingraph_nb.graph.task import Task
 from twingraph_nb.scheduler.attempts import Attempts
+from twingraph_nb.scheduler.blocks import joined
 from twingraph_nb.scheduler.bodies import Bodies
+from twingraph_nb.scheduler.commands import BODY, Cancel, Command, Finish, Launch, Record, WakeAt
+from twingraph_nb.scheduler.facts import component_used
+from twingraph_nb.scheduler.inputs import wires_of
 from twingraph_nb.scheduler.limits import Admission
 from twingraph_nb.scheduler.live import LiveRun, TaskReport
 from twingraph_nb.scheduler.orders import obey
 from twingraph_nb.scheduler.reuse import Keeper, Reuse
-from twingraph_nb.scheduler.state import (
-    BODY,
-    HANDLERS,
-    Cancel,
-    Command,
-    Finish,
-    Launch,
-    Record,
-    WakeAt,
-)
-from twingraph_nb.source.ports import type_text
+from twingraph_nb.scheduler.state import HANDLERS
 from twingraph_nb.store.commands import Answer
 
 __all__ = ["Driver"]
@@ -63,6 +60,8 @@ _FLUSH_WAIT = 5.0
 """Seconds to wait for a scheduler's thread that a component blocks."""
 _AT_ONCE = 50
 """Calls taken in before other work of the loop gets a turn."""
+_MAY_END = frozenset({BodyDone, BodyErred, TaskCancelledEvent, TaskDone, TaskErred, TaskReused})
+"""Events after which a run may be over."""
 _FLUSH_EVERY = 0.005
 """Seconds that events may wait for others before they go to the sinks together."""
 
@@ -82,7 +81,7 @@ class Driver:
         keeper: Keeper | None,
         *,
         keep_after: float,
-        now: Callable[[], float] = time.time,
+        now: Callable[[], float] = clock,
     ) -> None:
         self.loop, self.threads, self.keeper, self.now = loop, threads, keeper, now
         self.sinks: list[Sink] = []
@@ -90,12 +89,12 @@ class Driver:
         self.handles: weakref.WeakValueDictionary[str, Run] = weakref.WeakValueDictionary()
         self.begun: Callable[[], object] = lambda: None  # called when a run has begun
         self.thread = 0
-        self._reuse = Reuse(keeper, keep_after)
-        self.attempts = Attempts(self, executor, admission, self._reuse)
+        self.reuse = Reuse(keeper, keep_after)
+        self.attempts = Attempts(self, executor, admission, self.reuse)
         self._bodies = Bodies(self, self.attempts)
         self.attempts.group = self._bodies.group
         self._inbox: deque[Callable[[], None] | tuple[LiveRun, Task]] = deque()
-        self._woken = False
+        self._woken = self._draining = False
         self._dirty: dict[str, LiveRun] = {}
         self._flushing = False
         self._talking: set[TaskReport] = set()
@@ -205,12 +204,15 @@ class Driver:
     def close(self) -> None:
         """Let the threads of pipelines and of the store's values end. On the scheduler's thread."""
         self._bodies.close()
-        self._reuse.close()
+        self.reuse.close()
 
     # -- events ------------------------------------------------------------------------------
 
     def happen(self, run: LiveRun, event: Event) -> None:
         """Record an event, let the state take it in, and obey."""
+        if self._inbox and run.state.unfinished < 2 and type(event) in _MAY_END:
+            while self._inbox and not self._draining:
+                self._drain()  # calls made before this: the run must not end without them
         if run.finished is not None:
             return
         outbox = run.outbox
@@ -312,13 +314,19 @@ class Driver:
         """
         self._woken = False
         route_prints()
-        inbox = self._inbox
-        for _ in range(min(len(inbox), _AT_ONCE)):
-            thing = inbox.popleft()
-            if type(thing) is tuple:
-                self._add(*thing)
-            else:
-                thing()  # type: ignore[operator]
+        inbox, before = self._inbox, self._draining
+        self._draining = True
+        try:
+            for _ in range(_AT_ONCE):
+                if not inbox:
+                    break
+                thing = inbox.popleft()
+                if type(thing) is tuple:
+                    self._add(*thing)
+                else:
+                    thing()  # type: ignore[operator]
+        finally:
+            self._draining = before
         if inbox and not self._woken:
             self._woken = True
             self.loop.call_soon(self._drain)
@@ -334,13 +342,11 @@ class Driver:
             key = component.digest
             if key not in run.known:
                 run.known.add(key)
-                self.happen(run, _component_used(component, self.now()))
+                self.happen(run, component_used(component, self.now()))
         run.open[task.number] = task
-        wires = (
-            tuple([(t.number, out, port) for t, out, port in task.needs if t.link is run])
-            if task.needs
-            else ()
-        )
+        if task.group is not None:
+            joined(run, task)
+        wires, others = wires_of(run, task) if task.needs else ((), ())
         self.happen(
             run,
             TaskAdded(
@@ -354,6 +360,8 @@ class Driver:
                 task.group,
                 task.index,
                 summaries(_shown(task)) if task.bound else None,
+                others,
+                task.number in run.last,
             ),
         )
 
@@ -420,25 +428,6 @@ def _shown(task: Task) -> Mapping[str, object]:
     """The arguments as the user gave them."""
     bound = task.bound or {}
     return bound if task.form == "call" else bound["shown"]  # type: ignore[return-value]
-
-
-def _component_used(component: Component, now: float) -> ComponentUsed:
-    source = component.source
-    return ComponentUsed(
-        now,
-        component.digest,
-        component.name,
-        component.language,
-        component.platform,
-        source.text,
-        source.where,
-        component.version,
-        tuple((p.name, type_text(p.type)) for p in component.inputs),
-        tuple((p.name, type_text(p.type)) for p in component.outputs),
-        component.policy.changed(),
-        str(component.options.get("image") or ""),
-        component.options.get("attributes") or {},  # type: ignore[arg-type]
-    )
 
 
 def _run_error(run: LiveRun, command: Finish) -> BaseException:

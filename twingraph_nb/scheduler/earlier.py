@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from twingraph_nb.component import Component
-from twingraph_nb.errors import ExecutorError
+from twingraph_nb.errors import ExecutorError, NotStarted, TaskTimeout
 from twingraph_nb.events import (
     Answered,
     Asked,
@@ -21,12 +23,15 @@ from twingraph_nb.events import (
     TaskReused,
     TaskTicketed,
 )
-from twingraph_nb.executors.base import Executor, Outcome, Report
+from twingraph_nb.executors.base import Executor, Job, Outcome, Report
 from twingraph_nb.graph.outputs import whole
 from twingraph_nb.graph.remote_value import RemoteValue
 from twingraph_nb.graph.task import Task
 
 __all__ = ["Earlier", "Finished", "KeptValue", "attached"]
+
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,17 +48,35 @@ class Finished:
     texts: Mapping[str, str] | None = None
 
 
-@dataclass(slots=True)
-class _Known:
-    """What a log says of the tasks with one digest, in the order in which they were added.
+class _Lines(Generic[_T]):
+    """What waits under each digest, first in, first out. Nearly all have one, so a deque (some
+    600 bytes) is made only for the others."""
 
-    questions: run and number of those that ask a person and have no answer that is kept.
-    """
+    def __init__(self) -> None:
+        self._lines: dict[str, _T | deque[_T]] = {}
 
-    finished: deque[Finished] = field(default_factory=deque)
-    tickets: deque[str] = field(default_factory=deque)
-    checkpoints: deque[str] = field(default_factory=deque)
-    questions: deque[tuple[str, int]] = field(default_factory=deque)
+    def add(self, digest: str, one: _T) -> None:
+        there = self._lines.get(digest)
+        if there is None:
+            self._lines[digest] = one
+        elif isinstance(there, deque):
+            there.append(one)
+        else:
+            self._lines[digest] = deque((there, one))
+
+    def take(self, digest: bytes) -> _T | None:
+        there = self._lines.get(digest.hex())
+        if not isinstance(there, deque):
+            return self._lines.pop(digest.hex(), None)  # type: ignore[return-value]
+        return there.popleft() if there else None
+
+    def copy(self) -> _Lines[_T]:
+        other: _Lines[_T] = _Lines()
+        other._lines = {
+            digest: there.copy() if isinstance(there, deque) else there
+            for digest, there in self._lines.items()
+        }
+        return other
 
 
 class Earlier:
@@ -62,12 +85,15 @@ class Earlier:
     Two equal calls of a run are two tasks, which may have given different values (a random
     number, the time): the first call gets what the first one gave, the second the second.
 
-    about: the run that is resumed.
+    about: the run that is resumed. all: whatever is kept counts, of any run.
     """
 
     def __init__(self, about: str) -> None:
-        self.about = about
-        self._known: dict[str, _Known] = {}
+        self.about, self.all = about, False
+        self._finished: _Lines[Finished] = _Lines()
+        self._tickets: _Lines[str] = _Lines()
+        self._checkpoints: _Lines[str] = _Lines()
+        self._questions: _Lines[tuple[str, int]] = _Lines()
         self._seen: set[str] = set()
         self._runs: set[str] = set()
         self._asking: set[str] = set()
@@ -87,11 +113,12 @@ class Earlier:
                 hashes[event.task] = event.hash  # type: ignore[attr-defined]
             elif kind is TaskDone:
                 assert isinstance(event, TaskDone)
+                hash_ = hashes.pop(event.task)
                 open_tickets.pop(event.task, None)
                 saved.pop(event.task, None)
                 asked.pop(event.task, None)
                 if event.digest and event.kept:
-                    done = Finished(run, hashes[event.task], event.at, event.kept, event.outputs)
+                    done = Finished(run, hash_, event.at, event.kept, event.outputs)
                     found.append((event.task, event.digest, done))
             elif kind is TaskReused:
                 assert isinstance(event, TaskReused)
@@ -121,23 +148,21 @@ class Earlier:
         for _, digest, done in sorted(found, key=lambda one: one[0]):
             if done.hash not in self._seen:
                 self._seen.add(done.hash)
-                self._of(digest).finished.append(done)
+                self._finished.add(digest, done)
         for _, (digest, ticket) in sorted(open_tickets.items()):
-            self._of(digest).tickets.append(ticket)
+            self._tickets.add(digest, ticket)
         for _, (digest, blob) in sorted(saved.items()):
-            self._of(digest).checkpoints.append(blob)
+            self._checkpoints.add(digest, blob)
         for number, digest in sorted(asked.items()):
-            self._of(digest).questions.append((run, number))
+            self._questions.add(digest, (run, number))
 
     def take(self, digest: bytes) -> Finished | None:
         """Give a finished task of this digest, the oldest that was not given yet."""
-        known = self._known.get(digest.hex())
-        return known.finished.popleft() if known is not None and known.finished else None
+        return self._finished.take(digest)
 
     def ticket(self, digest: bytes) -> str:
         """Give the ticket of a job of this digest that ran when its kernel died; "" if none."""
-        known = self._known.get(digest.hex())
-        return known.tickets.popleft() if known is not None and known.tickets else ""
+        return self._tickets.take(digest) or ""
 
     def question(self, digest: bytes, hash: str) -> tuple[str, int] | None:
         """Give run and number of a task that asked just this and has no answer; None if none.
@@ -148,30 +173,23 @@ class Earlier:
         if hash in self._asking:
             return None
         self._asking.add(hash)
-        known = self._known.get(digest.hex())
-        return known.questions.popleft() if known is not None and known.questions else None
+        return self._questions.take(digest)
 
     def copy(self) -> Earlier:
         """Give an equal one; what is taken from it is still there to be taken from this one."""
         other = Earlier(self.about)
+        other.all = self.all
         other._seen, other._runs = set(self._seen), set(self._runs)
-        other._known = {
-            digest: _Known(known.finished.copy(), known.tickets.copy())
-            for digest, known in self._known.items()
-        }
+        other._finished, other._tickets = self._finished.copy(), self._tickets.copy()
         return other
 
     def checkpoint(self, digest: bytes) -> str:
         """Give the blob that an unfinished task of this digest had saved; "" if none."""
-        known = self._known.get(digest.hex())
-        return known.checkpoints.popleft() if known is not None and known.checkpoints else ""
+        return self._checkpoints.take(digest) or ""
 
     def lacks(self, run: str, hash: str) -> bool:
         """True of a task whose outputs were kept, but whose process died before it could say so."""
-        return run in self._runs and hash not in self._seen
-
-    def _of(self, digest: str) -> _Known:
-        return self._known.setdefault(digest, _Known())
+        return self.all or (run in self._runs and hash not in self._seen)
 
 
 class KeptValue(RemoteValue):
@@ -189,6 +207,10 @@ class KeptValue(RemoteValue):
         super().__init__("store", ", ".join(texts.values()) or "a value that is kept in the store")
         self._component, self._outputs, self._load = component, finished.outputs, load
 
+    def now(self, load: Callable[[str], object]) -> object:
+        """Give the value, read by this thread; see `fetch`."""
+        return whole(self._component, {port: load(blob) for port, blob in self._outputs.items()})
+
     async def fetch(self) -> object:
         """Give the value; see `RemoteValue`.
 
@@ -201,7 +223,7 @@ class KeptValue(RemoteValue):
 
 
 async def attached(
-    earlier: Earlier, executor: Executor, task: Task, report: Report
+    earlier: Earlier, executor: Executor, task: Task, job: Job, report: Report
 ) -> Outcome | None:
     """Go on hearing the job of this task that an earlier run had started, if it can be found."""
     if task.link.forced.why(task):  # type: ignore[attr-defined]
@@ -210,8 +232,18 @@ async def attached(
     if not ticket:
         return None
     report.ticket(ticket)
+    timeout = task.component.policy.timeout  # how long it has run before is not known here
     try:
-        return await executor.attach(ticket, report)
+        async with asyncio.timeout(timeout):
+            found = await executor.attach(ticket, job, report)
+        if isinstance(found.error, ExecutorError):  # what it needed went with its kernel
+            raise found.error
+        return found
+    except TimeoutError:
+        return Outcome(error=TaskTimeout(task.name, timeout or 0.0))
+    except NotStarted:
+        job.ticket = ticket
+        return None
     except ExecutorError as exc:
         report.log("system", f"its job of run {earlier.about} is lost, it runs again: {exc}\n")
         return None

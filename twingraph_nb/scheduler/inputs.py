@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from twingraph_nb.events import FarWire, Wire
 from twingraph_nb.executors.base import Executor, RemoteValue, TakesRemote
 from twingraph_nb.graph.refs import resolve
 from twingraph_nb.graph.task import Ref, Task
-from twingraph_nb.scheduler.live import fetched
 
-__all__ = ["arguments_of", "bring", "is_named", "is_remote"]
+__all__ = ["arguments_of", "bring", "fetched", "is_named", "is_remote", "wires_of"]
+
+
+def wires_of(run: object, task: Task) -> tuple[tuple[Wire, ...], tuple[FarWire, ...]]:
+    """Give what a task of a run takes or waits for: from tasks of its own run, and of others."""
+    mine = tuple([(t.number, out, port) for t, out, port in task.needs if t.link is run])
+    if len(mine) == len(task.needs):
+        return mine, ()
+    far = [need for need in task.needs if need[0].link is not run]
+    return mine, tuple([(t.hash, out, port) for t, out, port in far])
 
 
 def is_named(task: Task) -> bool:
@@ -24,6 +33,15 @@ def is_named(task: Task) -> bool:
 def is_remote(need: tuple[Task, str, str]) -> bool:
     """Tell whether the value that is needed is still elsewhere."""
     return isinstance(need[0].peek(), RemoteValue)
+
+
+async def fetched(task: Task) -> object:
+    """Give a finished task's value, brought here if it was elsewhere. On the driver's loop."""
+    value = task.peek()
+    if isinstance(value, RemoteValue):
+        value = await value.fetch()
+        task.arrived(value)
+    return value
 
 
 async def bring(task: Task, executor: Executor) -> None:

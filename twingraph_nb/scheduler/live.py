@@ -7,6 +7,7 @@ import itertools
 import threading
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from copy import copy
 from typing import TYPE_CHECKING, Literal
 
 from twingraph_nb.component import Component
@@ -28,18 +29,21 @@ from twingraph_nb.events import (
     TaskTicketed,
 )
 from twingraph_nb.executors.base import Stop
-from twingraph_nb.graph.remote_value import RemoteValue
 from twingraph_nb.graph.run import Run
 from twingraph_nb.graph.task import Task
 from twingraph_nb.policy import RunOptions
 from twingraph_nb.scheduler.answering import Asking, take_answer
+from twingraph_nb.scheduler.choosing import Choosing
 from twingraph_nb.scheduler.earlier import Earlier
 from twingraph_nb.scheduler.forced import Forced
+from twingraph_nb.scheduler.inputs import fetched
 from twingraph_nb.scheduler.state import RunState
+from twingraph_nb.selection import Selection
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
+    from twingraph_nb.scheduler.blocks import Block
     from twingraph_nb.scheduler.drive import Driver
 
 __all__ = ["LiveRun", "TaskReport"]
@@ -82,16 +86,19 @@ class LiveRun:
         self.value: object = None
         self.earlier: Earlier | None = None  # what it takes over, if it resumes another run
         self.forced = Forced()
-        self.again: Callable[[], Run] | None = None  # starts a run that resumes this one
+        self.choosing: Choosing | None = None
+        self.again: Callable[[Selection], Run] | None = None  # starts a run that resumes this one
         self.held: dict[int, int] = {}  # while it is paused: ready tasks, and their next attempts
         self.questions: dict[int, Asking] = {}  # that wait for an answer
         self.answered: dict[int, Answered] = {}  # who was first
         self.saved: dict[int, str] = {}  # blob of the state that a task saved last
         self.recalled: set[int] = set()  # tasks whose attempt is ended so that they wait again
+        self.last: set[int] = set()  # tasks that tidy up, and what they call
         self.retries = 0  # of all its tasks so far
         self._numbers = itertools.count()
         root = Task(self, -1, f"{run_id}-run", None, name, None, "pipeline")  # type: ignore[arg-type]
         self.handle = Run(self, name, form, parent, root)
+        self.handle.tasks.running = self.open
 
     def may_retry(self, error: BaseException) -> bool:
         """Take a retry out of the run's budget; False, with a note, if there is none left."""
@@ -101,6 +108,35 @@ class LiveRun:
             return False
         self.retries += 1
         return True
+
+    def choose(self, own: Selection, common: Selection) -> Selection:
+        """Let only what is selected run; before its first call.
+
+        Args:
+            own: for this run. common: for all runs of its notebook, if there is none of its own.
+        """
+        chosen = own or (common.for_calls() if self.handle.form == "session" else common)
+        if not chosen:
+            return chosen
+        self.forced = Forced(chosen.anew)
+        self.choosing = Choosing(self, chosen, lenient=not own)
+        if chosen.from_:
+            self.earlier = copy(self.earlier or Earlier(""))  # others go on with the same one
+            self.earlier.all = True
+        return chosen
+
+    def holds(self, number: int, attempt: int) -> bool:
+        """Tell whether a task that is ready must wait: the run is paused, or it is not chosen."""
+        if self.state.paused:
+            self.held[number] = attempt
+            return True
+        if self.choosing is None:
+            return False
+        if self.choosing.holds(number, attempt):
+            return True
+        if (task := self.open.get(number)) is not None and task.form == "call":
+            self.forced.why(task)  # of each, in this order, also where nothing could be reused
+        return False
 
     # -- calls, from any thread --------------------------------------------------------------
 
@@ -115,9 +151,12 @@ class LiveRun:
         group: int | None = None,
         index: int | None = None,
         above: tuple[int, ...] = (),
+        last: bool = False,
     ) -> Task:
-        """Make a task and hand it to the driver."""
+        """Make a task and hand it to the driver; `last`: it runs although the run is stopping."""
         number = next(self._numbers)
+        if last or (self.last and not self.last.isdisjoint(above)):
+            self.last.add(number)
         task = Task(
             self,
             number,
@@ -132,7 +171,9 @@ class LiveRun:
         task.above = above
         task.needs = needs or ()
         self.handle.tasks.add(task)
-        self.driver.post(self, task)
+        if form != "call":
+            self.forced.called(task)
+        (self.driver if self.choosing is None else self.choosing).post(self, task)
         return task
 
     # -- Link and RunLink --------------------------------------------------------------------
@@ -154,6 +195,16 @@ class LiveRun:
         number = None if task.number < 0 else task.number
         self.driver.ask_cancel(self, number, "user", why)
 
+    def looks(self, task: Task, group: int | None) -> None:
+        choosing = self.choosing
+        if choosing is not None:
+            self.driver.call(lambda: choosing.look(task, group))
+
+    def close_block(self, task: Task, block: Block, error: BaseException | None) -> None:
+        if self.choosing is not None:
+            self.choosing.close(task.number)
+        self.driver.call(lambda: block.close(error))
+
     def interrupted(self, task: Task) -> None:
         self.driver.ask_interrupt(self, task)
 
@@ -173,10 +224,10 @@ class LiveRun:
             raise RunError(f"run {self.id}: {said.text}")
         return said.text
 
-    def resume(self) -> Run:
+    def resume(self, selected: Selection) -> Run:
         if self.again is None:
             raise RunError(f"run {self.id} is not a pipeline's: call what you need again")
-        return self.again()
+        return self.again(selected)
 
     def wait(self, lock: threading.Lock, timeout: float | None, what: str) -> bool:
         return self.driver.wait(lock, timeout, what)
@@ -211,15 +262,6 @@ class LiveRun:
                     await news.wait()
         finally:
             self.driver.sinks.remove(watch)
-
-
-async def fetched(task: Task) -> object:
-    """Give a finished task's value, brought here if it was elsewhere. On the driver's loop."""
-    value = task.peek()
-    if isinstance(value, RemoteValue):
-        value = await value.fetch()
-        task.arrived(value)
-    return value
 
 
 class _Watch:

@@ -147,7 +147,7 @@ def earlier_of(
         RunError: it is not known.
         StoreError: its record is damaged.
     """
-    found, read = Earlier(run_id), events or store.events
+    found, read = Earlier(run_id), events or store.each_batch
     queue, seen = [run_id], set()
     while queue:
         row = store.run(queue.pop(0))

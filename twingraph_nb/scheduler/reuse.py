@@ -21,7 +21,7 @@ from twingraph_nb.store.commands import Answer, Command
 if TYPE_CHECKING:
     from twingraph_nb.scheduler.live import LiveRun
 
-__all__ = ["Found", "Keeper", "KeptResult", "Reuse", "taken", "valid"]
+__all__ = ["Found", "Keeper", "KeptResult", "Reuse", "any_kept", "taken", "valid"]
 
 _THREADS = 4
 """Values read or written at once. They wait in no line with tasks: what is done must be kept before
@@ -60,6 +60,8 @@ class Keeper(Finder, Protocol):
     def put(self, value: object, name: str, of: str) -> str: ...
     def flush(self, timeout: float = 5.0) -> object: ...
     def events(self, run_id: str, start: int = 0) -> list[Batch]: ...
+    @property
+    def behind(self) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +92,14 @@ def taken(keeper: Finder, earlier: Earlier, digest: bytes) -> Finished | None:
     return finished
 
 
+def any_kept(keeper: Finder, earlier: Earlier, digest: bytes) -> Finished | None:
+    """Give what an equal task gave, in the run that is resumed or in any other."""
+    finished = taken(keeper, earlier, digest)
+    if finished is None and (found := keeper.find(digest.hex())) is not None:
+        return Finished(found.run, found.hash, found.at, found.outputs)
+    return finished
+
+
 class Reuse:
     """Names tasks by content, and looks their outputs up in the store.
 
@@ -109,6 +119,14 @@ class Reuse:
         """Set the task's digest, unless its plain arguments take long to read."""
         if self._keeper is not None:
             task.digest = self._digests.of(task, arguments, LIGHT)
+
+    async def named(
+        self, task: Task, arguments: Mapping[str, object], *, fully: bool = False
+    ) -> None:
+        """Set the task's digest; `fully`, however large its arguments are."""
+        self.name(task, arguments)
+        if fully and task.digest is None and self._keeper is not None:
+            task.digest = await self._full_digest(task, arguments)
 
     async def find(self, task: Task, arguments: Mapping[str, object]) -> Found | None:
         """Set the task's digest; give what an equal task gave before, if it is still valid."""
@@ -148,6 +166,15 @@ class Reuse:
         if finished is None:
             return None
         task.digest = digest
+        return KeptValue(task.component, finished, self._load), finished
+
+    def kept(
+        self, earlier: Earlier, task: Task, digest: bytes
+    ) -> tuple[KeptValue, Finished] | None:
+        """Give what an equal task gave, whatever the component's policy says of that."""
+        finished = None if self._keeper is None else any_kept(self._keeper, earlier, digest)
+        if finished is None:
+            return None
         return KeptValue(task.component, finished, self._load), finished
 
     async def restored(

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
-
-import msgspec
 
 from twingraph_nb.events import (
     BodyDone,
@@ -33,77 +31,57 @@ from twingraph_nb.events import (
     TaskWoken,
 )
 from twingraph_nb.policy import Policy
+from twingraph_nb.scheduler.commands import (
+    BODY,
+    Cancel,
+    Command,
+    Commands,
+    Finish,
+    Launch,
+    Record,
+    WakeAt,
+)
 
-__all__ = [
-    "BODY",
-    "HANDLERS",
-    "Cancel",
-    "Command",
-    "Finish",
-    "Launch",
-    "Record",
-    "RunState",
-    "WakeAt",
-]
+__all__ = ["HANDLERS", "RunState"]
 
-BODY = -1
-"""Stands for the pipeline's own function in `Cancel`."""
-_FINAL = frozenset({"succeeded", "reused", "failed", "skipped", "cancelled"})
 _GOOD = frozenset({"succeeded", "reused"})
 _DEFAULT = Policy()
-
-
-class Launch(msgspec.Struct, frozen=True, gc=False):
-    """Start this attempt as soon as there is a place."""
-
-    task: int
-    attempt: int = 1
-
-
-class Cancel(msgspec.Struct, frozen=True, gc=False):
-    """Stop what runs: a task, or the pipeline's function (BODY)."""
-
-    task: int
-    why: str = ""
-
-
-class WakeAt(msgspec.Struct, frozen=True, gc=False):
-    """Say TaskWoken at this time (seconds since the epoch)."""
-
-    task: int
-    at: float
-
-
-class Record(msgspec.Struct, frozen=True):
-    """A fact decided here: write it down. The state has taken it in already."""
-
-    event: Event
-
-
-class Finish(msgspec.Struct, frozen=True):
-    """The run is over."""
-
-    state: RunStateName
-    error: ErrorInfo | None = None
-
-
-Command = Launch | Cancel | WakeAt | Record | Finish
-Commands = Iterable[Command]
+_OPEN = 1
+_CODES: dict[TaskStateName, int] = {
+    "succeeded": 2,
+    "reused": 3,
+    "failed": 4,
+    "skipped": 5,
+    "cancelled": 6,
+}
+"""One byte is all that is kept of a task that has ended: a run may have millions."""
+_NAMES: dict[int, TaskStateName] = {code: name for name, code in _CODES.items()}
 _NONE: tuple[Command, ...] = ()
 
 
 class _Node:
-    """What the state keeps of one task."""
+    """What the state keeps of a task that has not ended."""
 
-    __slots__ = ("attempt", "dependents", "group", "left", "members", "policy", "state")
+    __slots__ = (
+        "attempt",
+        "dependents",
+        "ending",
+        "group",
+        "last",
+        "left",
+        "members",
+        "policy",
+        "state",
+    )
 
-    def __init__(self, policy: Policy, group: int | None) -> None:
+    def __init__(self, policy: Policy, group: int | None, last: bool) -> None:
         self.state: TaskStateName = "waiting"
         self.attempt = 0
         self.left = 0
         self.dependents: list[int] | None = None
-        self.members: list[int] | None = None
-        self.policy, self.group = policy, group
+        self.members: dict[int, None] | None = None  # in order
+        self.ending = False  # it was cancelled, and so is all that it still calls
+        self.policy, self.group, self.last = policy, group, last
 
 
 class RunState:
@@ -115,6 +93,7 @@ class RunState:
 
     __slots__ = (
         "_body_open",
+        "_codes",
         "_nodes",
         "_on_error",
         "_policies",
@@ -131,7 +110,8 @@ class RunState:
         self.error: ErrorInfo | None = None
         self.unfinished = 0
         self.failed = 0
-        self._nodes: dict[int, _Node] = {}
+        self._nodes: dict[int, _Node] = {}  # of the tasks that have not ended
+        self._codes = bytearray()  # of each task: not known, open, or how it ended
         self._policies: dict[str, Policy] = {}
         self._on_error = "fail_fast"
         self._body_open = True
@@ -141,7 +121,7 @@ class RunState:
     @property
     def states(self) -> dict[int, TaskStateName]:
         """The state of each task by its number."""
-        return {n: node.state for n, node in self._nodes.items()}
+        return {n: self.state_of(n) for n, code in enumerate(self._codes) if code}
 
     @property
     def stopping(self) -> bool:
@@ -151,11 +131,22 @@ class RunState:
     def state_of(self, task: int) -> TaskStateName:
         """Give the state of one task; "waiting" if it is not known (yet)."""
         node = self._nodes.get(task)
-        return "waiting" if node is None else node.state
+        if node is not None:
+            return node.state
+        return _NAMES.get(self._code(task), "waiting")
 
     def attempt_of(self, task: int) -> int:
-        """Give the number of the last attempt of a task, 0 before the first."""
-        return self._nodes[task].attempt
+        """Give the number of the last attempt of a task that has not ended, 0 before the first."""
+        node = self._nodes.get(task)
+        return 0 if node is None else node.attempt
+
+    def is_ending(self, task: int) -> bool:
+        """Tell whether an open task was cancelled, and has not ended yet."""
+        node = self._nodes.get(task)
+        return node is not None and node.ending
+
+    def _code(self, task: int) -> int:
+        return self._codes[task] if 0 <= task < len(self._codes) else 0
 
     def handle(self, event: Event) -> Commands:
         """Take in one event and give what must happen next, in order."""
@@ -219,8 +210,8 @@ class RunState:
         return (Launch(event.task, node.attempt + 1),)
 
     def _task_held(self, event: TaskHeld) -> Commands:
-        node = self._nodes[event.task]
-        if node.state not in _FINAL:
+        node = self._nodes.get(event.task)
+        if node is not None:
             node.state = "ready"
         return _NONE
 
@@ -233,7 +224,7 @@ class RunState:
         out: list[Command] = []
         if self._stopping is None:
             self._stopping = state
-            left = [n for n, node in self._nodes.items() if node.state not in _FINAL]
+            left = [number for number, node in self._nodes.items() if not node.last]
             # What waits goes first: else it begins in the places of what is stopped.
             left.sort(key=lambda n: self._nodes[n].state == "running")
             for number in left:
@@ -254,44 +245,52 @@ class RunState:
     # -- tasks -------------------------------------------------------------------------------
 
     def _task_added(self, event: TaskAdded) -> Commands:
-        node = _Node(self._policies.get(event.component, _DEFAULT), event.group)
-        number = event.task
+        node = _Node(self._policies.get(event.component, _DEFAULT), event.group, event.last)
+        number, codes = event.task, self._codes
         self._nodes[number] = node
+        if number >= len(codes):
+            codes.extend(bytes(number + 1 - len(codes)))
+        codes[number] = _OPEN
         self.unfinished += 1
         if event.group is not None and (parent := self._nodes.get(event.group)) is not None:
             if parent.members is None:
-                parent.members = []
-            parent.members.append(number)
-        if self.stopping:
-            return self._cancelled_at_birth(number, event.at)
-        wires = event.wires
-        if wires:
-            for need in (wires[0][0],) if len(wires) == 1 else {w[0] for w in wires}:
-                other = self._nodes[need]
-                if other.state in _GOOD:
-                    continue
-                if other.state in _FINAL:
-                    out: list[Command] = []
-                    self._skip(number, need, event.at, out)
-                    return out
-                node.left += 1
-                if other.dependents is None:
-                    other.dependents = []
-                other.dependents.append(number)
-            if node.left:
-                return _NONE
+                parent.members = {}
+            parent.members[number] = None
+            if parent.ending and not (self.stopping or event.last):
+                return self._cancelled_at_birth(number, event.at, "what called it was cancelled")
+        if self.stopping and not event.last:
+            return self._cancelled_at_birth(number, event.at, "the run is stopping")
+        if event.wires and (out := self._wired(number, node, event)) is not None:
+            return out
         node.state = "ready"
         return (Launch(number),)
 
-    def _cancelled_at_birth(self, number: int, at: float) -> Commands:
+    def _wired(self, number: int, node: _Node, event: TaskAdded) -> Commands | None:
+        """See what it has to wait for; None if all of that is there."""
+        wires = event.wires
+        for need in (wires[0][0],) if len(wires) == 1 else {w[0] for w in wires}:
+            other = self._nodes.get(need)
+            if other is None:
+                if _NAMES.get(self._code(need)) in _GOOD:
+                    continue
+                out: list[Command] = []
+                self._skip(number, need, event.at, out)
+                return out
+            node.left += 1
+            if other.dependents is None:
+                other.dependents = []
+            other.dependents.append(number)
+        return _NONE if node.left else None
+
+    def _cancelled_at_birth(self, number: int, at: float, why: str) -> Commands:
         out: list[Command] = []
-        self._cancel(number, at, "the run is stopping", out)
+        self._cancel(number, at, why, out)
         out.extend(self._maybe_finish())
         return out
 
     def _task_started(self, event: TaskStarted) -> Commands:
-        node = self._nodes[event.task]
-        if node.state not in _FINAL:
+        node = self._nodes.get(event.task)
+        if node is not None:
             node.state, node.attempt = "running", event.attempt
         return _NONE
 
@@ -302,17 +301,18 @@ class RunState:
         return self._good(event.task, "reused")
 
     def _good(self, number: int, state: TaskStateName) -> Commands:
-        node = self._nodes[number]
-        if node.state in _FINAL:
+        node = self._nodes.get(number)
+        if node is None:
             return _NONE
-        node.state = state
-        self.unfinished -= 1
-        waiting, node.dependents = node.dependents, None
+        self._close(number, node, state)
+        waiting = node.dependents
         if not waiting:
             return _NONE if self.unfinished else self._maybe_finish()
         out: list[Command] = []
         for other in waiting:
-            later = self._nodes[other]
+            later = self._nodes.get(other)
+            if later is None:
+                continue
             later.left -= 1
             if not later.left and later.state == "waiting":
                 later.state = "ready"
@@ -321,9 +321,19 @@ class RunState:
             out.extend(self._maybe_finish())
         return out
 
+    def _close(self, number: int, node: _Node, state: TaskStateName) -> None:
+        """The task has ended."""
+        del self._nodes[number]
+        self._codes[number] = _CODES[state]
+        self.unfinished -= 1
+        if node.group is not None:
+            parent = self._nodes.get(node.group)
+            if parent is not None and parent.members is not None:
+                parent.members.pop(number, None)
+
     def _task_erred(self, event: TaskErred) -> Commands:
-        node = self._nodes[event.task]
-        if node.state in _FINAL:
+        node = self._nodes.get(event.task)
+        if node is None:
             return _NONE
         node.attempt = event.attempt
         if event.retryable and event.attempt <= node.policy.retries and not self.stopping:
@@ -346,33 +356,39 @@ class RunState:
         return out
 
     def _task_woken(self, event: TaskWoken) -> Commands:
-        node = self._nodes[event.task]
-        if node.state != "retrying":
+        node = self._nodes.get(event.task)
+        if node is None or node.state != "retrying":
             return _NONE
         node.state = "ready"
         return (Launch(event.task, node.attempt + 1),)
 
     def _task_cancelled(self, event: TaskCancelled) -> Commands:
-        if self._nodes[event.task].state in _FINAL:
-            return _NONE
-        out: list[Command] = []
-        self._end(event.task, "cancelled", event.at, out)
-        out.extend(self._maybe_finish())
-        return out
+        return self._over(event, "cancelled")
 
     def _task_skipped(self, event: TaskSkipped) -> Commands:
-        return _NONE  # was decided here
+        return self._over(event, "skipped")
+
+    def _over(self, event: TaskCancelled | TaskSkipped, state: TaskStateName) -> Commands:
+        if event.task not in self._nodes:
+            return _NONE  # it was decided here
+        out: list[Command] = []
+        self._end(event.task, state, event.at, out)
+        out.extend(self._maybe_finish())
+        return out
 
     def _cancel(
         self, number: int, at: float, why: str, out: list[Command], *, members: bool = True
     ) -> None:
         node = self._nodes.get(number)
-        if node is None or node.state in _FINAL:
+        if node is None:
             return
-        if node.state == "running":
+        node.ending, running = True, node.state == "running"
+        if running:
             out.append(Cancel(number, why))
-            for member in (node.members or ()) if members else ():
+        for member in list(node.members or ()) if members else ():
+            if node.last or not self._nodes[member].last:
                 self._cancel(member, at, why, out)
+        if running:
             return
         out.append(Record(TaskCancelled(at, number, why)))
         self._end(number, "cancelled", at, out)
@@ -387,12 +403,10 @@ class RunState:
         while stack:
             current, final = stack.pop()
             node = self._nodes[current]
-            node.state = final
-            self.unfinished -= 1
-            waiting, node.dependents = node.dependents, None
-            for other in waiting or ():
-                later = self._nodes[other]
-                if later.state == "waiting":
+            self._close(current, node, final)
+            for other in node.dependents or ():
+                later = self._nodes.get(other)
+                if later is not None and later.state == "waiting":
                     later.state = "skipped"
                     out.append(Record(TaskSkipped(at, other, current)))
                     stack.append((other, "skipped"))
