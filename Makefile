@@ -25,8 +25,9 @@ demo: $(READY)  ## run the quickstart notebook as a batch job and leave a report
 test: $(TESTED) packages programs  ## set up what the tests need, then run the whole suite
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
-chaos: $(TESTED)  ## kill 200 random graphs again and again, and see that nothing is lost
+chaos: $(TESTED) packages programs  ## kill 200 random graphs again and again, and cancel storms against the clock
 	@TWINGRAPH_TESTS_SEEDS=200 $(BIN)/python -m pytest tests/faults/test_resume.py -k random -n $(WORKERS) $(ARGS)
+	@TWINGRAPH_TESTS_SOON=10 $(BIN)/python -m pytest tests/faults/test_storms.py $(ARGS)
 
 lab: $(READY)  ## open JupyterLab on the quickstart notebook
 	@$(BIN)/jupyter lab $(AS_ROOT) notebooks/00_quickstart.ipynb

@@ -16,8 +16,10 @@ if TYPE_CHECKING:
     from twingraph_nb.context import ctx
     from twingraph_nb.decorators import async_component, component, pipeline
     from twingraph_nb.errors import TwingraphError
+    from twingraph_nb.exploring import explore
     from twingraph_nb.graph.run import Run
     from twingraph_nb.graph.task import Task
+    from twingraph_nb.grouping import Settled, at_least, attempt, critical, group
     from twingraph_nb.lineage_door import lineage
     from twingraph_nb.session import Session, get_session
 
@@ -27,14 +29,20 @@ __all__ = [
     "Pipeline",
     "Run",
     "Session",
+    "Settled",
     "Task",
     "TwingraphError",
     "__version__",
     "ask",
     "async_component",
+    "at_least",
+    "attempt",
     "component",
+    "critical",
     "ctx",
+    "explore",
     "get_session",
+    "group",
     "lineage",
     "load_ipython_extension",
     "pipeline",
@@ -47,13 +55,19 @@ _HOMES = {
     "Pipeline": "component",
     "Run": "graph.run",
     "Session": "session",
+    "Settled": "grouping",
     "Task": "graph.task",
     "TwingraphError": "errors",
     "ask": "asking",
     "async_component": "decorators",
+    "at_least": "grouping",
+    "attempt": "grouping",
     "component": "decorators",
+    "critical": "grouping",
     "ctx": "context",
+    "explore": "exploring",
     "get_session": "session",
+    "group": "grouping",
     "lineage": "lineage_door",
     "pipeline": "decorators",
 }

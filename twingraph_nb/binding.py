@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from twingraph_nb.errors import ArgumentError, suggestion
 from twingraph_nb.source.ports import Port
 
-__all__ = ["bind_ports"]
+__all__ = ["bind_ports", "described"]
 
 
 def bind_ports(
@@ -50,3 +50,11 @@ def bind_ports(
     if missing:
         raise ArgumentError(name, f"needs {', '.join(map(repr, missing))}", signature())
     return bound
+
+
+def described(thing: object, *, short: bool = False) -> str:
+    """Give in a few words what was given in place of a function."""
+    if isinstance(thing, type):
+        return thing.__name__ if short else f"the class {thing.__name__}"
+    name = getattr(thing, "__name__", type(thing).__name__)
+    return name if short else f"{name} ({type(thing).__name__})"

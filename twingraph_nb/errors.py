@@ -16,12 +16,16 @@ TwingraphError
 |-- TaskError                  what happened to a task, other than the user's own exception
 |   |-- TaskCancelled
 |   |-- TaskSkipped            something it needs failed
+|   |   `-- LeftOut            somebody chose not to run it
+|   |-- NotKept                a value was to come from the store and is not there
+|   |-- GroupFailed            too few of its members succeeded
 |   |-- TaskTimeout            (also a TimeoutError)
 |   |-- WorkerDied             the process that ran it ended: signal, exit code, out of memory
 |   `-- ResultError            the result cannot be sent back or does not fit the output ports
 |-- RunError                   a run failed, was cancelled or is not known
 |   `-- RunTimeout             (also a TimeoutError)
 |-- ExecutorError              a platform failed before the user's code did: a retry is safe
+|   |-- NotStarted             a job that a kernel which died had named was never started
 |   `-- ToolchainMissing       no compiler or interpreter of the component's language is here
 |-- BreakerOpen                a circuit breaker lets nothing through now: nothing was started
 |-- StoreError                 the event log cannot be read or written
@@ -32,7 +36,8 @@ TwingraphError
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Protocol
 
 __all__ = [
     "AmbiguousCell",
@@ -43,8 +48,12 @@ __all__ = [
     "CycleError",
     "DefinitionError",
     "ExecutorError",
+    "GroupFailed",
     "LazyValueError",
+    "LeftOut",
     "LineageError",
+    "NotKept",
+    "NotStarted",
     "NotebookError",
     "PortTypeError",
     "PortabilityError",
@@ -74,6 +83,17 @@ def suggestion(name: str, known: Iterable[str]) -> str:
 
 _LISTED = 12
 """Names that an error lists although it knows which one was meant."""
+
+
+class _Settled(Protocol):
+    @property
+    def name(self) -> str: ...
+    @property
+    def state(self) -> str: ...
+    @property
+    def error(self) -> str: ...
+    @property
+    def ok(self) -> bool: ...
 
 
 class TwingraphError(Exception):
@@ -223,6 +243,45 @@ class TaskSkipped(TaskError):
         super().__init__(f"{task} was skipped because {because} did not succeed")
 
 
+class LeftOut(TaskSkipped):
+    """The task is left out of this run, because of what was selected; `because` says why."""
+
+    def __init__(self, task: str, because: str) -> None:
+        self.task, self.because = task, because
+        TaskError.__init__(self, f"{task} is left out of this run: {because}")
+
+
+class NotKept(TaskError):
+    """Values that were to be taken from the store are not there."""
+
+    def __init__(self, task: str, lacking: Iterable[str]) -> None:
+        self.task, self.lacking = task, tuple(lacking)
+        names = " and ".join(self.lacking)
+        bare = self.lacking[0].partition("[")[0]
+        wants = f"{task} wants" if task not in self.lacking else "the pipeline looks at"
+        super().__init__(
+            f"{wants} the value of {names}, which is not kept: run with to={task!r} instead of "
+            f"only= to make it, or give {bare} `cache=True` and run it once"
+        )
+
+
+class GroupFailed(TaskError):
+    """A group's policy says that too few, or the wrong ones, of its members succeeded.
+
+    members: how each of them ended, see `Settled`.
+    """
+
+    def __init__(self, group: str, policy: str, members: Sequence[_Settled]) -> None:
+        self.group, self.policy, self.members = group, policy, tuple(members)
+        good = sum(one.ok for one in self.members)
+        fallen = [f"{one.name} {one.state}: {one.error}" for one in self.members if not one.ok]
+        more = f"; and {len(fallen) - _LISTED} more" if len(fallen) > _LISTED else ""
+        told = f" ({'; '.join(fallen[:_LISTED])}{more})" if fallen else ""
+        super().__init__(
+            f"group {group} wants {policy}, but {good} of {len(self.members)} succeeded{told}"
+        )
+
+
 class TaskTimeout(TaskError, TimeoutError):
     """The task did not finish within its timeout."""
 
@@ -265,6 +324,10 @@ class ExecutorMissing(ExecutorError):
     def __init__(self, platform: str, extra: str) -> None:
         self.platform, self.extra = platform, extra
         super().__init__(f"platform {platform!r} needs: pip install 'twingraph-nb[{extra}]'")
+
+
+class NotStarted(ExecutorError):
+    """Nothing was ever started under a ticket: its kernel died first."""
 
 
 class ToolchainMissing(ExecutorError):

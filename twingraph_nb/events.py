@@ -23,6 +23,7 @@ __all__ = [
     "ComponentUsed",
     "ErrorInfo",
     "Event",
+    "FarWire",
     "LimitChanged",
     "MapExpanded",
     "RetryAsked",
@@ -72,6 +73,8 @@ TaskStateName = Literal[
 
 Wire = tuple[int, str, str]
 """(task it comes from, output port there, input port here); both ports "" for order only."""
+FarWire = tuple[str, str, str]
+"""The same from another run: the task by its hash; a run as a whole is RUN-run."""
 
 
 class Event(msgspec.Struct, frozen=True, tag_field="kind", tag=True, omit_defaults=True, gc=False):
@@ -107,6 +110,8 @@ class RunStarted(Event, frozen=True, gc=False):
     """The earlier run whose finished tasks it takes over."""
     arguments: str = ""
     """Blob of the pipeline's (args, kwargs), so that another process can resume the run."""
+    selected: str = ""
+    """What somebody chose to run, such as "to=report"; "" for all of it."""
 
 
 class ComponentUsed(Event, frozen=True, gc=False):
@@ -144,6 +149,10 @@ class TaskAdded(Event, frozen=True, gc=False):
     """Its place among the items of a map."""
     inputs: Mapping[str, str] | None = None
     """Short texts of the plain arguments; secrets are masked."""
+    others: tuple[FarWire, ...] = ()
+    """What it takes from other runs of its session, or waits for there."""
+    last: bool = False
+    """It tidies up: it runs although its run is stopping."""
 
 
 class TaskStarted(Event, frozen=True, gc=False):
@@ -260,10 +269,11 @@ class TaskCancelled(Event, frozen=True, gc=False):
 
 
 class TaskSkipped(Event, frozen=True, gc=False):
-    """It will not run: the task `because` did not succeed."""
+    """It will not run: the task `because` did not succeed, or somebody chose so (`why`)."""
 
     task: int
     because: int
+    why: str = ""
 
 
 class CancelAsked(Event, frozen=True, gc=False):

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from gremlin_python.process.graph_traversal import GraphTraversalSource
 
+from twingraph_nb.errors import LineageError
 from twingraph_nb.events import Batch
 from twingraph_nb.lineage.forgotten import Forgotten
 from twingraph_nb.lineage.live import LiveGraph, live_source
@@ -18,7 +19,7 @@ _graphs: weakref.WeakKeyDictionary[Session, LiveGraph] = weakref.WeakKeyDictiona
 """One graph for each session: it is made at the first question and kept up to date from then."""
 
 
-def lineage() -> GraphTraversalSource:
+def lineage(remote: bool | str = False) -> GraphTraversalSource:
     """Give `g`, gremlinpython's traversal source, over all runs of this machine's store.
 
     The graph is in memory, answers without a server, and shows what runs now as it is when a
@@ -26,8 +27,29 @@ def lineage() -> GraphTraversalSource:
 
         g = twingraph_nb.lineage()
         g.V().has("Task", "state", "failed").values("Name").to_list()
+
+    That is so too while the session writes to a database: a question does not depend on one that
+    may be away or behind. `lineage(remote=True)` asks that database, which has the runs of other
+    machines as well.
+
+    Args:
+        remote: True for the database that this session writes to, or the URL of any.
+    Raises:
+        LineageError: the session writes to none, or the URL is none.
     """
-    return live_source(live_graph())
+    if not remote:
+        return live_source(live_graph())
+    from twingraph_nb.lineage.remote import read_address, remote_source
+
+    if isinstance(remote, str):
+        return remote_source(read_address(remote))
+    writer = get_session().remote
+    if writer is None:
+        raise LineageError(
+            "this session writes to no graph database: set TWINGRAPH_LINEAGE, or "
+            "%twingraph lineage URL"
+        )
+    return remote_source(writer.address)
 
 
 def live_graph(session: Session | None = None) -> LiveGraph:

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import atexit
 import contextlib
 import importlib
 import os
 import platform
 import secrets
-import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, cast
 
 from twingraph_nb import __version__
-from twingraph_nb.component import Component, Pipeline, other_platforms, shelf
+from twingraph_nb.clock import clock
+from twingraph_nb.component import Caller, shelf
 from twingraph_nb.errors import (
+    LineageError,
     RunError,
     StoreError,
     TwingraphError,
@@ -31,7 +32,9 @@ from twingraph_nb.executors.threads import Threads
 from twingraph_nb.graph.run import Run
 from twingraph_nb.graph.summary import summaries
 from twingraph_nb.graph.task import Task
+from twingraph_nb.interpreter import before_exit, machine_memory, say, shell
 from twingraph_nb.lineage.places import surroundings
+from twingraph_nb.platform_choice import other_platforms
 from twingraph_nb.platforms import PLATFORMS
 from twingraph_nb.policy import RunOptions
 from twingraph_nb.scheduler.calls import Arguments, Calls
@@ -40,8 +43,12 @@ from twingraph_nb.scheduler.drive import Driver
 from twingraph_nb.scheduler.limits import Admission
 from twingraph_nb.scheduler.live import LiveRun
 from twingraph_nb.scheduler.resuming import Resuming
+from twingraph_nb.selection import ANY, Selection, read_selection
 from twingraph_nb.settings import Settings
 from twingraph_nb.store import Store, identity
+
+if TYPE_CHECKING:
+    from twingraph_nb.lineage.remote_writer import RemoteWriter
 
 __all__ = ["Session", "close_session", "get_session"]
 
@@ -79,7 +86,7 @@ class Session:
             self._loop,
             self._executor,
             self._threads,
-            Admission(lanes, float(cores), _machine_memory()),
+            Admission(lanes, float(cores), machine_memory()),
             self.store,
             keep_after=self.settings.keep_after,
         )
@@ -92,7 +99,13 @@ class Session:
             self.driver.begun = self._control.wake
         self._thread = threading.Thread(target=self._live, name="twingraph", daemon=True)
         self._thread.start()
-        _before_exit(self._at_exit)
+        before_exit(self._at_exit)
+        self.remote: RemoteWriter | None = None
+        if self.settings.lineage:
+            try:
+                self.send_lineage(self.settings.lineage)
+            except LineageError as exc:
+                self._trouble(str(exc))
 
     # -- runs --------------------------------------------------------------------------------
 
@@ -119,11 +132,12 @@ class Session:
         found[0].cancel()
         return found[0]
 
-    def resume(self, run_id: str) -> Run:
+    def resume(self, run_id: str, selected: Selection = ANY) -> Run:
         """Start a run that takes over what an earlier one of this or another process finished.
 
         Args:
             run_id: of a pipeline's run; the start of an id, or "last".
+            selected: what of it is to run.
         Raises:
             RunError: it is not known, still runs, is no pipeline's, or its pipeline is not
                 defined here.
@@ -134,7 +148,7 @@ class Session:
             near = suggestion(row.name, shelf.pipelines)
             raise RunError(f"define the pipeline {row.name!r} first, which made run {row.id}{near}")
         args, kwargs = self.resuming.arguments(row)
-        return self.calls.begin(pipeline, args, kwargs, resumes=row.id)
+        return self.calls.begin(pipeline, args, kwargs, row.id, selected)
 
     def drain(self, timeout: float | None = None) -> list[Run]:
         """Wait until no run and no loose task is left; gives the runs it waited for.
@@ -183,6 +197,34 @@ class Session:
 
         return remove
 
+    def send_lineage(self, url: str, *, everything: bool = False) -> None:
+        """Write the graph of what runs to a database too, from now on; "" ends that.
+
+        Args:
+            url: of a Gremlin Server or of Amazon Neptune, "ws://HOST:8182/gremlin".
+            everything: also all earlier runs of the store.
+        Raises:
+            LineageError: the URL is none.
+        """
+        from twingraph_nb.lineage.remote import write_to  # it loads a client: only when asked
+
+        before, self.remote = self.remote, None
+        if before is not None:
+            self.driver.sinks.remove(before)
+            before.close(longest=2.0)
+        if url:
+            self.driver.flush_to_disk()
+            self.remote = write_to(
+                url,
+                self.settings.home,
+                self.store,
+                history=self.driver.history,
+                runs=tuple(self.runs),
+                everything=everything,
+                say=say,
+            )
+            self.driver.sinks.append(self.remote)
+
     def platforms(self, timeout: float = 5.0) -> dict[str, tuple[Condition, int]]:
         """Give how each platform is, and how many of its tasks run now; asks all at once.
 
@@ -223,7 +265,7 @@ class Session:
         if self._loose is not None:
             loose, driver = self._loose, self.driver
             driver.call(lambda: driver.happen(loose, BodyDone(driver.now())))
-        self.driver.flush()
+        self.driver.flush_to_disk()
         if self._control is not None:
             self._control.close()
         stopping = asyncio.run_coroutine_threadsafe(self._stop(), self._loop)
@@ -231,6 +273,8 @@ class Session:
             stopping.result(10.0)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(5.0)
+        if self.remote is not None:
+            self.remote.close()
         if self.store is not None:
             self.store.close()
 
@@ -284,16 +328,9 @@ class Session:
     def _trouble(self, sentence: str) -> None:
         if sentence:
             self.troubles.append(sentence)
-            self._say(sentence)
+            say(sentence)
         else:
             self.troubles.clear()
-
-    @staticmethod
-    def _say(sentence: str) -> None:
-        """Tell the user where no call can: on the real stderr."""
-        if sys.__stderr__ is not None:
-            with contextlib.suppress(OSError, ValueError):
-                sys.__stderr__.write(f"twingraph: {sentence}\n")
 
     def _loose_run(self) -> LiveRun:
         if self._loose is None:
@@ -313,15 +350,19 @@ class Session:
         *,
         arguments: Arguments | None = None,
         resumes: str = "",
+        selected: Selection = ANY,
     ) -> LiveRun:
         if self._closed:
             raise TwingraphError("the session is closed")
-        now = time.time()
+        if all(run is self._loose and not run.open for run in list(self.driver.runs.values())):
+            clock.set()
+        now = clock()
         run_id = f"{int(now * 1000):011x}{secrets.token_hex(3)}"[-16:]
         parent = self.settings.notebook_run or None
         run = LiveRun(self.driver, run_id, name, form, parent, options, now)
         origin = self._origin()
         run.earlier = self.resuming.earlier(run_id, resumes, origin)
+        selected = run.choose(selected, read_selection(self.settings.selected))
         self.driver.begin(
             run,
             RunStarted(
@@ -336,6 +377,7 @@ class Session:
                 options.timeout,
                 run.earlier.about if run.earlier is not None else "",
                 self.resuming.kept_arguments(name, arguments),
+                str(selected),
             ),
         )
         return run
@@ -349,9 +391,9 @@ class Session:
         }
         if self.settings.notebook:
             origin["notebook"] = self.settings.notebook
-        shell = _shell()
-        if shell is not None:
-            origin["cell"] = str(getattr(shell, "execution_count", ""))
+        interactive = shell()
+        if interactive is not None:
+            origin["cell"] = str(getattr(interactive, "execution_count", ""))
         return origin
 
     def _at_exit(self) -> None:
@@ -359,10 +401,10 @@ class Session:
         if os.getpid() != self.pid or self._closed:
             return
         with contextlib.suppress(KeyboardInterrupt):
-            if not hasattr(_shell(), "kernel"):
+            if not hasattr(shell(), "kernel"):
                 for task in self._drained():
                     if (error := task.exception()) is not None:
-                        self._say(f"{task.name} failed: {type(error).__name__}: {error}")
+                        say(f"{task.name} failed: {type(error).__name__}: {error}")
         self.close()
 
 
@@ -392,25 +434,11 @@ def close_session() -> None:
 class _Door:
     """Carries calls to the session of this process (component.Caller)."""
 
-    def call(self, component: Component, bound: dict[str, object], parent: object) -> object:
-        return get_session().calls.call(component, bound, parent)
-
-    def map(
-        self, component: Component, items: object, common: dict[str, object], parent: object
-    ) -> object:
-        return get_session().calls.map(component, items, common, parent)
-
-    def start(
-        self,
-        pipeline: Pipeline,
-        args: tuple[object, ...],
-        kwargs: dict[str, object],
-        parent: object,
-    ) -> object:
-        return get_session().calls.start(pipeline, args, kwargs, parent)
+    def __getattr__(self, name: str) -> object:
+        return getattr(get_session().calls, name)
 
 
-_door = _Door()
+_door = cast(Caller, _Door())
 shelf.caller = _door
 shelf.starter = lambda *asked: get_session().calls.begin(*asked)
 shelf.planner = lambda *asked: importlib.import_module("twingraph_nb.plan").plan_of(
@@ -418,27 +446,3 @@ shelf.planner = lambda *asked: importlib.import_module("twingraph_nb.plan").plan
 )  # loaded when it is asked for
 if hasattr(os, "register_at_fork"):  # the parent's scheduler thread is not there in a child
     os.register_at_fork(after_in_child=lambda: setattr(shelf, "caller", _door))
-
-
-def _shell() -> object | None:
-    ipython = sys.modules.get("IPython")
-    return None if ipython is None else ipython.get_ipython()
-
-
-def _before_exit(act: Callable[[], None]) -> None:
-    """Call at the interpreter's exit, while threads may still be started."""
-    # Exit callbacks run last in, first out: ours must come before that of the standard pool,
-    # which asyncio.to_thread needs until all runs are over.
-    importlib.import_module("concurrent.futures.thread")
-    register = getattr(threading, "_register_atexit", atexit.register)
-    try:
-        register(act)
-    except RuntimeError:  # the interpreter is going down already
-        atexit.register(act)
-
-
-def _machine_memory() -> int:
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):
-        return 2**40

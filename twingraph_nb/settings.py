@@ -31,7 +31,11 @@ class Settings:
         (`TWINGRAPH_ANSWERS`).
     no_input: nobody answers questions: they fail at once, or take their default
         (`TWINGRAPH_NO_INPUT=1`).
+    selected: what of each pipeline is to run, as a JSON object of names by option
+        (`TWINGRAPH_SELECTED`); see `twingraph_nb.selection`.
     notify: a webhook that is told of each question (`TWINGRAPH_NOTIFY`).
+    lineage: URL of a Gremlin Server or of Amazon Neptune that the graph of what runs is written
+        to as well (`TWINGRAPH_LINEAGE`), or "".
     """
 
     home: Path
@@ -46,7 +50,9 @@ class Settings:
     payloads: str = ""
     answers: Mapping[str, object] = field(default_factory=dict)
     no_input: bool = False
+    selected: Mapping[str, object] = field(default_factory=dict)
     notify: str = field(default="", repr=False)
+    lineage: str = field(default="", repr=False)
 
     @classmethod
     def load(cls, env: Mapping[str, str] | None = None) -> Settings:
@@ -69,7 +75,9 @@ class Settings:
             keep_after=_seconds(env, "TWINGRAPH_KEEP_AFTER", 1.0),
             payloads=env.get("TWINGRAPH_PAYLOADS", ""),
             answers=_object(env, "TWINGRAPH_ANSWERS"),
+            selected=_object(env, "TWINGRAPH_SELECTED"),
             notify=env.get("TWINGRAPH_NOTIFY", ""),
+            lineage=env.get("TWINGRAPH_LINEAGE", ""),
             no_input=env.get("TWINGRAPH_NO_INPUT", "") == "1",
         )
 

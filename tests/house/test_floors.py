@@ -11,15 +11,16 @@ from collections.abc import Iterator
 from tests.house.package import NAME, ROOT, Module, modules
 
 FLOORS = (
-    ("errors", "context", "wire", "outlet", "values_kinds", "amounts"),
-    ("values_classes", "values_data", "values_tables", "breaker", "limit"),
+    ("errors", "context", "settled", "wire", "outlet", "values_kinds", "amounts", "clock"),
+    ("values_classes", "values_data", "values_tables", "breaker", "limit", "interpreter"),
     ("values", "segments"),
     ("failure", "remote_payloads"),
     ("events", "settings", "rebuild"),
     ("remote", "remote_turns"),
+    ("remote_kept",),
     ("remote_process", "remote_stream", "remote_dask", "remote_post", "platforms", "question"),
     ("source",),
-    ("fallback", "binding"),
+    ("fallback", "binding", "platform_choice", "verdict", "selection"),
     ("policy",),
     ("component",),
     ("languages",),
@@ -27,33 +28,34 @@ FLOORS = (
     ("graph",),
     ("executors", "store", "picture", "lineage"),
     ("scheduler",),
-    ("plan", "asking"),
+    ("plan", "asking", "grouping"),
     ("session",),
     ("views", "runs", "lineage_door"),
+    ("exploring",),
     ("magics",),
     ("__init__", "__main__"),
 )
 """A room imports only from rows above its own; rooms of one row do not see each other."""
 
 TRAVELS = (
-    "context", "wire", "outlet", "values_kinds", "values_classes", "values_data", "values_tables",
-    "values", "segments", "failure", "rebuild", "remote", "remote_turns", "remote_process",
-    "remote_stream",
+    "context", "settled", "wire", "outlet", "values_kinds", "values_classes", "values_data",
+    "values_tables", "values", "segments", "failure", "rebuild", "remote", "remote_turns",
+    "remote_process", "remote_stream", "remote_kept",
     "remote_payloads", "remote_post",
 )  # fmt: skip
 """They go to the far side as they are: standard library and each other only."""
 
 HEAVY = {
-    "IPython", "ipycytoscape", "ipykernel", "ipywidgets", "jupyter_client", "matplotlib",
-    "nbclient", "nbconvert", "nbformat", "nest_asyncio", "nest_asyncio2", "numpy", "pandas",
-    "papermill", "rich", "traitlets",
+    "IPython", "anywidget", "ipycytoscape", "ipykernel", "ipywidgets", "jupyter_client",
+    "matplotlib", "nbclient", "nbconvert", "nbformat", "nest_asyncio", "nest_asyncio2", "networkx",
+    "numpy", "pandas", "papermill", "rich", "traitlets",
 }  # fmt: skip
-LIGHT_ROOMS = {room for row in FLOORS[:-3] for room in row} | {"__init__"}
+LIGHT_ROOMS = {room for row in FLOORS[:-4] for room in row} | {"__init__"}
 
 ROOT_ITSELF = {NAME, f"{NAME}.__version__"}
 """For its version and where it lies; its lazy names are held back by a test of their own."""
 
-MAY_LOAD_LATE = {"session", "views", "runs", "magics", "__init__", "__main__"}
+MAY_LOAD_LATE = {"session", "lineage_door", "views", "runs", "magics", "__init__", "__main__"}
 """They load a room at its first use, so that the extension and the command line start fast."""
 
 FLOOR_OF = {room: number for number, row in enumerate(FLOORS) for room in row}

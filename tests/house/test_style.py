@@ -104,7 +104,8 @@ def owner_of(first: str) -> set[str]:
 def declared() -> set[str]:
     """The names of the core's dependencies, and of those that come with a platform's extra."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    extras = {p.extra for p in PLATFORMS.values() if p.extra} | {"payloads"}  # of several
+    extras = {p.extra for p in PLATFORMS.values() if p.extra}
+    extras |= {"payloads", "explorer"}  # of several platforms, and of none
     said = [*project["dependencies"]]
     for extra in extras:
         said += project["optional-dependencies"][extra]

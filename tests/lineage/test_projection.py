@@ -6,6 +6,7 @@ import random
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from tests.lineage.runs import RUN, FakeStore, batches, component, started, story, task
 from twingraph_nb.errors import StoreError
@@ -13,12 +14,17 @@ from twingraph_nb.events import (
     Answered,
     Asked,
     Batch,
+    ErrorInfo,
     Event,
     LimitChanged,
+    MapExpanded,
     RetryAsked,
     RunContinued,
     RunPaused,
+    TaskCancelled,
     TaskDone,
+    TaskErred,
+    TaskTicketed,
 )
 from twingraph_nb.lineage import schema
 from twingraph_nb.lineage.graph import Graph
@@ -77,6 +83,37 @@ def test_a_run_is_in_the_graph_with_every_kind_of_vertex_and_edge() -> None:
     labels = {v.label for v in graph.vertices.values()}
     assert labels == set(schema.VERTICES) - {"File"}
     assert {e.label for e in graph.edges.values()} <= set(schema.EDGES)
+
+
+def test_all_kinds_of_vertices_edges_and_properties_are_in_the_table_and_appear() -> None:
+    where = {"notebook": "", "cell": "work/b.py, line 4"}
+    ended = ErrorInfo("ValueError", "no", cell="cell [3]", line=2)
+    more: list[Event] = [
+        started("bbbb", "serve", at=200.0, parent=RUN, resumes=RUN),
+        component("load", "d-new", at=200.0, cell=where["cell"], image="python:3.12"),
+        replace(task(0, "load", run="bbbb", form="map"), component="d-new"),
+        MapExpanded(200.0, 0, 1),
+        replace(task(1, "load", run="bbbb", group=0, index=0), component="d-new"),
+        replace(task(2, "load", run="bbbb", others=((f"{RUN}-run", "", "x"),)), component="d-new"),
+        TaskTicketed(201.0, 2, "job 7"),
+        Asked(201.0, 2, "Deploy?", "text"),
+        Answered(202.0, 2, "yes", "bob@desk"),
+        RetryAsked(202.0, 2, "bob@desk"),
+        RunPaused(202.0, "bob@desk"),
+        RunContinued(202.0, "bob@desk"),
+        LimitChanged(202.0, 4, who="bob@desk"),
+        TaskErred(203.0, 1, 1, ended, retryable=False),
+        TaskCancelled(203.0, 2, "too slow"),
+    ]
+    graph = projected(batches(story()), batches(more, "bbbb")).graph
+    assert {v.label for v in graph.vertices.values()} == set(schema.VERTICES)
+    assert {e.label for e in graph.edges.values()} == set(schema.EDGES)
+    for edge in graph.edges.values():
+        kind = schema.EDGES[edge.label]
+        assert edge.out.label in kind.out.split(" or ")
+        assert edge.in_.label in kind.in_.split(" or ")
+    found = {key for task in graph.labelled("Task") for key in task.content}
+    assert found - {"name"} == set(schema.TASK_PROPERTIES) - {"Git History"}  # a test of its own
 
 
 def test_tasks_have_the_properties_that_twingraph_users_ask_for() -> None:
@@ -173,7 +210,8 @@ def test_secrets_are_masked_by_name_by_type_and_in_source() -> None:
         "login",
         inputs=(("user", "str"), ("key", "SecretStr")),
         outputs=(("token", "str"), ("url", "str")),
-        source="def login(user):\n    password: str = \"hunter2\"\n    API_KEY = 'hunter2'\n",
+        source="def login(user, key: SecretStr = 'hunter2'):\n"
+        "    password: str = \"hunter2\"\n    API_KEY = 'hunter2'\n",
     )
     done = TaskDone(3.0, 0, {"token": "hunter2", "url": "http://u:hunter2@host"})
     call = task(0, "login", inputs={"user": "'ann'", "key": "hunter2"})

@@ -131,12 +131,20 @@ def test_stale_results_are_those_of_older_components_and_what_came_of_them() -> 
     other = [
         started("bbbb", "other", at=300.0),
         component("clean", "d-clean3", at=300.0),
+        replace(task(0, "clean", run="bbbb", at=300.0), component="d-clean3"),
     ]
     rows = stale(graph(batches(second(), SECOND), batches(other, "bbbb")))
     assert told(rows, "why", "name") == [
         ("its component has changed", "clean"),
         ("made from a stale result", "fit"),
     ]
+    back = [
+        started("cccc", "other", at=400.0),
+        component("clean", "d-clean2", at=400.0),
+        replace(task(0, "clean", run="cccc", at=400.0), component="d-clean2"),
+    ]
+    runs = (batches(second(), SECOND), batches(other, "bbbb"), batches(back, "cccc"))
+    assert stale(graph(*runs)) == []  # the change was taken back
 
 
 def test_blast_counts_what_a_change_reaches(g: GraphTraversalSource) -> None:

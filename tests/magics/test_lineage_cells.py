@@ -6,6 +6,8 @@ import json
 
 import pytest
 from IPython.core.completer import provisionalcompleter
+from IPython.display import display
+from IPython.utils.capture import capture_output
 
 from tests.magics.conftest import Notebook
 from twingraph_nb.errors import LineageError
@@ -56,7 +58,47 @@ def test_a_query_may_be_shown_as_json_and_drawn(worked: Notebook) -> None:
     assert sorted(json.loads(repr(found))) == ["12", "6"]
     drawing = answer(worked, "%%gremlin --graph\ng.V().hasLabel('Task').outE('feeds').inV().path()")
     assert [len(drawing.graph.vertices), len(drawing.graph.edges)] == [2, 1]
-    assert "application/vnd.jupyter.widget-view+json" in drawing._repr_mimebundle_()  # type: ignore[operator]
+    with capture_output() as shown:
+        display(drawing)
+    widget, still = (output.data for output in shown.outputs)
+    assert "application/vnd.jupyter.widget-view+json" in widget
+    assert "data:image/svg+xml" in still["text/html"]
+
+
+def test_a_drawing_of_nothing_is_refused_by_the_query(notebook: Notebook) -> None:
+    error = notebook.bad("%%gremlin --graph\ng.V().hasLabel('Task').count()")
+    assert "no vertex" in str(error)
+
+
+def test_a_run_can_be_explored(worked: Notebook) -> None:
+    worked.good("import twingraph_nb\nfrom twingraph_nb import explore")
+    worked.good("%%pipeline once()\ndouble(double(50))")
+    worked.good("run = once()\nrun.result(30)\nmade = explore(run)")
+    tasks = worked.good(
+        "[n['about']['Output'] for n in made.graph['nodes'] if n['type'] == 'Task']"
+    )
+    assert tasks == ["100", "200"]
+    assert "Task" not in worked.good("made.hidden['type']")
+    same = worked.good("%lineage explore")
+    assert same.graph == worked.good("%lineage explore run").graph == worked.good("made.graph")
+    assert worked.good("explore(last).chosen == f'task:{last.hash}'")
+    assert worked.good("len(explore(run='all').graph['nodes']) > len(made.graph['nodes'])")
+    found = worked.good("explore(twingraph_nb.lineage().V().has('Task', 'Output', '12'))")
+    assert [node["name"] for node in found.graph["nodes"]] == ["double"]
+    answer = worked.good("%gremlin g.V().hasLabel('Run')")
+    assert len(answer) == len(worked.good("explore(_).graph['nodes']"))
+
+
+@pytest.mark.parametrize(
+    ("cell", "why"),
+    [
+        ("%lineage explore nowhere", "no run 'nowhere'"),
+        ("%lineage explore a b", "ask explore [RUN]"),
+        ("import twingraph_nb; twingraph_nb.explore(3)", "not 3"),
+    ],
+)
+def test_what_cannot_be_explored_is_said(notebook: Notebook, cell: str, why: str) -> None:
+    assert why in str(notebook.bad(cell))
 
 
 def test_a_query_may_be_about_one_run(worked: Notebook) -> None:
@@ -65,6 +107,22 @@ def test_a_query_may_be_about_one_run(worked: Notebook) -> None:
     found = answer(worked, "%gremlin --run last g.V().hasLabel('Task').values('Output')")
     assert "100" in found.results
     assert "12" not in found.results
+
+
+def test_a_name_that_nothing_has_is_noted_under_the_answer(worked: Notebook) -> None:
+    found = answer(worked, "%gremlin g.V().has('Task', 'stat', 'failed')")
+    note = "the graph has no property 'stat' (did you mean 'state'?)"
+    assert repr(found) == f"nothing\nnote: {note}"
+    assert "did you mean" in str(found._repr_mimebundle_()["text/html"])  # type: ignore[index]
+
+
+def test_runs_of_the_notebook_may_be_compared_by_name(worked: Notebook) -> None:
+    worked.good("%%pipeline once(x: int)\ndouble(x)")
+    worked.good("one = once(1)\none.result(30)")
+    worked.good("other = once(2)\nother.result(30)\nother_id = other.id")
+    for line in ("%lineage diff one other", "%lineage diff one other_id"):
+        rows = answer(worked, line).rows
+        assert ("output", "2", "4") in [(row["what"], row["one"], row["other"]) for row in rows]
 
 
 def test_questions_take_tasks_and_values_by_name(worked: Notebook) -> None:
@@ -115,6 +173,7 @@ def completions(notebook: Notebook, text: str) -> list[str]:
         ("%%gremlin --g", ["--graph"]),
         ("%gremlin g.V().valueM", ["valueMap"]),
         ("%lineage who", ["who-changed"]),
+        ("%lineage exp", ["explore"]),
     ],
 )
 def test_steps_names_and_options_are_completed(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.magics.conftest import Notebook
 from twingraph_nb.errors import TwingraphError, WiringError
 from twingraph_nb.plan import Plan
+from twingraph_nb.plan.drawn import screen_of_plan
 
 
 def test_plan_shows_what_an_edited_cell_makes_stale(notebook: Notebook) -> None:
@@ -21,6 +22,7 @@ def test_plan_shows_what_an_edited_cell_makes_stale(notebook: Notebook) -> None:
     assert [row.reason for row in plan] == ["source changed", "input changed"]
     assert "+    return x + 2" in repr(plan)
     assert "+    return x + 2" in plan._repr_html_()
+    assert {mark.kind for mark in screen_of_plan(plan).marks.values()} == {"stale"}
 
 
 def test_plan_takes_options_after_the_call(notebook: Notebook) -> None:
@@ -34,6 +36,23 @@ def test_plan_takes_options_after_the_call(notebook: Notebook) -> None:
     assert isinstance(plan, Plan)
     assert plan["inc"].action == "reuse"
     assert isinstance(notebook.bad("%plan flow() --force nothing"), WiringError)
+
+
+def test_selectors_are_understood_by_plan_and_by_resume(notebook: Notebook) -> None:
+    notebook.good("%%component inc --cache\ndef inc(x: int) -> int:\n    return x + 1")
+    notebook.good("%%component double --cache\ndef double(x: int) -> int:\n    return 2 * x")
+    notebook.good("%%pipeline flow(n=1) -> out\nout = double(inc(n))")
+    run = notebook.good("run = flow()\nrun.result(30)\nrun.id")
+    plan = notebook.good("%plan flow() --to inc --from inc")
+    assert isinstance(plan, Plan)
+    assert [row.action for row in plan] == ["run", "skip"]
+    notebook.good(f"again = %twingraph resume {run} --force double --only double")
+    assert notebook.good("again.result(30)\n[task.state for task in again.tasks]") == [
+        "reused",
+        "succeeded",
+    ]
+    assert "--fro" in str(notebook.bad(f"%twingraph resume {run} --fro inc"))
+    assert isinstance(notebook.bad("%plan flow() --only dubble"), WiringError)
 
 
 def test_plan_of_what_is_no_pipeline_says_what_it_wants(notebook: Notebook) -> None:

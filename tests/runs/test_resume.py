@@ -75,6 +75,23 @@ def test_a_killed_notebook_goes_on_with_its_parameters(notebook: Path, tmp_path:
     assert "6 reused" in third.stderr
 
 
+def test_a_notebook_runs_and_resumes_in_part(notebook: Path, tmp_path: Path) -> None:
+    said = twingraph(tmp_path, "run", "steps.ipynb", "--only", "slwo", "-o", "none")
+    assert said.returncode == 2
+    assert "--only: the notebook has no 'slwo' (did you mean 'slow'?)" in said.stderr
+    first = twingraph(tmp_path, "run", "steps.ipynb", "--skip", "nobody,go", "-o", "none")
+    assert (first.returncode, "the notebook has no 'nobody'" in first.stderr) == (2, True)
+    assert not (tmp_path / "trace").exists()
+    first = twingraph(tmp_path, "run", "steps.ipynb", "-o", "one")
+    assert first.returncode == 0, first.stderr
+    again = twingraph(tmp_path, "resume", "last", "--force", "slow", "-o", "two")
+    assert again.returncode == 0, again.stderr
+    assert sorted((tmp_path / "trace").read_text().split()) == sorted(["0", "1", "2", "99"] * 2)
+    last = twingraph(tmp_path, "run", "steps.ipynb", "--to", "print", "-o", "three")
+    assert last.returncode == 1
+    assert "--to: no task was called 'print'" in last.stderr
+
+
 def test_what_cannot_be_resumed_is_said_before_a_kernel_starts(
     notebook: Path, tmp_path: Path
 ) -> None:

@@ -66,6 +66,16 @@ def test_result_that_is_too_old_is_not_found(store: Store) -> None:
     assert store.find("d1", max_age=0.0) is None
 
 
+def test_result_from_the_future_has_no_age(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    store.keep("d1", "clean", "r1", "h1", {"value": 1})
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now - 86_400)  # the clock was set back
+    assert store.find("d1", max_age=3600.0) is None
+    with store.looking() as look:
+        assert look.find("d1", max_age=3600.0) is None
+    assert store.find("d1") is not None
+
+
 def test_equal_values_share_one_file(store: Store) -> None:
     first = store.keep("d1", "c", "r1", "h1", {"a": "x" * 1000, "b": "x" * 1000})
     second = store.keep("d2", "c", "r2", "h2", {"a": "x" * 1000})

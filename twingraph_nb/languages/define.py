@@ -10,12 +10,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from twingraph_nb.component import Component, Style, check_platform, shelf
+from twingraph_nb.component import Component, Style, shelf
 from twingraph_nb.errors import DefinitionError
 from twingraph_nb.languages.base import Language
 from twingraph_nb.languages.foreign import ForeignFunction
 from twingraph_nb.languages.kinds import KINDS, kind_of
 from twingraph_nb.languages.registry import language_of
+from twingraph_nb.platform_choice import check_platform
 from twingraph_nb.policy import read_options
 from twingraph_nb.source.line import Line, read_line
 from twingraph_nb.source.outputs import outputs as named

@@ -13,23 +13,22 @@ from twingraph_nb.errors import LineageError, suggestion
 from twingraph_nb.graph.summary import summary
 
 __all__ = [
-    "UP",
     "NothingFound",
     "Row",
+    "came_from",
     "meant",
     "names",
     "one",
     "or_nothing",
     "rows",
     "run_meant",
+    "went_to",
     "without_ids",
 ]
 
 Row = dict[str, object]
 """A row of an answer; every row of an answer has the same keys, in the same order."""
 
-UP = ("feeds", "precedes")
-"""Edges from a task to those that wait for it."""
 _SHORTEST = 4
 """Fewest characters of a hash or digest that may stand for the whole."""
 _ENOUGH = 50
@@ -43,6 +42,29 @@ class NothingFound(LineageError):
     def __init__(self, kind: str, name: str, known: Sequence[str] = ()) -> None:
         self.kind, self.name = kind, name
         super().__init__(f"the graph has no {kind} {name!r}{suggestion(name, known)}")
+
+
+def came_from() -> GraphTraversal:
+    """From tasks to those that their values were made from, one step back.
+
+    A map counts as one task. All tasks inside of a nested pipeline, of a component that calls
+    others, and of a run that was given as a whole, count as what its value was made from.
+    """
+    return __.union(
+        __.in_("feeds", "precedes"),
+        __.out("reuses"),
+        __.not_(__.has("form", "map")).in_("part_of"),
+        __.in_("gives").in_("in_run"),
+    )
+
+
+def went_to(*more: str) -> GraphTraversal:
+    """From tasks to those whose values were made from theirs, one step on: the way back.
+
+    Args:
+        more: labels of edges that are followed too, such as "precedes".
+    """
+    return __.union(__.out("feeds", *more), __.out("part_of"), __.out("in_run").out("gives"))
 
 
 def one(key: str) -> GraphTraversal:

@@ -45,6 +45,7 @@ BARRIERS = {"barrier"}
 MODULATORS = {"as", "by", "from", "to", "option", "with", "read", "write"}
 _SIDED = {"addE", "path", "simplePath", "cyclicPath", "tree"}
 LOOPING = {"until", "emit", "times"}
+_PLAIN = frozenset({str, int, float, bool, type(None)})
 
 
 def step(*names: str, barrier: bool = False) -> Callable[[Builder], Builder]:
@@ -90,6 +91,8 @@ class Instruction:
 
 def given(value: Any) -> Any:
     """An argument as the engine keeps it: bindings resolved, decimals Python's own."""
+    if type(value) in _PLAIN:
+        return value
     if isinstance(value, Binding):
         return given(value.value)
     if isinstance(value, Spawned):

@@ -15,11 +15,14 @@ PEOPLE = ("started", *DEEDS.values())
 
 _OF_RUN = ("of_pipeline", "from_notebook", "ran_in", "started_by", "resumes")
 _OF_TASK = ("instance_of", "produces", "reuses")
+_TO_TASK = ("feeds", "precedes", "gives")
 _OF_COMPONENT = ("runs_on", "defined_in", "new_version_of")
 
 
 def of_run(graph: Graph, run: str) -> Graph:
     """Give a run with its tasks, their components and values, and who and what it ran with.
+
+    What it takes from other runs is in it too: the tasks there, and runs given as a whole.
 
     Raises:
         LineageError: there is no such run.
@@ -29,6 +32,7 @@ def of_run(graph: Graph, run: str) -> Graph:
     near = [me, *tasks, *me.neighbours("out", *_OF_RUN), *me.neighbours("in", *PEOPLE)]
     near += [one for task in tasks for one in task.neighbours("in", *PEOPLE)]
     near += [one for task in tasks for one in task.neighbours("out", *_OF_TASK)]
+    near += [one for task in tasks for one in task.neighbours("in", *_TO_TASK)]
     components = {v.id: v for v in near if v.label == "Component"}.values()
     near += [one for c in components for one in c.neighbours("out", *_OF_COMPONENT)]
     cells = {v.id: v for v in near if v.label == "Cell"}.values()

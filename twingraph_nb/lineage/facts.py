@@ -227,20 +227,15 @@ class Folder:
             "run": run.id,
         }
         inputs = dict(event.inputs) if event.inputs else {}
+        taken: dict[str, list[str]] = {}
         parents: dict[str, None] = {}
-        for source, output, input in event.wires:
-            parent = run.hashes[source][0] if source in run.hashes else None
-            if parent is None:
-                continue
+        known = [(run.hashes[n][0], out, port) for n, out, port in event.wires if n in run.hashes]
+        for parent, output, input in (*known, *event.others):
             parents[parent] = None
             if input:
-                inputs[input] = f"← {parent}" + (f".{output}" if output else "")
-                ports: dict[str, object] = {"input": input}
-                if output:
-                    ports["output"] = output
-                to.edge("feeds", f"task:{parent}", me, output, input, properties=ports)
-            else:
-                to.edge("precedes", f"task:{parent}", me)
+                taken.setdefault(input, []).append(f"← {parent}" + (f".{output}" if output else ""))
+            _fed(me, parent, output, input, to)
+        inputs |= {input: ", ".join(texts[:MANY]) for input, texts in taken.items()}
         if inputs:
             told["Input Values"] = shown(inputs, secret, PREVIEW)
         if parents:
@@ -321,7 +316,10 @@ class Folder:
 
     def _task_skipped(self, run: _Run, event: TaskSkipped, to: Changes) -> None:
         me = self._ended(run, event.task, event.at, "skipped", to)
-        to.edge("skipped_because_of", me, _task_id(run, event.because))
+        if event.why:
+            to.vertex(me, "Task", {"why": cut(event.why, PREVIEW)})
+        else:
+            to.edge("skipped_because_of", me, _task_id(run, event.because))
 
     def _ended(self, run: _Run, task: int, at: float, state: str, to: Changes) -> str:
         told: dict[str, object] = {"state": state, "finished": at}
@@ -361,6 +359,18 @@ def _task_id(run: _Run, number: int) -> str:
     known = run.hashes.get(number)
     # As the scheduler makes it; only for a record whose beginning is lost.
     return f"task:{known[0]}" if known is not None else f"task:{run.id}{number:08x}"
+
+
+def _fed(me: str, parent: str, output: str, input: str, to: Changes) -> None:
+    """Add the edge from what a task takes or waits for: a task, or a run as a whole."""
+    whole = parent.removesuffix("-run")  # the result of another run
+    label = ("gives" if whole != parent else "feeds") if input else "precedes"
+    source = f"task:{parent}" if whole == parent else _run_id(whole)
+    ports: dict[str, object] = {"input": input} if input else {}
+    if output:
+        ports["output"] = output
+    more = (output, input) if input else ()
+    to.edge(label, source, me, *more, properties=ports)
 
 
 def _iso(at: float) -> str:

@@ -24,8 +24,12 @@ from twingraph_nb.lineage.traverser import Limits
 
 __all__ = ["LiveConnection", "LiveGraph", "live_source"]
 
-_AGAIN = 1.0
-"""Seconds after which the store is asked again for runs of other processes."""
+_AGAIN = 0.1
+"""Least seconds after which the store is asked again for runs of other processes."""
+_LATEST = 1.0
+"""Most seconds until then."""
+_SHARE = 20
+"""Times as long as it took the last time, between these two."""
 _ASIDE = 200_000
 """Most events that are put aside; with more, the store is read when somebody asks."""
 
@@ -58,6 +62,7 @@ class LiveGraph:
         self._aside = 0  # events in the queue
         self._lock = threading.Lock()
         self._asked = float("-inf")
+        self._pause = _AGAIN  # seconds until the store is asked again
 
     @property
     def graph(self) -> Graph:
@@ -87,9 +92,11 @@ class LiveGraph:
                     self._asked = self._clock()
                     for batches in self._history():
                         self._projection.apply(batches)
-            elif self._projection.waits or self._clock() - self._asked >= _AGAIN:
+            elif self._projection.waits or self._clock() - self._asked >= self._pause:
+                began = self._clock()
                 self._projection.catch_up(self._store)
                 self._asked = self._clock()
+                self._pause = min(_LATEST, max(_AGAIN, _SHARE * (self._asked - began)))
             return self.graph
 
 

@@ -111,14 +111,18 @@ class Connection(RemoteConnection):  # type: ignore[misc, unused-ignore]
         session.closed = True
 
 
-def answers(graph: Graph, bytecode: Bytecode, limits: Limits) -> Iterator[Shown]:
+def answers(
+    graph: Graph, bytecode: Bytecode, limits: Limits, run: Run | None = None
+) -> Iterator[Shown]:
     """What a traversal gives, one traverser after the other.
 
+    Args:
+        run: the execution, for who wants to stop it; a new one by default.
     Raises:
         LineageError: it is not well-formed, has a step that is not answered here, meets a value
             it cannot work with, or uses more than it may.
     """
-    run = Run(graph, limits)
+    run = Run(graph, limits) if run is None else run
     checks = configure(run, bytecode.source_instructions)
     _options(run)
     code = arranged(bytecode.step_instructions)

@@ -39,6 +39,9 @@ __all__ = [
 NUMBER = (int, float, Decimal)
 """Classes of numbers; `bool` is none although Python thinks so."""
 
+_LONGEST = 100_000
+"""Bits of a whole number; squares of squares would soon take minutes, and hold all others up."""
+
 Number = Any
 """An `int`, a `float` or a `Decimal`; Python has no class of what all three can do."""
 
@@ -144,6 +147,8 @@ def _combined(
             raise TraversalError("long overflow")
         bits *= 2
         kind = _WHOLE[bits]
+    if kind == "n" and result.bit_length() > _LONGEST:
+        raise TraversalError(f"a whole number of {result.bit_length()} bits is too long")
     return made(kind, result)
 
 

@@ -11,7 +11,9 @@ __all__ = [
     "Failed",
     "NotSupported",
     "QueryLimit",
+    "QueryStopped",
     "ReadOnlyGraph",
+    "TimeLimit",
     "TransactionOpen",
     "TraversalError",
     "UnknownElement",
@@ -79,6 +81,17 @@ class QueryLimit(LineageError):
     def __init__(self, what: str, limit: object, advice: str) -> None:
         self.what, self.limit = what, limit
         super().__init__(f"the query was stopped: {what} (limit {limit}); {advice}")
+
+
+class TimeLimit(QueryLimit):
+    """A query that took too long."""
+
+
+class QueryStopped(LineageError):
+    """A query that was ended from outside, since nobody waits for its results."""
+
+    def __init__(self) -> None:
+        super().__init__("the query was stopped")
 
 
 class Failed(TraversalError):

@@ -14,15 +14,9 @@ from twingraph_nb.lineage.changes import Changes
 from twingraph_nb.lineage.elements import Vertex
 from twingraph_nb.lineage.facts import Folder
 from twingraph_nb.lineage.graph import Graph
+from twingraph_nb.lineage.schema import label_of
 
 __all__ = ["Projection", "RunLike", "StoreLike"]
-
-_LABELS = {
-    "run": "Run", "task": "Task", "component": "Component", "value": "Artifact", "cell": "Cell",
-    "notebook": "Notebook", "file": "File", "platform": "Platform", "person": "Person",
-    "pipeline": "Pipeline", "environment": "Environment",
-}  # fmt: skip
-"""What stands before the colon of an id -> the label of the vertex."""
 
 _OPEN = frozenset({"waiting", "ready", "running", "retrying"})
 _MANY = 20_000
@@ -202,5 +196,5 @@ class Projection:
         """The vertex of an edge; one that is not known yet is made, to be told of later."""
         found = self.graph.vertices.get(id)
         if found is None:
-            found = self.graph.add_vertex(_LABELS.get(id.partition(":")[0], "vertex"), id)
+            found = self.graph.add_vertex(label_of(id), id)
         return found

@@ -6,7 +6,7 @@
 | Artifact | entity: `wasGeneratedBy` the task that produces it, `used` by those that it feeds |
 | Component | entity and `prov:Plan`; a new version `wasDerivedFrom` the one before (a revision) |
 | Person, Platform | agents: runs and tasks are associated with who ran them, stopped or answered |
-| feeds, precedes, reuses | `wasInformedBy` |
+| feeds, gives, precedes, reuses | `wasInformedBy` |
 
 Source: The PROV-JSON Serialization, W3C Member Submission, 24 April 2013.
 """
@@ -73,7 +73,7 @@ def _chosen(graph: Graph, run: str | None) -> dict[object, Vertex]:
     near = [*me.neighbours("in", "in_run", *PEOPLE)]
     for task in list(near):
         near += task.neighbours("out", "produces", "instance_of", "reuses")
-        near += task.neighbours("in", "feeds", *PEOPLE)
+        near += task.neighbours("in", "feeds", "precedes", "gives", *PEOPLE)
     near += [p for vertex in near for p in vertex.neighbours("out", "runs_on")]
     return found | {vertex.id: vertex for vertex in near}
 
@@ -158,7 +158,7 @@ def _of_task(task: Vertex, me: str, known: Mapping[object, Vertex]) -> Iterator[
     for earlier in task.neighbours("out", "reuses"):
         if earlier.id in known:
             yield "wasInformedBy", _informed(me, earlier, "reuses")
-    for edge in task.edges("in", "feeds", "precedes"):
+    for edge in task.edges("in", "feeds", "precedes", "gives"):
         if edge.out.id in known:
             yield "wasInformedBy", _informed(me, edge.out, edge.label)
         for made in edge.out.edges("out", "produces") if edge.label == "feeds" else ():

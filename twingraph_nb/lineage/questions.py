@@ -16,15 +16,16 @@ from gremlin_python.process.traversal import Order, P, T
 
 from twingraph_nb.amounts import seconds_of
 from twingraph_nb.lineage.asking import (
-    UP,
     NothingFound,
     Row,
+    came_from,
     meant,
     names,
     one,
     or_nothing,
     rows,
     run_meant,
+    went_to,
     without_ids,
 )
 
@@ -42,8 +43,8 @@ __all__ = [
 ]
 
 _TASK = {
-    "task": "Hash", "name": "name", "state": "state", "run": "run", "called": "Timestamp",
-    "seconds": "seconds", "platform": "Compute Platform", "output": "Output",
+    "name": "name", "state": "state", "output": "Output", "seconds": "seconds",
+    "platform": "Compute Platform", "called": "Timestamp", "run": "run", "task": "Hash",
 }  # fmt: skip
 _FAILURE = {
     "task": "Hash", "name": "name", "run": "run", "finished": "finished", "error": "error",
@@ -72,7 +73,7 @@ def made_by(g: GraphTraversalSource, x: object) -> list[Row]:
     Raises:
         NothingFound: nothing in the graph is meant by it.
     """
-    return _related(g, x, "ancestor", __.union(__.in_(*UP), __.out("reuses")))
+    return _related(g, x, "ancestor", came_from())
 
 
 def used_by(g: GraphTraversalSource, x: object) -> list[Row]:
@@ -85,7 +86,7 @@ def used_by(g: GraphTraversalSource, x: object) -> list[Row]:
     Raises:
         NothingFound: nothing in the graph is meant by it.
     """
-    return _related(g, x, "user", __.union(__.out(*UP), __.in_("reuses")))
+    return _related(g, x, "user", __.union(went_to("precedes"), __.in_("reuses")))
 
 
 def _related(g: GraphTraversalSource, x: object, role: str, way: GraphTraversal) -> list[Row]:
@@ -206,28 +207,34 @@ def _changed(before: str | None, source: str) -> str:
 def stale(g: GraphTraversalSource) -> list[Row]:
     """Results of the latest runs that would come out differently now, and why.
 
-    A result is stale when its component has a newer version, or when it was made from a stale
-    one. Only the latest run of each pipeline and of each session's name counts.
+    A result is stale when another version of its component was used last, or when it was made
+    from a stale one, be it in another run. Only the latest run of each pipeline and of each
+    session's name counts.
     """
+    outdated = _outdated(g)
+    if not outdated:
+        return []
     latest: dict[tuple[object, object], object] = {}
     runs = g.V().has_label("Run").has("name").order().by("started")
     asked = runs.project("id", "form", "name").by(T.id).by(one("form")).by(one("name"))
     for row in cast("list[Row]", asked.to_list()):
         latest[row["form"], row["name"]] = row["id"]
-    if not latest:
-        return []
     changed = (
         g.V(*latest.values())
         .in_("in_run")
         .has("state", _DONE)
-        .where(__.out("instance_of").in_("new_version_of"))
+        .emit()
+        .repeat(came_from().dedup())
+        .dedup()
+        .where(__.out("instance_of").has_id(P.within(*outdated)))
     )
     ids = changed.id_().to_list()
     if not ids:
         return []
-    first = rows(g.V(*ids), _TASK)
+    now = __.out("in_run").has_id(P.within(*latest.values()))
+    first = rows(g.V(*ids).has("state", _DONE).where(now), _TASK)
     known = {row["task"] for row in first}
-    below = g.V(*ids).repeat(__.out("feeds").dedup()).emit().dedup().has("state", _DONE)
+    below = g.V(*ids).repeat(went_to().dedup()).emit().dedup().has("state", _DONE).where(now)
     return [{"why": "its component has changed", **row} for row in first] + [
         {"why": "made from a stale result", **row}
         for row in rows(below, _TASK)
@@ -235,21 +242,38 @@ def stale(g: GraphTraversalSource) -> list[Row]:
     ]
 
 
+def _outdated(g: GraphTraversalSource) -> list[object]:
+    """The versions of components that were not the last of their name to be called.
+
+    By their latest call, not their first: a change may have been taken back.
+    """
+    asked = g.V().has_label("Component").group().by("name").by(__.id_().fold()).next()
+    found: list[object] = []
+    for ids in cast("Mapping[str, list[object]]", asked).values():
+        if len(ids) > 1:
+            used = g.V(*ids).project("id", "last").by(T.id)
+            told = used.by(or_nothing(__.in_("instance_of").values("Timestamp").max_())).to_list()
+            newest = max(cast("list[Row]", told), key=lambda row: str(row["last"]))
+            found += [one for one in ids if one != newest["id"]]
+    return found
+
+
 def blast(g: GraphTraversalSource, component: str) -> list[Row]:
-    """What a change of a component reaches: the components below it, and how much of each.
+    """What a change of a component reaches: what is below it, and how much of each.
 
     Returns:
-        A row for each component: its name, how many `tasks` came from the one that changes, how
-        many of their `values` are kept, and in which `pipelines`.
+        A row for each other component or nested pipeline: its name, how many `tasks` came from
+        the one that changes, how many of their `values` are kept, and in which `pipelines`.
     Raises:
         NothingFound: no component is called so.
     """
     below = (
         _versions(g, component)
         .in_("instance_of")
-        .repeat(__.out(*UP).dedup())
+        .repeat(went_to("precedes").dedup())
         .emit()
         .dedup()
+        .has("name", P.neq(component))
         .project("name", "values", "pipeline")
         .by(one("name"))
         .by(__.out("produces").count())

@@ -17,6 +17,11 @@ _ASSIGNED = re.compile(
         ["']?\]? \s* (?::\s*\w+\s*)? [=:] \s*) [rbfu]{0,2} (["']) (?:(?!\2).)+ \2"""
 )
 """A text that source code gives to something with the name of a secret."""
+_TYPED = re.compile(
+    r"""(?ix) (:\s* ["']? [\w.]*(?:secret|password|credential)\w* ["']? \s* = \s*)
+        [rbfu]{0,2} (["']) (?:(?!\2).)+ \2"""
+)
+"""The same, to something with the type of a secret."""
 _encoder = msgspec.json.Encoder()
 
 
@@ -48,5 +53,7 @@ def shown(texts: Mapping[str, str], secret: frozenset[str], limit: int) -> str:
 
 
 def source_shown(text: str, limit: int) -> str:
-    """Source code, cut, with what it assigns to names like a secret's masked."""
-    return cut(_ASSIGNED.sub(rf"\1\2{MASK}\2", without_passwords(text)), limit)
+    """Source code, cut, with what it assigns to names or types like a secret's masked."""
+    for given in (_ASSIGNED, _TYPED):
+        text = given.sub(rf"\1\2{MASK}\2", text)
+    return cut(without_passwords(text), limit)

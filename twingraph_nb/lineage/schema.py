@@ -17,6 +17,7 @@ __all__ = [
     "EdgeKind",
     "described",
     "edge_id",
+    "label_of",
 ]
 
 PREVIEW = 1_000
@@ -62,6 +63,7 @@ _KINDS = (
     EdgeKind("instance_of", "Task", "Component", "the task is a call of the component"),
     EdgeKind("part_of", "Task", "Task", "it is an item of a map, or inside a nested pipeline"),
     EdgeKind("feeds", "Task", "Task", "its output (`output`) goes to that one's input (`input`)"),
+    EdgeKind("gives", "Run", "Task", "the result of the whole run goes to the task's `input`"),
     EdgeKind("precedes", "Task", "Task", "that one waits for it, and takes no value"),
     EdgeKind("produces", "Task", "Artifact", "its output `port` has this value"),
     EdgeKind("reuses", "Task", "Task", "the equal task that had been done before"),
@@ -101,8 +103,31 @@ TASK_PROPERTIES = {
     "number": "its place in the run, from 0",
     "run": "id of the run",
     "digest": "equal work has an equal digest",
+    "worker": "who ran it, where the platform says so",
+    "ticket": "what its platform calls the job",
+    "error_type": "class of that error",
+    "error_cell": "cell or file of the line that raised it",
+    "error_line": "number of that line",
+    "why": "why it was cancelled or left out",
+    "question": "what it asks people",
+    "asks": "which kind of answer it wants",
+    "form": "map, or pipeline for a nested one; calls have none",
+    "index": "its place among the items of a map",
+    "count": "how many items the map has",
 }
 """Property of a task -> meaning. Attributes that users give stand beside them."""
+
+
+_LABELS = {
+    "run": "Run", "task": "Task", "component": "Component", "value": "Artifact", "cell": "Cell",
+    "notebook": "Notebook", "file": "File", "platform": "Platform", "person": "Person",
+    "pipeline": "Pipeline", "environment": "Environment",
+}  # fmt: skip
+
+
+def label_of(id: str) -> str:
+    """The label of the vertex with this id: what stands before the colon says it."""
+    return _LABELS.get(id.partition(":")[0], "vertex")
 
 
 def edge_id(label: str, out: str, in_: str, *more: str) -> str:

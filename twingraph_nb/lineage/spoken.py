@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections.abc import Callable, Sequence
 from datetime import datetime
@@ -42,8 +43,11 @@ QUESTIONS: dict[str, tuple[_Asked, tuple[str, ...], str]] = {
 }
 """Question -> its function, what it takes, and what it tells."""
 
-_WIDEST = 160
+_WIDEST = 100
 """Most characters of a value in a table; the rows themselves have all."""
+_DIGEST = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+_SHORT = 12
+"""Characters of a digest or a commit in a table."""
 _TIMES = ("finished", "first used")
 """Columns that hold seconds since the epoch."""
 
@@ -114,5 +118,7 @@ def _cell(name: str, value: object) -> str:
         return f"{value:.4g}"
     if isinstance(value, list):
         return ", ".join(map(str, cast("list[object]", value)))
+    if isinstance(value, str) and _DIGEST.fullmatch(value):
+        return value[:_SHORT]
     text = value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)
     return cut(" ".join(text.split()), _WIDEST)

@@ -103,6 +103,8 @@ def with_list(scope: Scope, spot: Instruction) -> StepFunction:
             raise TraversalError(
                 f"{name} step type mismatch: expected argument to be Iterable but got Map"
             )
+        many = len(items) * len(second) if name == "product" else len(items) + len(second)
+        scope.run.make(many)
         return work(items, second)
 
     return scope.mapped(spot, value)

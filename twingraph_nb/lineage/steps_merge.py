@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from gremlin_python.process.traversal import Cardinality, CardinalityValue, Direction, Merge, T
+from gremlin_python.statics import long
 from gremlin_python.structure import graph as theirs
 
 from twingraph_nb.lineage.compare import equal
@@ -20,6 +21,8 @@ from twingraph_nb.lineage.traverser import Run, Traverser, Walk
 __all__ = ["Merging"]
 
 _TOKENS = {"mergeV": (T.id, T.label), "mergeE": (T.id, T.label, Direction.OUT, Direction.IN)}
+_PLAIN = frozenset({str, int, float, bool, long})
+"""Classes of values that are kept as they are."""
 _WRITTEN = {"mergeV": "[id, label]", "mergeE": "[id, label, IN, OUT]"}
 
 
@@ -202,10 +205,10 @@ def _merge_vertex(merging: Merging, t: Traverser) -> Iterable[Element]:
         return found
     content = merging.created(t, wanted, wanted)
     label = content.get(T.label, "vertex")
-    made = run.graph.add_vertex(label, content.get(T.id))
-    for key, value in content.items():
-        if isinstance(key, str):
-            stored(run, made, key, value, None, {})
+    at_once, later = _told(content)
+    made = run.graph.add_vertex(label, content.get(T.id), at_once)
+    for key, value in later:
+        stored(run, made, key, value, None, {})
     return [made]
 
 
@@ -249,13 +252,20 @@ def _merge_edge(merging: Merging, t: Traverser) -> Iterable[Element]:
                 f"{name} Vertex not specified in onCreate - edge cannot be created"
             )
         ends[side] = _end(run, side, content[side])
-    made = run.graph.add_edge(
-        content.get(T.label, "edge"), ends[Direction.OUT], ends[Direction.IN], content.get(T.id)
-    )
-    for key, value in content.items():
-        if isinstance(key, str):
-            stored(run, made, key, value, None, {})
+    at_once, later = _told(content)
+    label, (out, in_) = content.get(T.label, "edge"), ends.values()
+    made = run.graph.add_edge(label, out, in_, content.get(T.id), at_once)
+    for key, value in later:
+        stored(run, made, key, value, None, {})
     return [made]
+
+
+def _told(content: Mapping[Any, Any]) -> tuple[dict[str, Any], list[tuple[str, Any]]]:
+    """The properties that an element is made with, or (when one is no plain value) set after."""
+    pairs = [(key, value) for key, value in content.items() if isinstance(key, str)]
+    if all(type(value) in _PLAIN for _, value in pairs):
+        return dict(pairs), []
+    return {}, pairs
 
 
 def _end(run: Run, side: Direction, value: Any) -> Vertex:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from gremlin_python.structure.graph import Path
@@ -85,7 +84,13 @@ def replace(scope: Scope, spot: Instruction) -> StepFunction:
     old, new = scopeless(spot)
     if old is None or new is None:
         return on_text(scope, spot, lambda text: text)
-    return on_text(scope, spot, lambda text: text.replace(old, new))
+    run = scope.run
+
+    def change(text: str) -> str:
+        run.make(len(text) + text.count(old) * len(new))
+        return text.replace(old, new)
+
+    return on_text(scope, spot, change)
 
 
 @step("split")
@@ -131,9 +136,9 @@ def concat(scope: Scope, spot: Instruction) -> StepFunction:
                 f"String concat() can only take string as argument, encountered {java_class(t.obj)}"
             )
         texts = [t.obj, *(text for part in parts for text in part(t))]
-        if all(text is None for text in texts):
-            return None
-        return "".join(text for text in texts if text is not None)
+        there = [text for text in texts if text is not None]
+        scope.run.make(sum(map(len, there)))
+        return "".join(there) if there else None
 
     return scope.mapped(spot, value_of)
 
@@ -148,17 +153,25 @@ def _first_text(found: Any) -> list[Any]:
     return [found]
 
 
-_HOLE = re.compile(r"%\{(.*?)\}")
+def _holes(text: str) -> Iterator[tuple[int, int]]:
+    """Where each `%{name}` begins and ends; not by an expression, which could take n * n."""
+    end = 0
+    while (start := text.find("%{", end)) >= 0:
+        end = text.find("}", start) + 1
+        if not end:
+            return
+        yield start, end
 
 
 @step("format")
 def format_(scope: Scope, spot: Instruction) -> StepFunction:
     text, values, run = spot.args[0], bys(scope, spot), scope.run
+    holes = list(_holes(text))
 
     def filled(t: Traverser) -> Any:
         used, parts, last = 0, [], 0
-        for hole in _HOLE.finditer(text):
-            name = hole.group(1)
+        for start, end in holes:
+            name = text[start + 2 : end - 1]
             if name == "_":
                 if not values:
                     raise TraversalError("The format() step has %{_} and no by() for it")
@@ -168,9 +181,11 @@ def format_(scope: Scope, spot: Instruction) -> StepFunction:
                 found = _named(t, name, run)
             if found is MISSING:
                 return MISSING
-            parts += [text[last : hole.start()], java_text(found)]
-            last = hole.end()
-        return "".join([*parts, text[last:]])
+            parts += [text[last:start], java_text(found)]
+            last = end
+        parts.append(text[last:])
+        run.make(sum(map(len, parts)))
+        return "".join(parts)
 
     return scope.mapped(spot, filled)
 
@@ -211,6 +226,8 @@ def conjoin(scope: Scope, spot: Instruction) -> StepFunction:
                 "conjoin step can only take an array or an Iterable type for incoming "
                 f"traversers, encountered {java_class(t.obj)}"
             )
-        return str(glue).join(java_text(item) for item in t.obj if item is not None)
+        parts = [java_text(item) for item in t.obj if item is not None]
+        scope.run.make(sum(map(len, parts)) + len(str(glue)) * len(parts))
+        return str(glue).join(parts)
 
     return scope.mapped(spot, value)

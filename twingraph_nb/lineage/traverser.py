@@ -13,7 +13,7 @@ from twingraph_nb.lineage.chance import Chance
 from twingraph_nb.lineage.containers import key_of
 from twingraph_nb.lineage.elements import Element
 from twingraph_nb.lineage.graph import Graph
-from twingraph_nb.lineage.problems import QueryLimit
+from twingraph_nb.lineage.problems import QueryLimit, QueryStopped, TimeLimit
 
 __all__ = ["FULL", "LABELLED", "NO_PATH", "Limits", "Node", "Run", "Traverser", "Walk", "history"]
 
@@ -56,12 +56,14 @@ class Limits:
     """What a query may use.
 
     seconds: of the wall clock. results: that it gives. held: traversers that it keeps at once, in
-    barriers, loops and results; it bounds the memory. None is no limit.
+    barriers, loops and results. made: characters and items that its steps put together into texts
+    and lists. The last two bound the memory. None is no limit.
     """
 
     seconds: float | None = 60.0
     results: int | None = 1_000_000
     held: int | None = 2_000_000
+    made: int | None = 100_000_000
 
 
 class Run:
@@ -100,8 +102,10 @@ class Run:
         self.groups: dict[str, list[Any]] = {}
         self._left = _BETWEEN_LOOKS
         self._held = 0
+        self._made = 0
         self._spare: float | None = limits.seconds
         self._until: float | None = None
+        self._stopped = False
 
     def begin(self) -> None:
         """Start the clock; only time that is spent here counts, not what the asker takes."""
@@ -118,6 +122,10 @@ class Run:
         if self._spare is not None:
             self._until = time.monotonic() + self._spare
 
+    def stop(self) -> None:
+        """End it at the next look at the clock; from any thread."""
+        self._stopped = True
+
     def chance(self) -> Chance:
         """What a step draws from: its own, and always the same with a seed."""
         return Chance(self.seed)
@@ -126,13 +134,16 @@ class Run:
         """Count visited objects, and look at the clock now and then.
 
         Raises:
-            QueryLimit: the time is up.
+            TimeLimit: the time is up.
+            QueryStopped: nobody waits for it any more.
         """
         self._left -= visited
         if self._left < 0:
             self._left = _BETWEEN_LOOKS
+            if self._stopped:
+                raise QueryStopped()
             if self._until is not None and time.monotonic() > self._until:
-                raise QueryLimit(
+                raise TimeLimit(
                     f"its time was up{self.doing}",
                     f"{self.limits.seconds:g} s",
                     "narrow it with has() and limit(), end repeat() with times() or until(), "
@@ -152,6 +163,20 @@ class Run:
                 self.limits.held,
                 "narrow it with has(), dedup() or limit(), end repeat() with times() or until(), "
                 "or allow more",
+            )
+
+    def make(self, size: int) -> None:
+        """Count the size of a text or a list that a step is about to put together.
+
+        Raises:
+            QueryLimit: with all before, this is too much.
+        """
+        self._made += size
+        if self.limits.made is not None and self._made > self.limits.made:
+            raise QueryLimit(
+                f"it puts too long texts or lists together{self.doing}",
+                self.limits.made,
+                "end repeat() with times() or until(), or allow more",
             )
 
     def drop(self, count: int) -> None:

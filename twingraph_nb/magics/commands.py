@@ -114,9 +114,10 @@ class TwingraphMagics(Magics):
 
             %plan census(folder="data")
             %plan census() --resume last            as if that run were resumed
-            %plan census() --force clean,join       these and all that needs them would run
+            %plan census() --to clean,join          if just these ran, and what they need
 
-        The pipeline's function is called, its components are not. See `Pipeline.plan`.
+        Also --only, --skip, --force and --from. The pipeline's function is called, its components
+        are not. See `Pipeline.plan`.
         """
         from twingraph_nb.magics import planning  # it loads the picture: only when asked
 
@@ -136,11 +137,13 @@ class TwingraphMagics(Magics):
             %twingraph cancel RUN    stop one run
             %twingraph pause RUN     begin no further task of it; what runs is let finish
             %twingraph resume RUN    let a paused run go on; start a run that takes over what
-                                     an ended one has finished
+                                     an ended one has finished; of all that only
+                                     [--only|--to|--skip|--force|--from NAMES]
             %twingraph answer RUN    what it asks; with [TASK] VALUE, the answer to that
             %twingraph diff RUN RUN  how two runs differ: code, inputs, outputs, times
             %twingraph components    the components and pipelines of this session
             %twingraph platforms     where components can run
+            %twingraph lineage URL   write the graph to Gremlin Server or Neptune too; or off
             %twingraph nest [off]    let your own asyncio.run(...) work in cells
         """
         from twingraph_nb.magics import status  # it loads the picture: only when asked

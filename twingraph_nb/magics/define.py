@@ -14,7 +14,6 @@ from IPython.core.interactiveshell import InteractiveShell
 from twingraph_nb.component import (
     Component,
     Pipeline,
-    check_platform,
     make_component,
     make_pipeline,
     shelf,
@@ -22,6 +21,7 @@ from twingraph_nb.component import (
 from twingraph_nb.errors import AmbiguousCell, ArgumentError, DefinitionError
 from twingraph_nb.magics.named import with_objects
 from twingraph_nb.magics.quiet import only_user_frames
+from twingraph_nb.platform_choice import check_platform
 from twingraph_nb.policy import KNOWN, RunOptions, read_options, read_run_options
 from twingraph_nb.source.cells import Body, Cell, chosen_definition, make_body, read_cell, streams
 from twingraph_nb.source.cells import syntax_error as cell_syntax_error

@@ -62,7 +62,7 @@ def _of_question(line: str) -> list[str]:
     words = line.split()
     if len(words) > 2 or (len(words) == 2 and line.endswith(" ")):
         return _starting(line, ("--since",)) if words[1] == "failures" else []
-    return _starting(line, QUESTIONS)
+    return _starting(line, (*QUESTIONS, "explore"))
 
 
 def _of_query(text: str) -> list[str]:

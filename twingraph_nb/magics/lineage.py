@@ -34,7 +34,7 @@ class LineageMagics(Magics):
         Options::
 
             --table      a table of the results (default)
-            --graph      a drawing of the vertices and edges in them
+            --graph      the graph explorer over the vertices and edges in them
             --json       as JSON
             --run RUN    only that run and what it touches; an id, the start of one, or `last`
         """
@@ -58,10 +58,12 @@ class LineageMagics(Magics):
             %lineage blast COMPONENT         what a change of it reaches
             %lineage slowest                 where the time goes
             %lineage failures [--since 7d]   what failed, newest first
+            %lineage explore [RUN]           a widget to look around in a run (`last`, `all`)
             %lineage schema                  what the graph holds: vertices, edges, properties
 
         X is a task or a value of this notebook by its name, a task's hash, a digest, or a
-        text in an output such as a file's name. RUN is an id, the start of one, or `last`.
+        text in an output such as a file's name. RUN is an id, the start of one, a
+        run of this notebook or its id by its name, or `last`.
         """
         from twingraph_nb.magics import graph_answers
 

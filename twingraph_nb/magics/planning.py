@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Sequence
 
 from IPython.core.interactiveshell import InteractiveShell
 
@@ -10,11 +11,21 @@ from twingraph_nb.component import Pipeline
 from twingraph_nb.errors import RunError, TwingraphError
 from twingraph_nb.plan import Plan
 from twingraph_nb.plan.diff import RunDiff, diff_of
+from twingraph_nb.selection import Selection, read_selection
 from twingraph_nb.session import get_session
 
-__all__ = ["diff", "plan"]
+__all__ = ["diff", "plan", "selected"]
 
-_OPTIONS = ("--resume", "--force")
+SELECTORS = {
+    "--only": "only",
+    "--to": "to",
+    "--skip": "skip",
+    "--force": "force",
+    "--from": "from_",
+}
+"""The options of a line, and what they are called in Python."""
+
+_OPTIONS = ("--resume", *SELECTORS)
 _USAGE = "%plan wants a pipeline, as you would call it: %plan census(folder='data')"
 
 
@@ -35,15 +46,14 @@ def plan(shell: InteractiveShell, line: str) -> Plan:
     made = shell.ev(ast.unparse(call.func))  # type: ignore[no-untyped-call]
     if not isinstance(made, Pipeline):
         raise TwingraphError(f"{_USAGE}; {ast.unparse(call.func)} is a {type(made).__name__}")
-    resume = options.get("--resume", "")
-    force = [name.strip() for name in options.get("--force", "").split(",") if name.strip()]
-    given = [*call.keywords, _keyword("resume", resume), _keyword("force", force)]
+    words = {SELECTORS.get(name, "resume"): value for name, value in options.items()}
+    given = [*call.keywords, *(ast.keyword(k, ast.Constant(v)) for k, v in words.items())]
     planned = ast.Call(ast.Attribute(call.func, "plan", ast.Load()), call.args, given)
     return shell.ev(ast.unparse(planned))  # type: ignore[no-any-return, no-untyped-call]
 
 
 def _split(line: str) -> tuple[str, dict[str, str]]:
-    """The call, and the options after it: ``name(...) --resume RUN --force A,B``."""
+    """The call, and the options after it: ``name(...) --resume RUN --to A,B``."""
     options: dict[str, str] = {}
     rest = line.strip()
     while True:
@@ -56,13 +66,17 @@ def _split(line: str) -> tuple[str, dict[str, str]]:
         options[name], rest = value.strip(), before.rstrip()
 
 
-def _keyword(name: str, value: object) -> ast.keyword:
-    return ast.keyword(name, ast.Constant(value) if isinstance(value, str) else _names(value))
+def selected(words: Sequence[str]) -> Selection:
+    """Give what the options at the end of a line select: ``--to A,B --skip C``.
 
-
-def _names(value: object) -> ast.expr:
-    assert isinstance(value, list)
-    return ast.List([ast.Constant(one) for one in value], ast.Load())
+    Raises:
+        TwingraphError: they are none.
+    """
+    options = dict(zip(words[::2], words[1::2], strict=False))
+    for name in words[::2]:
+        if name not in SELECTORS or len(words) % 2:
+            raise TwingraphError(f"{name!r} is not understood: {', '.join(SELECTORS)}, each NAMES")
+    return read_selection({SELECTORS[name]: value for name, value in options.items()})
 
 
 def diff(first: str, second: str) -> RunDiff:

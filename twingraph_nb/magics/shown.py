@@ -9,6 +9,7 @@ from html import escape
 __all__ = ["Shown", "table"]
 
 _CELL = "text-align:left;padding:2px 14px 2px 0;vertical-align:top;white-space:pre-wrap"
+_LONG = 40  # characters of a text that may wrap
 _HEAD = f"{_CELL};color:var(--jp-ui-font-color2,GrayText);font-weight:normal"
 _TABLE = (
     "border-collapse:collapse;border:none;font-size:var(--jp-ui-font-size1,13px);"
@@ -57,7 +58,13 @@ def _text(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def _html(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     top = "".join(f'<th style="{_HEAD}">{escape(one)}</th>' for one in head)
     body = "".join(
-        "<tr>" + "".join(f'<td style="{_CELL}">{escape(one)}</td>' for one in row) + "</tr>"
+        "<tr>" + "".join(f'<td style="{_style(one)}">{escape(one)}</td>' for one in row) + "</tr>"
         for row in rows
     )
-    return f'<table style="{_TABLE}"><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>'
+    table = f'<table style="{_TABLE}"><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>'
+    return f'<div style="overflow-x:auto">{table}</div>'
+
+
+def _style(text: str) -> str:
+    """Short texts stay on their lines, long ones are never squeezed into a tall column."""
+    return f"{_CELL};min-width:22em" if len(text) > _LONG else _CELL.replace("-wrap", "")

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
+from twingraph_nb.clock import clock
 from twingraph_nb.component import shelf
 from twingraph_nb.errors import RunError, TwingraphError, suggestion
 from twingraph_nb.graph.run import Run
@@ -58,9 +61,21 @@ def _status(rest: Sequence[str]) -> Shown:
         ("components", len(shelf.components)),
         ("pipelines", len(shelf.pipelines)),
         ("platforms", ", ".join(sorted(PLATFORMS))),
+        ("memory", _memory()),
     ]
+    if session.remote is not None:
+        rows.append(("lineage", session.remote.status))
     rows += [("running", _one_line(session, run)) for run in running]
     return table(("session", ""), rows)
+
+
+def _memory() -> str:
+    """What this process holds now, with all its runs and the user's own values."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except OSError:
+        return "not known on this system"
+    return f"{pages * os.sysconf('SC_PAGE_SIZE') / 2**20:,.0f} MiB"
 
 
 def _runs(rest: Sequence[str]) -> Shown:
@@ -70,7 +85,7 @@ def _runs(rest: Sequence[str]) -> Shown:
     rows: list[tuple[object, ...]]
     if session.store is None:
         rows = [
-            (r.id, r.name, r.state, len(r.tasks), "", _clock(r.started), _took(r))
+            (r.id, r.name, r.state, r.tasks.total, "", _clock(r.started), _took(r))
             for r in reversed(list(session.runs.values())[-_LISTED:])
         ]
     else:
@@ -96,7 +111,7 @@ def _show(rest: Sequence[str]) -> object:
     if run_id in session.runs:
         return session.runs[run_id]
     screen = screen_of(session.history(run_id))
-    now = time.time()
+    now = clock()
     picture = img_tag(render(drawing(screen)), alt=f"graph of run {run_id}")
     html = f"<div>{progress_line(screen, now)}</div>{picture}"
     return Shown(text_view(screen, now), html)
@@ -111,12 +126,15 @@ def _cancel(rest: Sequence[str]) -> Shown:
 
 def _resume(rest: Sequence[str]) -> object:
     session = get_session()
-    run_id = _resolve(session, _one("resume", rest))
+    run_id = _resolve(session, _one("resume", rest[:1]))
+    chosen = planning.selected(rest[1:])
     live = session.runs.get(run_id)
     if live is not None and not live.done:
+        if chosen:
+            raise RunError(f"run {run_id} goes on: what it runs was chosen when it began")
         live.unpause()
         return _said(f"run {run_id} ({live.name}) goes on")
-    return session.resume(run_id)
+    return session.resume(run_id, chosen)
 
 
 def _pause(rest: Sequence[str]) -> Shown:
@@ -196,6 +214,20 @@ def _platforms(rest: Sequence[str]) -> Shown:
     return table(("platform", "", "running", "runs components"), rows)
 
 
+def _lineage(rest: Sequence[str]) -> Shown:
+    words = [word for word in rest if word != "--all"]
+    if len(words) > 1 or (len(words) < len(rest) and words in ([], ["off"])):
+        raise TwingraphError(
+            "%twingraph lineage takes a URL, and --all for all earlier runs; or off"
+        )
+    session = get_session()
+    if words:
+        session.send_lineage("" if words == ["off"] else words[0], everything="--all" in rest)
+    if session.remote is None:
+        return _said("the graph is kept here only; %twingraph lineage ws://HOST:8182/gremlin")
+    return _said(str(session.remote.status))
+
+
 def _nest(rest: Sequence[str]) -> Shown:
     if rest and rest != ["off"]:
         raise TwingraphError("%twingraph nest takes nothing, or `off`")
@@ -223,6 +255,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], object]] = {
     "diff": _diff,
     "components": _components,
     "platforms": _platforms,
+    "lineage": _lineage,
     "nest": _nest,
 }
 """What ``%twingraph`` can do."""
@@ -259,11 +292,11 @@ def _resolve(session: Session, text: str) -> str:
 
 def _one_line(session: Session, run: Run) -> str:
     screen = screen_of(session.history(run.id))
-    return f"{run.name} {run.id}: {progress_line(screen, time.time())}"
+    return f"{run.name} {run.id}: {progress_line(screen, clock())}"
 
 
 def _took(run: Run) -> str:
-    return seconds_text((run.finished or time.time()) - run.started)
+    return seconds_text((run.finished or clock()) - run.started)
 
 
 def _clock(at: float) -> str:

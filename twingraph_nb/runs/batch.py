@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from twingraph_nb.errors import NotebookError, RunError
+from twingraph_nb.runs import selecting
 
 __all__ = ["add_arguments", "main"]
 
@@ -64,6 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="nobody is there to answer: a question without answer or default fails at once",
     )  # fmt: skip
     parser.add_argument("--no-report", action="store_true", help="write no report.html")
+    selecting.add_arguments(parser)
 
 
 def main(namespace: argparse.Namespace) -> int:
@@ -94,9 +96,12 @@ def _run(namespace: argparse.Namespace) -> int:
     nb = notebooks.load(path)
     kernel = notebooks.kernel_for(nb, namespace.kernel, notebook=path.name)
     params = _parameters(namespace, nb, path.name, kernel.language)
+    chosen = selecting.selected_by(namespace)
+    selecting.check_cells(chosen, nb.cells)
     folder = _folder(namespace.out, path)
     record = NotebookRecord(settings(), str(path.resolve()), {})
-    record.people = _people(namespace)
+    record.told = {**_people(namespace), **selecting.environment(chosen)}
+    record.selected = str(chosen)
     if namespace.resume:
         params = {**record.resume(namespace.resume), **params}
     record.take(params)
@@ -123,8 +128,11 @@ def _run(namespace: argparse.Namespace) -> int:
         sys.stdout.write(f"report    {folder / 'report.html'}\n")
     if record.trouble:
         sys.stderr.write(f"twingraph run: {record.trouble}\n")
+    said = chosen and selecting.unmet(chosen, map(record.events, record.ids()))
     record.close()
-    return ending.code
+    if said:
+        sys.stderr.write(f"twingraph run: {said}\n")
+    return ending.code or int(bool(said))
 
 
 def _people(namespace: argparse.Namespace) -> dict[str, str]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from twingraph_nb import __version__
 from twingraph_nb.errors import RunError, TwingraphError, suggestion
 from twingraph_nb.policy import seconds_of
-from twingraph_nb.runs import answers, control, lineage, workers
+from twingraph_nb.runs import answers, control, lineage, selecting, workers
 from twingraph_nb.settings import Settings
 from twingraph_nb.store import Store
 
@@ -107,6 +107,7 @@ def _add_reading(
     plan.add_argument("run", metavar="RUN", help="id, the start of an id, or 'last'")
     plan.add_argument("--all", action="store_true", help="each item of a map, however many")
     plan.add_argument("--json", action="store_true", help="as JSON, for programs")
+    selecting.add_arguments(plan)
     plan.set_defaults(act=_plan)
     diff = commands.add_parser("diff", help="say how two runs differ", parents=[place])
     diff.add_argument("first", metavar="RUN", help="id, the start of an id, or 'last'")

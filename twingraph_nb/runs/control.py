@@ -13,6 +13,7 @@ from contextlib import closing
 from pathlib import Path
 
 from twingraph_nb.errors import RunError, suggestion
+from twingraph_nb.runs import selecting
 from twingraph_nb.settings import Settings
 from twingraph_nb.store import RunRow, Store
 
@@ -55,6 +56,7 @@ def add_arguments(
             parser.add_argument("--platform", default="", metavar="NAME", help="of this platform")
         if kind == "resume":
             parser.add_argument("-o", "--out", metavar="DIR", help="see `twingraph run`")
+            selecting.add_arguments(parser)
         parser.set_defaults(act=_act)
 
 
@@ -65,6 +67,8 @@ def _act(namespace: argparse.Namespace) -> int:
         live = [one for one in _with_children(store, row) if one.state == "running"]
         if namespace.command == "resume" and row.state != "running":
             return _resume(store, row, namespace)
+        if namespace.command == "resume" and selecting.selected_by(namespace):
+            raise RunError(f"run {row.id} goes on: what it runs was chosen when it began")
         if not live:
             raise RunError(
                 f"run {row.id} is not running (it {_ended(row)}); "
@@ -133,6 +137,7 @@ def _resume(store: Store, row: RunRow, namespace: argparse.Namespace) -> int:
     from twingraph_nb.runs import batch
 
     words = [row.notebook, "--resume", row.id, *(["-o", namespace.out] if namespace.out else [])]
+    words += selecting.words_of(selecting.selected_by(namespace))
     parser = argparse.ArgumentParser()
     batch.add_arguments(parser)
     return batch.main(parser.parse_args(words))

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from twingraph_nb.errors import LineageError, suggestion
+from twingraph_nb.runs import pushing, serving
 from twingraph_nb.settings import Settings
 from twingraph_nb.store import Store
 
@@ -43,7 +44,10 @@ def add_arguments(
             "schema                       what the graph holds\n"
             'query GREMLIN                such as \'g.V().has("Task", "state", "failed")\'\n'
             "export FORMAT [--run RUN]    graphson, graphml, prov or openlineage\n"
-            "forget RUN                   take a run out of the graph"
+            "forget RUN                   take a run out of the graph\n"
+            "serve                        let Gremlin clients ask it, by WebSocket\n"
+            "push [URL]                   send what is missing to Gremlin Server or Neptune\n"
+            "backfill [URL]               send all runs there"
         ),
     )
     parser.add_argument("words", nargs="+", metavar="QUESTION", help="see above")
@@ -51,6 +55,7 @@ def add_arguments(
     parser.add_argument("--run", metavar="RUN", help="export: only this run")
     parser.add_argument("--output", "-o", metavar="FILE", help="export: into this file")
     parser.add_argument("--json", action="store_true", help="as JSON, for programs")
+    serving.add_arguments(parser)
     parser.set_defaults(act=_lineage)
 
 
@@ -62,6 +67,12 @@ def _lineage(namespace: argparse.Namespace) -> int:
         return _export(_only(words, "export FORMAT"), namespace.run, namespace.output)
     if act == "query":
         return _query(_only(words, "query GREMLIN"), as_json=namespace.json)
+    if act in ("push", "backfill"):
+        return pushing.push(words, everything=act == "backfill")
+    if act == "serve":
+        if words:
+            raise LineageError("write: twingraph lineage serve")
+        return serving.serve(namespace)
     return _ask(namespace)
 
 
@@ -107,8 +118,12 @@ def _query(text: str, *, as_json: bool) -> int:
     from twingraph_nb.lineage.machine import source
     from twingraph_nb.lineage.spoken import cells
     from twingraph_nb.lineage.text import read_query
+    from twingraph_nb.lineage.unknown import unknown_names
 
-    query = read_query(text, source(_graph()))
+    graph = _graph()
+    query = read_query(text, source(graph))
+    for note in unknown_names(query.traversal.bytecode, graph):
+        sys.stderr.write(f"note: {note}\n")
     results = query.traversal.to_list()
     if as_json:
         _write_json([plain(result) for result in results])
@@ -145,7 +160,9 @@ def _export(form: str, run: str | None, output: str | None) -> int:
         Path(output).write_text(text, encoding="utf-8", newline="\n")
     except OSError as exc:
         raise LineageError(f"{output} cannot be written: {exc.strerror or exc}") from exc
-    sys.stdout.write(f"{output}: {len(part.vertices)} vertices, {len(part.edges)} edges\n")
+    size = f"{len(part.vertices)} vertices, {len(part.edges)} edges"
+    lines = text.count("\n")
+    sys.stdout.write(f"{output}: {size if form.startswith('graph') else f'{lines} lines'}\n")
     return 0
 
 

@@ -17,13 +17,19 @@ from twingraph_nb.errors import RunError
 from twingraph_nb.plan import Action, Plan
 from twingraph_nb.plan.diff import diff_of
 from twingraph_nb.plan.stored import functions_of, plan_stored
+from twingraph_nb.runs.selecting import selected_by, unmet
 from twingraph_nb.runs.tables import PIPE_WIDTH
 from twingraph_nb.settings import Settings
 from twingraph_nb.store import RunRow, Store
 
 __all__ = ["diff", "plan"]
 
-_STYLES: Mapping[Action, str] = {"run": "yellow", "reuse": "magenta", "blocked": "dim"}
+_STYLES: Mapping[Action, str] = {
+    "run": "yellow",
+    "reuse": "magenta",
+    "blocked": "dim",
+    "skip": "dim",
+}
 _MARKS = {"+": "green", "-": "red", "@": "cyan"}
 
 
@@ -34,7 +40,11 @@ def plan(namespace: argparse.Namespace) -> int:
         if row.state == "running":
             raise RunError(f"run {row.id} still runs: it can be resumed when it has ended")
         functions = functions_of(Path(row.notebook)) if row.notebook else {}
-        plans = [plan_stored(store, one, functions) for one in _members(store, row)]
+        chosen = selected_by(namespace)
+        members = _members(store, row)
+        if said := chosen and unmet(chosen, (store.events(one.id) for one in members)):
+            raise RunError(said)
+        plans = [plan_stored(store, one, functions, chosen) for one in members]
     if namespace.json:
         json.dump([made.facts() for made in plans], sys.stdout, indent=2)
         sys.stdout.write("\n")

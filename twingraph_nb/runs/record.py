@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import sys
 import time
 from collections.abc import Mapping
 
-from twingraph_nb.errors import RunError, StoreError
+from twingraph_nb.errors import LineageError, RunError, StoreError
 from twingraph_nb.events import Batch, ErrorInfo, RunFinished, RunStarted, RunStateName
 from twingraph_nb.graph.summary import summaries
 from twingraph_nb.scheduler.resuming import ended
@@ -25,13 +26,15 @@ class NotebookRecord:
         self.notebook = notebook
         self.params: dict[str, str] = {}
         self.resumes = ""
-        self.people: Mapping[str, str] = {}  # what the kernel is told of answers to questions
+        self.selected = ""  # what of it is to run, in words
+        self.told: Mapping[str, str] = {}  # what else the kernel is told by its environment
         self.trouble = ""
         self.started = time.time()
         self.finished = self.started
         self._parent = settings.notebook_run or None  # a notebook may run another one
         self._home = settings.home.expanduser().absolute()  # the kernel runs in another folder
         self._store: Store | None = None
+        self._lineage = settings.lineage
         self._arguments = ""
         if not settings.record:
             self.trouble = "not recorded: TWINGRAPH_STORE is off"
@@ -89,7 +92,7 @@ class NotebookRecord:
             "TWINGRAPH_NOTEBOOK": self.notebook,
             "TWINGRAPH_BATCH": "1",
             "TWINGRAPH_RESUME": self.resumes,
-            **self.people,
+            **self.told,
         }
 
     def begin(self, name: str) -> None:
@@ -107,6 +110,7 @@ class NotebookRecord:
             origin,
             resumes=self.resumes,
             arguments=self._arguments,
+            selected=self.selected,
         )
         self._emit(0, started)
 
@@ -117,6 +121,16 @@ class NotebookRecord:
         if self._store is not None:
             self._store.flush()
             self.trouble = self.trouble or (self._store.trouble or "")
+            self._send(self._store)
+
+    def _send(self, store: Store) -> None:
+        """Write this run to the graph database too; the kernel has written its own."""
+        if not self._lineage:
+            return
+        from twingraph_nb.lineage.remote import write_to  # it loads a client: only when asked
+
+        with contextlib.suppress(LineageError):  # the kernel has said so
+            write_to(self._lineage, self._home, store, runs=(self.id,)).close()
 
     def children(self) -> list[RunRow]:
         """Give the runs that the notebook's kernel has started, oldest first."""
@@ -128,6 +142,10 @@ class NotebookRecord:
             self.trouble = str(exc)
             return []
         return sorted(rows, key=lambda row: row.started or 0.0)
+
+    def ids(self) -> list[str]:
+        """Give the ids of these runs."""
+        return [row.id for row in self.children()]
 
     def events(self, run: str, start: int = 0) -> list[Batch]:
         """Give the events of a run from number `start` on; empty when they cannot be read."""

@@ -16,6 +16,9 @@ from twingraph_nb.errors import StoreError
 __all__ = ["Blobs", "DamagedBlob"]
 
 Part = bytes | bytearray | memoryview | mmap.mmap
+_FEW = 4  # questions about a subfolder before it is listed
+_FRESH = 1.0  # seconds that a list counts
+_NONE: frozenset[str] = frozenset()
 YOUNG_SECONDS = 3600.0  # a file this young may belong to a result that is being written just now
 
 
@@ -33,7 +36,9 @@ class Blobs:
     """A folder of values: ``ab/abcdef...``, each named by the sha256 of its bytes."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
+        self.folder, self._text = folder, str(folder)
+        self._listed: dict[str, tuple[float, frozenset[str]]] = {}  # until when, names
+        self._asked: dict[str, int] = {}
 
     def path(self, blob: str) -> Path:
         """Give where a blob is, or would be."""
@@ -80,8 +85,23 @@ class Blobs:
 
     def has(self, blobs: Iterable[str]) -> bool:
         """True when each of them is there."""
-        folder = str(self.folder)  # a Path for each of 10,000 would take longer than the look
-        return all(os.path.exists(f"{folder}/{blob[:2]}/{blob}") for blob in blobs)
+        return all(map(self._has, blobs))
+
+    def _has(self, blob: str) -> bool:
+        """Many questions about one subfolder in a short time are answered by one list of it."""
+        part, now = blob[:2], time.monotonic()
+        until, names = self._listed.get(part, (0.0, _NONE))
+        if now < until and blob in names:
+            return True
+        if now >= until:  # a sound one may be removed by another process at any time anyway
+            self._asked[part] = asked = self._asked.get(part, 0) + 1
+            if asked > _FEW:
+                self._asked[part] = 0
+                with contextlib.suppress(FileNotFoundError):
+                    names = frozenset(os.listdir(f"{self._text}/{part}"))
+                    self._listed[part] = (now + _FRESH, names)
+                    return blob in names
+        return os.path.exists(f"{self._text}/{part}/{blob}")
 
     def size(self, blob: str) -> int:
         """Give its bytes; 0 if it is not there."""
@@ -93,6 +113,7 @@ class Blobs:
     def remove(self, blob: str) -> None:
         """Take the file away; nothing happens if it is gone already."""
         with contextlib.suppress(FileNotFoundError):
+            self._listed.pop(blob[:2], None)
             self.path(blob).unlink()
 
     def unreferenced(self, wanted: frozenset[str]) -> Iterator[tuple[Path, int]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
@@ -14,7 +14,7 @@ from twingraph_nb.events import Batch, Event, decode
 from twingraph_nb.store.process import is_gone
 from twingraph_nb.store.rows import RunRow
 
-__all__ = ["read_events", "read_run", "read_runs", "resolve_run"]
+__all__ = ["each_batch", "read_events", "read_run", "read_runs", "resolve_run"]
 
 LAST = "last"
 _COLUMNS = (
@@ -69,6 +69,15 @@ def read_events(connection: sqlite3.Connection, run: str, start: int = 0) -> lis
         for seq, crc, body in rows
         if seq + len(events := _decode(run, seq, crc, body)) > start
     ]
+
+
+def each_batch(connection: sqlite3.Connection, run: str) -> Iterator[Batch]:
+    """Give what `read_events` gives from the first on, decoded one row at a time."""
+    rows = connection.execute(
+        "SELECT seq, crc, body FROM events WHERE run = ? ORDER BY seq", (run,)
+    )
+    for seq, crc, body in rows:
+        yield Batch(run, seq, _decode(run, seq, crc, body))
 
 
 def resolve_run(connection: sqlite3.Connection, text: str) -> str:

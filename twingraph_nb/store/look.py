@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
-import time
 from collections.abc import Callable, Iterable
 
 from twingraph_nb.store.blobs import Blobs
@@ -23,21 +21,13 @@ class Look:
     def __init__(
         self, connection: sqlite3.Connection, blobs: Blobs, load: Callable[[str], object]
     ) -> None:
-        self._connection, self._folder, self.load = connection, str(blobs.folder), load
-        self._there: dict[str, bool] = {}
+        self._connection, self._blobs, self.load = connection, blobs, load
 
     def find(self, digest: str, max_age: float | None = None) -> Kept | None:
         """Give the outputs of an equal task, if they are there and at most `max_age` s old."""
-        since = float("-inf") if max_age is None else time.time() - max_age
-        found = read_result(self._connection, digest, since)
+        found = read_result(self._connection, digest, max_age)
         return found[0] if found is not None and self.has(found[0].outputs.values()) else None
 
     def has(self, blobs: Iterable[str]) -> bool:
         """True when each of these values is there."""
-        return all(map(self._has, blobs))
-
-    def _has(self, blob: str) -> bool:
-        there = self._there.get(blob)
-        if there is None:
-            there = self._there[blob] = os.path.exists(f"{self._folder}/{blob[:2]}/{blob}")
-        return there
+        return self._blobs.has(blobs)

@@ -86,6 +86,10 @@ class Live:
         for event in events if any(kinds[kind] for kind in _TELLING) else ():
             if isinstance(event, _TELLING):
                 self._fold_one(event, change)
+        if self._patient:
+            for event in events:
+                if type(event) is TaskDone or type(event) is TaskReused:
+                    self._patient.pop(event.task, None)
         return change
 
     def first_row(self, at: float) -> dict[str, object]:

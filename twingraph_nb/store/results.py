@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import time
 from collections.abc import Mapping
+from math import inf
 
 from twingraph_nb.store.rows import Kept
 
@@ -18,13 +20,23 @@ __all__ = [
 ]
 
 
+AHEAD = 60.0
+"""Seconds that the clock of who made a result may be ahead of ours."""
+
+
 def read_result(
-    connection: sqlite3.Connection, digest: str, since: float
+    connection: sqlite3.Connection, digest: str, max_age: float | None
 ) -> tuple[Kept, float] | None:
-    """Give the result of a digest, if it was made after `since`, and when it was last used."""
+    """Give the result of a digest and when it was last used, if it is at most `max_age` s old.
+
+    One that seems to come from the future has no age: a clock was set meanwhile.
+    """
+    now = time.time()
+    since, until = (-inf, inf) if max_age is None else (now - max_age, now + AHEAD)
     row = connection.execute(
-        "SELECT component, run, hash, at, outputs, used FROM results WHERE digest = ? AND at >= ?",
-        (digest, since),
+        "SELECT component, run, hash, at, outputs, used FROM results"
+        " WHERE digest = ? AND at BETWEEN ? AND ?",
+        (digest, since, until),
     ).fetchone()
     if row is None:
         return None

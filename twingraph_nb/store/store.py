@@ -32,7 +32,7 @@ from twingraph_nb.store.database import (
     prepare,
     prepare_readonly,
 )
-from twingraph_nb.store.log import read_events, read_run, read_runs, resolve_run
+from twingraph_nb.store.log import each_batch, read_events, read_run, read_runs, resolve_run
 from twingraph_nb.store.look import Look
 from twingraph_nb.store.results import (
     forget_blob,
@@ -121,6 +121,12 @@ class Store:
             self._writer.stop(timeout)
 
     @property
+    def behind(self) -> int:
+        """How many events wait to be written; 0 while nothing can be."""
+        writer = self._writer
+        return 0 if writer is None or writer.trouble else writer.behind
+
+    @property
     def trouble(self) -> str:
         """Why events are not being recorded right now; "" when all is well."""
         return "" if self._writer is None else self._writer.trouble
@@ -159,6 +165,15 @@ class Store:
         """
         with self._readers.lend() as connection:
             return read_events(connection, run_id, start)
+
+    def each_batch(self, run_id: str) -> Iterator[Batch]:
+        """Give the same piece by piece: of a run of millions of tasks, it does not fit in memory.
+
+        Raises:
+            StoreError: the record is damaged.
+        """
+        with self._readers.lend() as connection:
+            yield from each_batch(connection, run_id)
 
     def resolve(self, text: str) -> str:
         """Give the id of a run from its start, or from "last".
@@ -240,12 +255,11 @@ class Store:
 
     def find(self, digest: str, max_age: float | None = None) -> Kept | None:
         """Give the outputs of an equal task, if they are there and at most `max_age` s old."""
-        now = time.time()
-        since = float("-inf") if max_age is None else now - max_age
         with self._readers.lend() as connection:
-            found = read_result(connection, digest, since)
+            found = read_result(connection, digest, max_age)
         if found is None or not self._blobs.has(found[0].outputs.values()):
             return None
+        now = time.time()
         if self._writer is not None and now - found[1] > USED_SECONDS:
             self._writer.send(partial(note_used, digest=digest, at=now), hurry=False)
         return found[0]

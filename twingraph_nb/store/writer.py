@@ -66,6 +66,11 @@ class Writer:
             self._awake = True
             self._wake.set()
 
+    @property
+    def behind(self) -> int:
+        """How many events wait to be written."""
+        return self._put - self._written
+
     def send(self, act: Callable[[sqlite3.Connection], object], *, hurry: bool = True) -> Errand:
         """Have something done in a transaction, after all that was put before; or refused.
 
