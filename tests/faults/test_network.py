@@ -180,6 +180,8 @@ def started(far: Far, *, seconds: float = 1.0, count: int = 4, **more: Any) -> R
     run = flow()
     assert isinstance(run, Run)
     until(lambda: run.done or (pids_of(name) and finished(run)))
+    if run.done:
+        run.result()  # says why
     assert not run.done
     return run
 

@@ -245,7 +245,7 @@ def test_the_run_of_a_notebook_is_there_with_what_it_started(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TWINGRAPH_LINEAGE", database.url)
-    record = NotebookRecord(Settings.load(), "/work/a.ipynb", {"n": 3})
+    record = NotebookRecord(Settings.load(), "/data/a.ipynb", {"n": 3})
     record.begin("a")
     monkeypatch.setenv("TWINGRAPH_RUN", record.id)
     work(2)

@@ -221,6 +221,28 @@ def test_what_a_member_calls_is_its_own_failure_not_the_run_s() -> None:
     assert run.state == "succeeded"
 
 
+def test_what_fails_when_its_group_has_its_value_is_not_the_run_s_either() -> None:
+    said = threading.Event()
+
+    @pipeline()
+    def late() -> Any:
+        said.wait(30)
+        return bad(8)
+
+    @pipeline()
+    def contains() -> Any:
+        with group(policy=at_least(1)) as found:
+            good(1)
+            late()
+        found.result()  # type: ignore[attr-defined]
+        said.set()
+        return good(2)
+
+    run: Any = contains()
+    assert run.result(60) == 2
+    assert run.state == "succeeded"
+
+
 def test_a_cancelled_member_counts_as_one_that_did_not_succeed() -> None:
     @pipeline()
     def strict(policy: str) -> Any:

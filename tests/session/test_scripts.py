@@ -131,6 +131,11 @@ def test_ctrl_c_interrupts_the_wait_and_cancels_the_run(tmp_path: Path) -> None:
     path = script(
         tmp_path,
         """
+        import signal
+
+        # whoever started the tests may ignore it
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
         @async_component()
         async def forever():
             await asyncio.Event().wait()

@@ -13,6 +13,7 @@ from twingraph_nb.plan import Plan
 from twingraph_nb.plan.diff import RunDiff, diff_of
 from twingraph_nb.selection import Selection, read_selection
 from twingraph_nb.session import get_session
+from twingraph_nb.source.parsed import parse
 
 __all__ = ["diff", "plan", "selected"]
 
@@ -38,7 +39,7 @@ def plan(shell: InteractiveShell, line: str) -> Plan:
     """
     text, options = _split(line)
     try:
-        call = ast.parse(text, mode="eval").body
+        call = parse(text, "eval").body
     except SyntaxError as exc:
         raise TwingraphError(f"{_USAGE} ({exc.msg})") from None
     if not isinstance(call, ast.Call):

@@ -14,6 +14,7 @@ from twingraph_nb.plan.history import History, Names, Past, Recorded
 from twingraph_nb.plan.model import Plan, Row
 from twingraph_nb.plan.reasons import CHANGES, UNDONE, Cause, source_diff
 from twingraph_nb.selection import ANY, Selection
+from twingraph_nb.source.parsed import parse
 from twingraph_nb.source.text import segment
 from twingraph_nb.store import Look, RunRow, Store
 
@@ -41,7 +42,7 @@ def functions_of(notebook: Path) -> dict[str, str]:
         lines = ["" if line.startswith(("%", "!")) else line for line in text.splitlines()]
         code = "\n".join(lines)
         try:
-            tree = ast.parse(code)
+            tree = parse(code)
         except SyntaxError:
             continue
         for node in tree.body:

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from twingraph_nb.errors import NotebookError, suggestion
+from twingraph_nb.source.parsed import parse
 
 __all__ = ["Cell", "Parameter", "check", "converted", "declared"]
 
@@ -77,7 +78,7 @@ def declared(cells: Iterable[Cell]) -> dict[str, Parameter] | None:
     lines = str(cell["source"]).splitlines()
     text = "\n".join("" if line.lstrip().startswith(("%", "!")) else line for line in lines)
     try:
-        body = ast.parse(text).body
+        body = parse(text).body
     except SyntaxError as exc:
         raise NotebookError(
             f"the cell tagged 'parameters' is not valid Python: line {exc.lineno}: {exc.msg}"
@@ -208,7 +209,7 @@ def _parameter(name: str, annotation: ast.expr | None, default: ast.expr | None)
     shown = ast.unparse(default) if default is not None else ""
     if annotation is not None:
         if isinstance(annotation, ast.Constant) and isinstance(annotation.value, str):
-            annotation = ast.parse(annotation.value, mode="eval").body
+            annotation = parse(annotation.value, "eval").body
         types, choices = _meant(annotation)
         return Parameter(name, types, choices, ast.unparse(annotation), shown, annotated=True)
     try:

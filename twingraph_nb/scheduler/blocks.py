@@ -89,14 +89,14 @@ def joined(run: LiveRun, task: Task) -> None:
 
 def contained(run: LiveRun, task: Task) -> bool:
     """Tell whether somebody else than the run has a say in its errors: a map, of its items, and
-    a block, of all inside."""
+    a block, of all inside, also of what fails when it has had its say already."""
     above = task.above
     if not above:
         return False
     parent = run.open.get(above[-1])
     if parent is not None and parent.form == "map":
         return True
-    return any(block_of(run.open.get(number)) is not None for number in above)
+    return not run.blocks.isdisjoint(above)
 
 
 def fell_inside(run: LiveRun, task: Task, error: BaseException) -> None:

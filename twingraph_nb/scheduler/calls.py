@@ -124,8 +124,12 @@ class Calls:
         bound: dict[str, object] = {"block": block, "shown": shown}
         scope = current_scope()
         if scope is None:
-            return self._loose().new_task(None, bound, (), name=name, form="pipeline")
-        return self._inside(scope, None, bound, [], name, form="pipeline")
+            task = self._loose().new_task(None, bound, (), name=name, form="pipeline")
+        else:
+            task = self._inside(scope, None, bound, [], name, form="pipeline")
+        if isinstance(task.link, LiveRun):  # and not a plan
+            task.link.blocks.add(task.number)
+        return task
 
     def start(
         self,

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Generic, TypeVar
+
+import msgspec
 
 from twingraph_nb.component import Component
 from twingraph_nb.errors import ExecutorError, NotStarted, TaskTimeout
@@ -34,11 +35,11 @@ __all__ = ["Earlier", "Finished", "KeptValue", "attached"]
 _T = TypeVar("_T")
 
 
-@dataclass(frozen=True, slots=True)
-class Finished:
+class Finished(msgspec.Struct, frozen=True, gc=False):
     """A task of an earlier run that is done and whose outputs are kept.
 
     run, hash: who made them. outputs: blob of each port. texts: what a person sees of them.
+    There are as many as tasks, so the garbage collector need not look at each (`gc=False`).
     """
 
     run: str

@@ -91,6 +91,7 @@ class LiveRun:
         self.held: dict[int, int] = {}  # while it is paused: ready tasks, and their next attempts
         self.questions: dict[int, Asking] = {}  # that wait for an answer
         self.answered: dict[int, Answered] = {}  # who was first
+        self.blocks: set[int] = set()  # tasks that stand for groups and attempts
         self.saved: dict[int, str] = {}  # blob of the state that a task saved last
         self.recalled: set[int] = set()  # tasks whose attempt is ended so that they wait again
         self.last: set[int] = set()  # tasks that tidy up, and what they call

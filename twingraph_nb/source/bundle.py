@@ -32,6 +32,7 @@ from twingraph_nb.source.packer import (
     stored_names,
     submodules,
 )
+from twingraph_nb.source.parsed import parse
 from twingraph_nb.source.portability import live_kind
 from twingraph_nb.source.reach import free_names, importable, is_component, reach
 from twingraph_nb.source.text import Source
@@ -423,7 +424,7 @@ class _Packing:
 
 def _parsed(text: str) -> ast.AST:
     try:
-        return ast.parse(textwrap.dedent(text))
+        return parse(textwrap.dedent(text))
     except SyntaxError:  # part of a line, such as a lambda
         return ast.Module([], [])
 

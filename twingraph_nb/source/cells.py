@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from twingraph_nb.errors import AmbiguousCell, CellSyntaxError, DefinitionError, suggestion
 from twingraph_nb.source.line import Line, Output, parameter_names
+from twingraph_nb.source.parsed import parse
 from twingraph_nb.source.text import segment
 
 __all__ = ["Body", "Cell", "chosen_definition", "make_body", "read_cell", "streams", "syntax_error"]
@@ -64,7 +65,7 @@ def read_cell(text: str, *, where: str, magic: str) -> Cell:
         CellSyntaxError: it is not valid Python; the line is the cell's own.
     """
     try:
-        return Cell(text, ast.parse(text), where, magic)
+        return Cell(text, parse(text), where, magic)
     except SyntaxError as exc:
         raise syntax_error(exc, where=where, text=text) from None
 
@@ -137,11 +138,11 @@ def make_body(
     ends = [f"    {line}" for line in ending.splitlines()]
     filler = [] if statements or ends else ["    pass"]
     whole = "\n".join([head, *shifted, *ends, *filler]) + "\n"
-    function = ast.parse(f"{head} pass").body[0]
+    function = parse(f"{head} pass").body[0]
     assert isinstance(function, (ast.FunctionDef, ast.AsyncFunctionDef))
     # The result belongs to the arrow in the magic line: an output that was not assigned on this
     # path through the cell is shown there.
-    function.body = [*statements, *ast.parse(ending).body] or function.body
+    function.body = [*statements, *parse(ending).body] or function.body
     for end in function.body[len(statements) :]:
         for node in ast.walk(end):
             for place in _MAGIC_LINE.keys() & set(node._attributes):

@@ -10,6 +10,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from twingraph_nb.errors import DefinitionError, UnknownOption
+from twingraph_nb.source.parsed import parse
 
 __all__ = ["Line", "Output", "parameter_names", "read_line"]
 
@@ -128,7 +129,7 @@ def _closing(text: str) -> int:
 
 
 def _arguments(params: str) -> ast.arguments:
-    function = ast.parse(f"def _({params}): pass").body[0]
+    function = parse(f"def _({params}): pass").body[0]
     assert isinstance(function, ast.FunctionDef)
     return function.args
 

@@ -13,6 +13,8 @@ import sysconfig
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from twingraph_nb.source.parsed import parse
+
 __all__ = ["imported_names", "is_local", "local_modules", "own_folders", "sources_of"]
 
 _PACKAGES = re.compile(r"\b(site|dist)-packages\b|python\d+\.zip$")
@@ -123,7 +125,7 @@ def _is_package(spec: object) -> bool:
 def _imports(text: str, name: str, package: bool) -> Iterator[str]:
     """The names a module's text imports, each as a module and as a name in one."""
     try:
-        tree = ast.parse(text)
+        tree = parse(text)
     except SyntaxError:
         return
     yield from imported_names(tree, name if package else name.rpartition(".")[0])

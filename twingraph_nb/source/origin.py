@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 
 from twingraph_nb.rebuild import Part
+from twingraph_nb.source.parsed import parse
 from twingraph_nb.source.text import Source, text_of
 
 __all__ = ["class_part", "function_part", "whole_text"]
@@ -107,7 +108,7 @@ def _lambda(whole: str, code: types.CodeType) -> ast.Lambda | None:
     ]
     for node in found if len(found) > 1 else ():
         names = ", ".join(code.co_freevars)
-        holder = ast.parse(f"def _holder({names}): pass")
+        holder = parse(f"def _holder({names}): pass")
         holder.body[0].body = [ast.Return(node)]  # type: ignore[attr-defined]
         made = compile(ast.fix_missing_locations(holder), code.co_filename, "exec")
         inner = made.co_consts[0].co_consts
@@ -161,14 +162,14 @@ def _file(name: str) -> str:
 @lru_cache(maxsize=32)
 def _nodes(whole: str) -> tuple[ast.AST, ...]:
     try:
-        return tuple(ast.walk(ast.parse(whole)))
+        return tuple(ast.walk(parse(whole)))
     except SyntaxError:
         return ()
 
 
 def _is_definition(text: str) -> bool:
     try:
-        body = ast.parse(text if text[:1] not in " \t" else "if 1:\n" + text).body
+        body = parse(text if text[:1] not in " \t" else "if 1:\n" + text).body
     except SyntaxError:
         return False
     last = body[-1] if body else None

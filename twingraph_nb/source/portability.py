@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Literal
 
 from twingraph_nb.source.packer import Enough, Limited
+from twingraph_nb.source.parsed import parse
 from twingraph_nb.source.reach import Reach, reach
 from twingraph_nb.source.text import Source
 
@@ -194,7 +195,7 @@ def _lines(source: Source) -> dict[str, int]:
 
 def _tree(source: Source) -> ast.Module:
     try:
-        return ast.parse(source.text)
+        return parse(source.text)
     except SyntaxError:
         return ast.Module([], [])
 

@@ -11,6 +11,7 @@ import types
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+from twingraph_nb.source.parsed import parse
 from twingraph_nb.source.text import text_of
 
 __all__ = ["Reach", "free_names", "importable", "is_component", "reach"]
@@ -213,7 +214,7 @@ def _closure(function: Callable[..., object]) -> Iterator[tuple[str, object]]:
 
 def _parsed(text: str) -> ast.Module | None:
     try:
-        return ast.parse(text) if text else None
+        return parse(text) if text else None
     except SyntaxError:
         return None
 

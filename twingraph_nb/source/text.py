@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
+from twingraph_nb.source.parsed import parse
+
 __all__ = ["Source", "class_text", "normalised", "place_of", "segment", "source_of", "text_of"]
 
 
@@ -114,7 +116,7 @@ def _class_in(text: str, qualname: str) -> str:
     if f"class {name}" not in text:
         return ""
     try:
-        tree = ast.parse(text)
+        tree = parse(text)
     except SyntaxError:
         return ""
     for node in reversed(tree.body):
@@ -137,7 +139,7 @@ def normalised(text: str) -> str:
 
     Decorators do not count either: the policy has its own part in a digest.
     """
-    tree = ast.parse(text)
+    tree = parse(text)
     for node in ast.walk(tree):
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Module)):
             body = node.body
