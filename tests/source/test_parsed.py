@@ -21,7 +21,7 @@ def _deep(levels: int) -> None:
 
 
 @pytest.fixture
-def _disturbed() -> Iterator[list[str]]:
+def disturbed() -> Iterator[list[str]]:
     """Somebody else parses in the middle of a tree: what another thread does, but for sure."""
     seen: list[str] = []
 
@@ -38,9 +38,9 @@ def _disturbed() -> Iterator[list[str]]:
     gc.set_threshold(*before)
 
 
-def test_what_others_parse_at_the_same_time_does_not_matter(_disturbed: list[str]) -> None:
+def test_what_others_parse_at_the_same_time_does_not_matter(disturbed: list[str]) -> None:
     assert len(parse(TEXT).body) == 200
-    assert _disturbed
+    assert disturbed
 
 
 def test_an_expression_and_an_error_are_as_from_python() -> None:
