@@ -19,7 +19,7 @@ import linecache
 import pickle
 import sys
 import types
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from twingraph_nb.wire import thaw
@@ -78,9 +78,11 @@ class Space:
     def __init__(self, payload: Payload, function: Callable[..., Any]) -> None:
         self.name, self.style, self.function = payload.name, payload.style, function
         self.modules: dict[str, types.ModuleType] = {}
+        self._beside = tuple(payload.sources or ())
 
     def enter(self) -> None:
         """Be what `sys.modules` knows, so that pickles find the classes of the notebook."""
+        _drop_parts(self._beside)
         sys.modules.update(self.modules)
         components = sys.modules.get("twingraph_nb.component")
         if components is not None:
@@ -157,6 +159,7 @@ class _Beside(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
         for name in sources.keys() & _hollow:
             sys.modules.pop(name, None)
             _hollow.discard(name)
+        _drop_parts(sources)
         if any(self._sources.get(n, s) != s for n, s in sources.items()):
             for name in self._sources:
                 sys.modules.pop(name, None)
@@ -181,6 +184,14 @@ class _Beside(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
     def get_code(self, name: str) -> types.CodeType:
         filename, text, _ = self._sources[name]
         return compile(text, filename, "exec", dont_inherit=True)
+
+
+def _drop_parts(names: Iterable[str]) -> None:
+    """Forget modules of which another component brought a part: here they came as a whole."""
+    for name in names:
+        found = sys.modules.get(name)
+        if found is not None and getattr(found, "__spec__", None) is None:
+            del sys.modules[name]
 
 
 _beside = _Beside()
@@ -240,6 +251,9 @@ class _Loader:
             _loading.pop()
             sys.modules.update({home: m for home, m in before.items() if m is not None})
         space.function = self.made[payload.main]
+        for name in payload.sources or ():
+            if name in sys.modules and name not in space.modules:
+                space.modules[name] = sys.modules[name]
         return space
 
     def _make(self, early: Sequence[Any], late: Sequence[Any]) -> None:

@@ -78,7 +78,7 @@ async def one_worker(url: str) -> AsyncIterator[None]:
     await until(lambda: workers_of(url))
     yield
     ended(process)
-    assert workers_of(url) == []
+    await until(lambda: not workers_of(url))
 
 
 @pytest.fixture(autouse=True)

@@ -195,7 +195,7 @@ def test_a_failure_that_no_cell_has_looked_at_makes_the_notebook_fail(tmp_path: 
     ("last_words", "cause"),
     [
         ("os._exit(3)", r"the kernel ended with exit code 3 after using up to \d+ MB of memory"),
-        ("os.kill(os.getpid(), 9)", r"the kernel was killed by SIGKILL .*out-of-memory killer"),
+        ("os.kill(os.getpid(), 9)", r"the kernel was killed by SIGKILL.*out-of-memory killer"),
     ],
     ids=["exit", "sigkill"],
 )
