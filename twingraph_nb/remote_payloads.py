@@ -181,14 +181,8 @@ def _read(path: str) -> bytearray:
 
 def messages(data: Any) -> list[Message]:
     """Give the messages of a letter; a `WireError` of `wire` says that it is not a whole one."""
-    left, found = memoryview(data).cast("B"), []
-    decoder = Decoder(limit=len(left))
-    while len(left):
-        room = decoder.buffer()
-        count = min(len(room), len(left))
-        room[:count] = left[:count]
-        found += decoder.advance(count)
-        left = left[count:]
+    decoder = Decoder(limit=memoryview(data).nbytes)
+    found = list(decoder.feed(data))
     decoder.finish()
     return found
 

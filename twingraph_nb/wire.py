@@ -18,7 +18,7 @@ import pickle
 import socket
 import struct
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
@@ -253,6 +253,20 @@ class Decoder:
                 break
             found.append(message)
         return found
+
+    def feed(self, data: Buffer) -> Iterator[Message]:
+        """Take in bytes that are here already; gives the messages as they get whole.
+
+        Raises:
+            WireError: see `advance`.
+        """
+        left = memoryview(data).cast("B")
+        while len(left):
+            room = self.buffer()
+            count = min(len(room), len(left))
+            room[:count] = left[:count]
+            left = left[count:]
+            yield from self.advance(count)
 
     def finish(self) -> None:
         """Say that the stream ended.

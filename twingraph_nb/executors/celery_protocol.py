@@ -201,14 +201,9 @@ class Seal:
 
 
 def _messages(data: bytes) -> list[Message]:
-    decoder, found, left = Decoder(), [], memoryview(data)
+    decoder = Decoder()
     try:
-        while len(left):
-            room = decoder.buffer()
-            count = min(len(room), len(left))
-            room[:count] = left[:count]
-            left = left[count:]
-            found += decoder.advance(count)
+        found = list(decoder.feed(data))
         decoder.finish()
     except WireError as exc:
         raise Refused(f"what was signed is not a message: {exc}") from exc

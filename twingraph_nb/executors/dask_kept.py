@@ -162,14 +162,7 @@ class _Told:
 
 def messages(said: bytes) -> list[Message]:
     """Give the messages of an event."""
-    decoder, found, left = Decoder(), [], memoryview(said)
-    while len(left):
-        room = decoder.buffer()
-        count = min(len(room), len(left))
-        room[:count] = left[:count]
-        left = left[count:]
-        found += decoder.advance(count)
-    return found
+    return list(Decoder().feed(said))
 
 
 # -- on the scheduler: functions that are sent by their code ---------------------------------------

@@ -95,14 +95,8 @@ class Echo:
                 return
             data, self._before = self._before[at + _MARK :], None
         try:
-            left = memoryview(data)
-            while len(left):
-                room = self._decoder.buffer()
-                count = min(len(room), len(left))
-                room[:count] = left[:count]
-                left = left[count:]
-                for message in self._decoder.advance(count):
-                    self._hear(message)
+            for message in self._decoder.feed(data):
+                self._hear(message)
         except WireError as exc:
             self.tail = f"its answer is not to be understood: {exc}"
             self.gone()

@@ -76,14 +76,8 @@ class StreamWorker(Worker):
     def received(self, data: bytes | memoryview) -> None:
         """Take bytes of the protocol."""
         try:
-            left = memoryview(data)
-            while len(left):
-                room = self._decoder.buffer()
-                count = min(len(room), len(left))
-                room[:count] = left[:count]
-                left = left[count:]
-                for message in self._decoder.advance(count):
-                    self._hear(message)
+            for message in self._decoder.feed(data):
+                self._hear(message)
         except WireError as exc:
             self._tail += f"\nits answer is not to be understood: {exc}"
             self.gone()
