@@ -59,7 +59,7 @@ def test_graphson_gives_back_the_graph(
     assert whole(graphson.loads(graphson.dumps(lineage.graph, shape))) == whole(lineage.graph)
 
 
-@pytest.mark.parametrize("value", VALUES, ids=repr)
+@pytest.mark.parametrize("value", VALUES, ids=lambda value: type(value).__name__)
 def test_graphson_keeps_values_and_their_types(value: object) -> None:
     found = graphson.decoded(json.loads(json.dumps(graphson.encoded(value))))
     assert (found, type(found)) == (value, type(value))
