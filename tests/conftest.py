@@ -30,6 +30,25 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         session.close_session()
 
 
+@pytest.fixture(autouse=True)
+def _names(home: Path) -> Iterator[None]:
+    """What a test has defined is forgotten; what was defined before it is there again.
+
+    Other files have defined their components when they were read, before any test ran.
+    """
+    component = sys.modules.get("twingraph_nb.component")
+    if component is None:
+        yield
+        return
+    kept = [
+        (names, dict(names)) for names in (component.shelf.components, component.shelf.pipelines)
+    ]
+    yield
+    for names, before in kept:
+        names.clear()
+        names.update(before)
+
+
 @pytest.fixture(scope="session")
 def docker_host() -> str:
     """The address of a Docker engine, "unix://..."."""

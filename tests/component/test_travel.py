@@ -9,7 +9,7 @@ import socket
 import sys
 import textwrap
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -212,9 +212,3 @@ def cell(text: str, space: dict[str, object] | None = None) -> dict[str, object]
     space.update({"__name__": "__main__", "component": component})
     exec(compile(text, name, "exec"), space)
     return space
-
-
-@pytest.fixture(autouse=True)
-def _shelf() -> Iterator[None]:
-    yield
-    shelf.components.clear()

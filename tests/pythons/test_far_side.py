@@ -99,6 +99,10 @@ class Local(StreamWorker):
             self._process.send_signal(signal.SIGKILL)
         await asyncio.wait(self._reading)
         await self._process.wait()
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        with contextlib.suppress(ConnectionError):
+            await self._process.stdin.wait_closed()
 
     async def cause(self) -> str:
         return f"ended with exit code {await self._process.wait()}: {self.tail.strip()}"
