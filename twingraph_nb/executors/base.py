@@ -14,6 +14,7 @@ __all__ = [
     "Capabilities",
     "Condition",
     "Executor",
+    "FindsSome",
     "HandsOver",
     "Job",
     "Outcome",
@@ -23,6 +24,7 @@ __all__ = [
     "Report",
     "Stop",
     "TakesRemote",
+    "is_found_again",
 ]
 
 
@@ -32,7 +34,8 @@ class Capabilities:
 
     isolated: the task runs outside the kernel's process, so its inputs and result travel.
     stops: a cancelled or timed-out task is really ended.
-    attaches: a job started before a crash can be found again by its ticket.
+    attaches: a job started before a crash can be found again by its ticket; of some components
+    only, if the executor is a `FindsSome`.
     """
 
     isolated: bool = False
@@ -58,6 +61,22 @@ class Probes(Protocol):
             ExecutorError: it cannot be reached; says what was tried and how to start one.
         """
         ...
+
+
+@runtime_checkable
+class FindsSome(Protocol):
+    """An executor that writes tickets for the jobs of some components, not of all."""
+
+    def finds(self, component: Component) -> bool:
+        """True if the component's jobs can be found again."""
+        ...
+
+
+def is_found_again(executor: Executor, component: Component) -> bool:
+    """True if the executor writes tickets for the component's jobs, which need their digests."""
+    if not executor.capabilities.attaches:
+        return False
+    return not isinstance(executor, FindsSome) or executor.finds(component)
 
 
 class Job:

@@ -18,6 +18,7 @@ import docker
 from docker.errors import DockerException
 from requests.exceptions import RequestException
 
+from twingraph_nb.component import Component
 from twingraph_nb.errors import ExecutorError, TwingraphError, Unreachable
 from twingraph_nb.executors.base import Capabilities, Job, Outcome, Report, Stop
 from twingraph_nb.executors.docker_images import Images
@@ -127,6 +128,10 @@ class DockerExecutor:
         known = Recalled.read(job, ticket)
         engine = await self._engine(str(known.facts["host"]))
         return await heard_out(engine.api, known, report, self._travel)
+
+    def finds(self, component: Component) -> bool:
+        """True for containers of one task: those that many use end with their kernel."""
+        return bool(component.options.get("fresh"))
 
     async def close(self) -> None:
         made = await asyncio.gather(*self._engines.values(), return_exceptions=True)

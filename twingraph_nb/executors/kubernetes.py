@@ -17,6 +17,7 @@ from typing import Any, ClassVar, TypeVar
 
 import kubernetes
 
+from twingraph_nb.component import Component
 from twingraph_nb.errors import ExecutorError, TwingraphError
 from twingraph_nb.executors.base import Capabilities, Job, Outcome, Report
 from twingraph_nb.executors.kubernetes_api import Cluster, Failed, reached
@@ -107,6 +108,10 @@ class KubernetesExecutor:
         if watch is None:
             watch = place.others[owner] = PodWatch(place.cluster, namespace, owner)
         return await heard_out(place.cluster, watch, known, report, self._travel)
+
+    def finds(self, component: Component) -> bool:
+        """True for Jobs: pods that many tasks use end with their kernel."""
+        return not component.options.get("warm")
 
     async def close(self) -> None:
         await _made(self._places.values())  # those that are being entered

@@ -19,6 +19,7 @@ from twingraph_nb.executors.base import (
     Job,
     Outcome,
     RemoteValue,
+    is_found_again,
 )
 from twingraph_nb.graph.outputs import texts_of
 from twingraph_nb.graph.summary import summary
@@ -156,10 +157,11 @@ class Attempts:
         except Exception as exc:  # of a task of another run, of a digest
             handed.done(Outcome(error=exc))
             return
-        if task.digest is None and self._opened[task.component.platform].capabilities.attaches:
+        component = task.component
+        if task.digest is None and is_found_again(self._opened[component.platform], component):
             self._spawn(run, task, self._go(run, task, attempt, claim))  # a ticket needs its digest
             return
-        job = Job(task.hash, task.name, task.component, arguments, attempt)
+        job = Job(task.hash, task.name, component, arguments, attempt)
         handed.stop = executor.hand_over(job, report, handed.done)
         run.running[task.number] = handed
 
@@ -179,7 +181,8 @@ class Attempts:
                 return
             arguments = arguments_of(task) if task.needs else task.bound or {}
             if policy.cache is None:
-                await self._reuse.named(task, arguments, fully=executor.capabilities.attaches)
+                fully = is_found_again(executor, task.component)
+                await self._reuse.named(task, arguments, fully=fully)
             if run.saved or run.earlier is not None:
                 saved = run.saved.get(task.number)
                 report.restored = await self._reuse.restored(run.earlier, task, saved)
