@@ -19,7 +19,10 @@ FAR = ("process", "docker", "kubernetes", "celery", "dask", "lambda", "batch")
 DONE = re.compile(r"(\d+)/(\d+) done")
 _ERRORS = """() => [...jupyterapp.shell.currentWidget.content.model.cells].flatMap(
     cell => cell.type === 'code' ? cell.toJSON().outputs.filter(
-        output => output.name === 'stderr' || output.output_type === 'error') : [])"""
+        output => output.output_type === 'error' ||
+            (output.name === 'stderr' && !/DependencyWarning/.test(output.text))) : [])"""
+# IPython and botocore set the process's warning filters aside for moments. A library that loads
+# in one, such as requests, which does without PySocks, cannot keep its own warning back.
 pytestmark = pytest.mark.timeout(240)  # over three hundred tasks, on a machine that is shared
 
 
@@ -66,9 +69,7 @@ def test_over_three_hundred_tasks_everywhere_move_under_their_cell(
     run = given(lab, places)["run"]
     notebook = Notebook(lab, page, "platforms.ipynb")
     page.evaluate("() => { void jupyterapp.commands.execute('notebook:run-all-cells'); }")
-    page.evaluate(
-        "index => jupyterapp.shell.currentWidget.content.scrollToItem(index, 'smart')", run
-    )
+    notebook.show(run)
     notebook.finished(run)
     counts, moving, boxes = [], set(), []
     for done, boxes in watched(notebook, run):
