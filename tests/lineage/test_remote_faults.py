@@ -16,6 +16,7 @@ from aiohttp import web
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
+from gremlin_python.process.anonymous_traversal import traversal
 
 import twingraph_nb
 from tests.lineage.remote_running import (
@@ -33,6 +34,7 @@ from twingraph_nb.errors import LineageError, TwingraphError
 from twingraph_nb.lineage.remote import read_address, remote_source
 from twingraph_nb.lineage.remote_address import BadAddress
 from twingraph_nb.lineage.remote_backlog import Sources
+from twingraph_nb.lineage.remote_reader import RemoteReader
 from twingraph_nb.lineage.remote_wire import Strange
 from twingraph_nb.lineage.remote_writer import RemoteWriter
 from twingraph_nb.magics import status
@@ -168,7 +170,7 @@ def test_a_database_that_does_not_take_it_is_said_once_and_runs_go_on(
     shown = str(status.answer("status")) + str(status.answer("lineage"))
     assert state in shown
     close_session()
-    assert "they are in the store" in heard[-1]
+    assert "sends it from the store" in heard[-1]
     said = "".join([shown, *heard, repr(writer), repr(Settings.load()), *capsys.readouterr()])
     assert SECRET not in said
     assert TOKEN not in said
@@ -249,9 +251,11 @@ def test_a_database_that_hangs_holds_up_neither_a_run_nor_the_exit(home: Path) -
             timeout=100,
         )
     assert (done.stdout, done.returncode) == ("42\n", 0)
-    left = re.fullmatch(r"twingraph: lineage: (\d+) events are not at (\S+) yet; .*\n", done.stderr)
+    left = re.fullmatch(
+        r"twingraph: lineage: (\S+) lacks the last (\d+) events?; .*\n", done.stderr
+    )
     assert left is not None, done.stderr
-    assert (int(left[1]) > 0, left[2]) == (True, f"ws://127.0.0.1:{port}/gremlin")
+    assert (left[1], int(left[2]) > 0) == (f"ws://127.0.0.1:{port}/gremlin", True)
 
 
 KEYS = {"first": "secret of the first", "second": "secret of the second"}
@@ -355,6 +359,17 @@ def test_the_database_is_asked_only_when_somebody_says_so(database: Database) ->
     for g in (twingraph_nb.lineage(remote=True), twingraph_nb.lineage(database.url)):
         there = g.V(f"run:{run}").in_("in_run").values("Output")
         assert there.to_list() == ["42"]
+
+
+def test_who_asks_again_after_the_connection_has_ended_is_answered(database: Database) -> None:
+    with Proxy(database.port) as way:
+        reader = RemoteReader(read_address(address(way.port)))
+        g = traversal().with_(reader)
+        for _ in range(2):
+            assert g.V("nothing").to_list() == []
+            way.cut()
+            until(lambda: reader._wire.is_lost)
+        assert g.V("nothing").to_list() == []
 
 
 async def test_it_can_be_asked_inside_a_running_loop(database: Database) -> None:

@@ -6,6 +6,7 @@ import random
 from collections.abc import Iterable
 
 import pytest
+from gremlin_python.structure.io.graphbinaryV1 import GraphBinaryWriter
 
 from tests.lineage.remote_running import contents
 from tests.lineage.runs import RUN, batches, component, started, story, task
@@ -14,8 +15,11 @@ from twingraph_nb.events import ErrorInfo as Wrong
 from twingraph_nb.lineage.graph import Graph
 from twingraph_nb.lineage.machine import answers, source
 from twingraph_nb.lineage.projection import Projection
+from twingraph_nb.lineage.remote_rows import Rows, rows_writer
 from twingraph_nb.lineage.remote_slices import Slice, Slicer
+from twingraph_nb.lineage.remote_upsert import edge_row
 from twingraph_nb.lineage.remote_versions import chained
+from twingraph_nb.lineage.serve_binary import Reader
 from twingraph_nb.lineage.traverser import Limits
 
 SECOND = "bbbb000000000002"
@@ -134,3 +138,12 @@ def test_versions_are_chained_by_their_first_use_each_name_for_itself() -> None:
         ("component:b", "component:a"),
         ("component:c", "component:b"),
     }
+
+
+def test_rows_go_out_as_gremlinpython_writes_them() -> None:
+    row = edge_row("é|feeds|ü", ("feeds", "task:1", "task:2", {"input": "x", "port": 7}))
+    row["p"] |= {"yes": True, "no": False, "seconds": 0.25, "below": -(2**31), "": "\u2713"}
+    written = bytes(rows_writer().write_object(Rows([row, {}])))
+    assert written == bytes(GraphBinaryWriter().write_object([row, {}]))
+    large = Rows([{"count": 2**31, "least": -(2**63)}])
+    assert Reader(bytes(rows_writer().write_object(large))).value() == large

@@ -9,6 +9,8 @@ import ipaddress
 import json
 import os
 import ssl
+import subprocess
+import sys
 import urllib.error
 import urllib.request
 import uuid
@@ -442,3 +444,30 @@ def test_a_client_that_takes_no_answers_is_let_go_of() -> None:
             while server.connected > 1:
                 assert other.ask(request(gremlin="g.V().count()"))[0] == 200
         assert alive(server)
+
+
+PROFILED = """
+import cProfile
+from twingraph_nb.lineage.serve_watch import Overdue, Watch
+
+def forever():
+    while True:
+        pass
+
+def profiled():
+    watch = Watch(None)
+    answers = [watch.over(60.0, str)]
+    try:
+        watch.over(0.0, forever)
+    except Overdue:
+        answers.append("late")
+    return [*answers, watch.over(60.0, str)]
+
+print(cProfile.Profile().runcall(profiled))
+"""
+
+
+def test_who_serves_a_graph_can_be_profiled_and_debugged() -> None:
+    words = [sys.executable, "-c", PROFILED]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=100)
+    assert (done.stdout, done.stderr) == ("['', 'late', '']\n", "")

@@ -29,6 +29,10 @@ from gremlin_python.statics import BigDecimal, GremlinType, SingleByte, bigint, 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from twingraph_nb.errors import LineageError
+from twingraph_nb.lineage.graph import Graph
+from twingraph_nb.lineage.machine import source
+from twingraph_nb.lineage.terminals import results_of
 from twingraph_nb.lineage.text import QuerySyntaxError, parse, read_query
 from twingraph_nb.lineage.text_names import STEPS, Float32
 from twingraph_nb.lineage.text_tokens import LONGEST
@@ -319,3 +323,28 @@ def test_any_string_survives_quoting(text: str) -> None:
 def test_a_source_of_another_class_keeps_its_class() -> None:
     made = parse("g.V().out()", traversal().with_(None))
     assert made.bytecode == g.V().out().bytecode
+
+
+@pytest.mark.parametrize(
+    ("end", "expected"),
+    [
+        ("", [1, 1, 2]),
+        (".toList()", [1, 1, 2]),
+        (".toSet()", [1, 2]),
+        (".next()", [1]),
+        (".next(2)", [1, 1]),
+        (".next(9)", [1, 1, 2]),
+        (".hasNext()", [True]),
+        (".iterate()", []),
+        (".is(3).tryNext()", []),
+        (".is(3).hasNext()", [False]),
+    ],
+)
+def test_a_query_gives_what_its_last_call_asks_for(end: str, expected: list[object]) -> None:
+    assert results_of(read_query(f"g.inject(1, 1, 2){end}", source(Graph()))) == expected
+
+
+@pytest.mark.parametrize(("end", "why"), [("is(3).next()", "no next"), ("explain()", "explain")])
+def test_a_last_call_that_has_nothing_to_give_is_an_error(end: str, why: str) -> None:
+    with pytest.raises(LineageError, match=why):
+        results_of(read_query(f"g.inject(1).{end}", source(Graph())))

@@ -183,6 +183,16 @@ def test_steps_names_and_options_are_completed(
     assert [one for one in expected if one not in found] == []
 
 
+def test_properties_that_users_give_are_completed_too(notebook: Notebook) -> None:
+    notebook.good(
+        "from twingraph_nb import component\n"
+        "blue = component(attributes={'teamwork': 'blue'})(lambda: 1)\n"
+        "blue().result()\n"
+        "%gremlin g.V().count()"
+    )
+    assert completions(notebook, "%%gremlin\ng.V().has('teamw") == ["teamwork"]
+
+
 def test_other_cells_are_completed_as_before(notebook: Notebook) -> None:
     notebook.good("some_list = [1]")
     assert "groupCount" not in completions(notebook, "some_list.")

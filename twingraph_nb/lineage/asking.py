@@ -9,7 +9,9 @@ from typing import cast
 from gremlin_python.process.graph_traversal import GraphTraversal, GraphTraversalSource, __
 from gremlin_python.process.traversal import Order, P, TextP
 
+from twingraph_nb.component import Component, Pipeline
 from twingraph_nb.errors import LineageError, suggestion
+from twingraph_nb.graph.run import Run
 from twingraph_nb.graph.summary import summary
 
 __all__ = [
@@ -99,6 +101,16 @@ def meant(g: GraphTraversalSource, x: object) -> list[object]:
     Raises:
         NothingFound: no task did.
     """
+    if isinstance(x, Component | Pipeline | Run):
+        kind = type(x).__name__.lower()
+        more = (
+            "take its result() or one of its tasks"
+            if isinstance(x, Run)
+            else "who-changed and blast take a component by its name"
+        )
+        raise LineageError(
+            f"{x.name} is a {kind}, and what is meant is a task, a value or a file: {more}"
+        )
     text = str(getattr(x, "hash", None) or (x if isinstance(x, str) else summary(x)))
     tasks = g.V().has_label("Task")
     shown = [text, repr(text)] if isinstance(x, str) else [text]

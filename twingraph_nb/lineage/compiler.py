@@ -7,17 +7,19 @@ in the bytecode with the modulators (`as by from to option with ...`) that follo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from decimal import Decimal
 from typing import Any
 
-from gremlin_python.process.traversal import Binding, Bytecode, CardinalityValue, Direction
-from gremlin_python.process.traversal import Traversal as Spawned
-from gremlin_python.statics import BigDecimal
-
 from twingraph_nb.lineage.containers import MISSING
-from twingraph_nb.lineage.problems import NotSupported, TraversalError, UnknownStep
+from twingraph_nb.lineage.instructions import (
+    Instruction,
+    connected,
+    every,
+    instructions_of,
+    is_traversal,
+)
+from twingraph_nb.lineage.problems import NotSupported, UnknownStep
 from twingraph_nb.lineage.signatures import check
 from twingraph_nb.lineage.traverser import FULL, LABELLED, Node, Run, Traverser, Walk
 
@@ -25,11 +27,9 @@ __all__ = [
     "BARRIERS",
     "TABLE",
     "Child",
-    "Instruction",
     "Scope",
     "StepFunction",
     "Value",
-    "arranged",
     "step",
 ]
 
@@ -42,10 +42,6 @@ TABLE: dict[str, Builder] = {}
 """Step name -> what makes its function."""
 BARRIERS = {"barrier"}
 """Steps that take all that comes before they give anything."""
-MODULATORS = {"as", "by", "from", "to", "option", "with", "read", "write"}
-_SIDED = {"addE", "path", "simplePath", "cyclicPath", "tree"}
-LOOPING = {"until", "emit", "times"}
-_PLAIN = frozenset({str, int, float, bool, type(None)})
 
 
 def step(*names: str, barrier: bool = False) -> Callable[[Builder], Builder]:
@@ -62,138 +58,6 @@ def step(*names: str, barrier: bool = False) -> Callable[[Builder], Builder]:
 
 
 @dataclass(slots=True, eq=False)
-class Instruction:
-    """A step as it was called, with its modulators."""
-
-    name: str
-    args: list[Any]
-    labels: tuple[str, ...] = ()
-    bys: list[list[Any]] = field(default_factory=list)
-    options: list[list[Any]] = field(default_factory=list)
-    withs: list[list[Any]] = field(default_factory=list)
-    origin: list[Any] | None = None
-    target: list[Any] | None = None
-    mode: str = ""
-    until: Any = None
-    emit: Any = None
-    until_first: bool = False
-    emit_first: bool = False
-    body: Any = None
-    loop_name: str | None = None
-
-    def option(self, key: str, default: Any = None) -> Any:
-        """The value of a `with(key, value)`; True when it was given without one."""
-        for given in self.withs:
-            if given[0] == key:
-                return given[1] if len(given) > 1 else True
-        return default
-
-
-def given(value: Any) -> Any:
-    """An argument as the engine keeps it: bindings resolved, decimals Python's own."""
-    if type(value) in _PLAIN:
-        return value
-    if isinstance(value, Binding):
-        return given(value.value)
-    if isinstance(value, Spawned):
-        return value.bytecode
-    if isinstance(value, BigDecimal):
-        found: Decimal = value.value
-        return found
-    if type(value) is list:
-        return [given(item) for item in value]
-    if type(value) is dict:
-        return {given(k): given(v) for k, v in value.items()}
-    return value
-
-
-def arranged(code: Sequence[Sequence[Any]]) -> list[Instruction]:
-    """The calls of a traversal with their modulators at their steps."""
-    found: list[Instruction] = []
-    for name, *raw in code:
-        args = [given(value) for value in raw]
-        last = found[-1] if found else None
-        if name == "to" and args and isinstance(args[0], Direction):
-            found.append(Instruction("to", args))
-        elif name in ("from", "to"):
-            _sided(found, name, args)
-        elif name == "as" and last is not None and last.name in ("and", "or") and not last.args:
-            found.append(Instruction("start", [], tuple(args)))
-        elif name in MODULATORS:
-            if last is None:
-                last = Instruction("start", [])
-                found.append(last)
-            _modulate(last, name, args)
-        elif name in LOOPING or name == "repeat":
-            _loop(found, name, args)
-        else:
-            found.append(Instruction(name, args))
-    return found
-
-
-def _sided(found: list[Instruction], name: str, args: list[Any]) -> None:
-    """Give from() or to() to its step; of addE() it may stand behind property()."""
-    for spot in reversed(found):
-        if spot.name in _SIDED:
-            if name == "from":
-                spot.origin = args
-            else:
-                spot.target = args
-            return
-        if spot.name != "property":
-            break
-    behind = found[-1].name if found else "nothing"
-    raise TraversalError(f"{name}() belongs to addE() or to a path, and this follows {behind}()")
-
-
-def _modulate(last: Instruction, name: str, args: list[Any]) -> None:
-    if name == "as":
-        last.labels = (*last.labels, *args)
-    elif name == "by":
-        last.bys.append(args)
-    elif name == "option":
-        last.options.append(args)
-    elif name == "with":
-        last.withs.append(args)
-    else:
-        last.mode = name
-
-
-def _loop(found: list[Instruction], name: str, args: list[Any]) -> None:
-    last = found[-1] if found and found[-1].name == "repeat" and not found[-1].labels else None
-    if name == "repeat":
-        if last is None or last.body is not None:
-            last = Instruction("repeat", [])
-            found.append(last)
-        if not args or not is_traversal(args[-1]):
-            raise TraversalError("repeat() takes a traversal, and a name for loops() before it")
-        last.loop_name = args[0] if isinstance(args[0], str) else None
-        last.body = args[-1]
-        return
-    what = "emit" if name == "emit" else "until"
-    if last is None or getattr(last, what) is not None:
-        last = Instruction("repeat", [])
-        found.append(last)
-    if name == "emit":
-        last.emit, last.emit_first = (args[0] if args else True), last.body is None
-    else:
-        if not args:
-            raise TraversalError(f"{name}() takes what ends the loop")
-        last.until, last.until_first = args[0], last.body is None
-
-
-class Steps(list[Instruction]):
-    """A traversal that was already arranged."""
-
-
-def instructions_of(code: Any) -> list[Instruction]:
-    """The calls of a traversal that is an argument."""
-    if not is_traversal(code):
-        raise TraversalError(f"a traversal is wanted here, not {code!r}")
-    return list(code) if isinstance(code, Steps) else arranged(code.step_instructions)
-
-
-@dataclass(slots=True, eq=False)
 class Child:
     """A traversal inside a step, ready to be run on traversers."""
 
@@ -202,6 +66,8 @@ class Child:
     code: list[Instruction]
     resets: list[Callable[[], None]]
     closing: list[Any] = field(default_factory=list)
+    values: list[Value] | None = None
+    """What its steps compute one after the other, where each gives one object for one."""
 
     def walk(self, walk: Walk) -> Walk:
         """What comes out when these traversers go in."""
@@ -233,9 +99,23 @@ class Child:
 
     def first(self, t: Traverser) -> Any:
         """The first object that comes out, or `MISSING`."""
+        if self.values is not None:
+            return self._computed(t, self.values)
         for found in self.all(t):
             return found.obj
         return MISSING
+
+    @staticmethod
+    def _computed(t: Traverser, values: list[Value]) -> Any:
+        """The same without generators, which cost more than these steps."""
+        found = t.obj
+        for place, value in enumerate(values):
+            if place:
+                t = Traverser(found, 1, t.path, t.sack, t.loops)
+            found = value(t)
+            if found is MISSING:
+                break
+        return found
 
     def test(self, t: Traverser) -> bool:
         """Whether anything comes out."""
@@ -247,30 +127,6 @@ class Child:
         return any(spot.name in BARRIERS for spot in every(self.code))
 
 
-def every(code: list[Instruction]) -> Iterator[Instruction]:
-    """The instructions of a traversal and of all traversals inside it."""
-    for spot in code:
-        yield spot
-        for inner in inner_codes(spot):
-            yield from every(instructions_of(inner))
-
-
-def inner_codes(spot: Instruction) -> Iterator[Any]:
-    """The traversals that an instruction holds as its arguments or modulators."""
-    parts = [spot.args, *spot.bys, *spot.options, *spot.withs, spot.origin or [], spot.target or []]
-    for part in (*parts, [spot.until, spot.emit, spot.body]):
-        for value in part:
-            if is_traversal(value):
-                yield value
-
-
-def is_traversal(value: Any) -> bool:
-    """Whether an argument is a traversal (and not a value with a cardinality)."""
-    if isinstance(value, Steps):
-        return True
-    return isinstance(value, Bytecode) and not isinstance(value, CardinalityValue)
-
-
 class Scope:
     """Where steps are made: the run they belong to, and what is around them."""
 
@@ -280,6 +136,7 @@ class Scope:
         self.resets: list[Callable[[], None]] = []
         self.ahead: list[Instruction] = []
         self.behind: list[Instruction] = []
+        self._mapped: tuple[StepFunction, Value] | None = None
 
     def child(self, code: Any, step_name: str) -> Child:
         """An anonymous traversal that is an argument of a step."""
@@ -295,6 +152,7 @@ class Scope:
         if self.run.connects:
             code = connected(code)
         functions: list[StepFunction] = []
+        values: list[Value] = []
         for place, spot in enumerate(code):
             builder = TABLE.get(spot.name)
             if builder is None:
@@ -302,7 +160,10 @@ class Scope:
             check(spot)
             self.ahead, self.behind = code[place + 1 :], code[:place]
             functions.append(builder(self, spot))
-        return Child(self.run, functions, code, self.resets)
+            if self._mapped is not None and self._mapped[0] is functions[-1]:
+                values.append(self._mapped[1])
+        simple = len(values) == len(functions) and not self.resets and self.run.track != FULL
+        return Child(self.run, functions, code, self.resets, values=values if simple else None)
 
     def grow(self, labels: tuple[str, ...]) -> Callable[[Traverser, Any], Traverser]:
         """What makes the traverser of the next object of the way."""
@@ -328,6 +189,8 @@ class Scope:
                 if found is not MISSING:
                     yield grow(t, found)
 
+        if not spot.labels:
+            self._mapped = function, value
         return function
 
     def flattened(self, spot: Instruction, values: Callable[[Traverser], Any]) -> StepFunction:
@@ -399,36 +262,3 @@ def marker(run: Run, labels: tuple[str, ...]) -> Callable[[Traverser], None] | N
             t.path = (node, t.obj, labels)
 
     return mark
-
-
-def connected(code: list[Instruction]) -> list[Instruction]:
-    """Infix `a.and().b` and `a.or().b` made calls with arguments; and() binds stronger."""
-    if not any(spot.name in ("and", "or") and not spot.args for spot in code):
-        return code
-    first = next((i for i, spot in enumerate(code) if not _begins(i, spot)), 0)
-    sides = [_joined("and", part) for part in _parted(code[first:], "or")]
-    rest = sides[0] if len(sides) == 1 else [Instruction("or", [Steps(side) for side in sides])]
-    return [*code[:first], *rest]
-
-
-def _begins(place: int, spot: Instruction) -> bool:
-    return place == 0 and (
-        spot.name in ("V", "E", "inject") or (spot.name == "start" and not spot.labels)
-    )
-
-
-def _joined(name: str, code: list[Instruction]) -> list[Instruction]:
-    parts = _parted(code, name)
-    if len(parts) == 1:
-        return code
-    return [Instruction(name, [Steps(part) for part in parts])]
-
-
-def _parted(code: list[Instruction], name: str) -> list[list[Instruction]]:
-    parts: list[list[Instruction]] = [[]]
-    for spot in code:
-        if spot.name == name and not spot.args:
-            parts.append([])
-        else:
-            parts[-1].append(spot)
-    return parts

@@ -29,9 +29,10 @@ from twingraph_nb.lineage import (
     steps_text,
     steps_write,
 )
-from twingraph_nb.lineage.compiler import Instruction, Scope, arranged, every, instructions_of
+from twingraph_nb.lineage.compiler import Scope
 from twingraph_nb.lineage.containers import plain
 from twingraph_nb.lineage.graph import Graph
+from twingraph_nb.lineage.instructions import Instruction, arranged, every, instructions_of
 from twingraph_nb.lineage.problems import QueryLimit, TraversalError
 from twingraph_nb.lineage.strategies import configure, verify
 from twingraph_nb.lineage.traverser import FULL, LABELLED, NO_PATH, Limits, Run, Walk

@@ -8,9 +8,10 @@ from typing import Any
 from gremlin_python.process.traversal import Column, Order, T
 from gremlin_python.structure.graph import Path, Property, VertexProperty
 
-from twingraph_nb.lineage.compiler import Instruction, Scope, Value, is_traversal
+from twingraph_nb.lineage.compiler import Scope, Value
 from twingraph_nb.lineage.containers import MISSING, Entry, Uniques
 from twingraph_nb.lineage.elements import Element
+from twingraph_nb.lineage.instructions import Instruction, is_traversal
 from twingraph_nb.lineage.problems import NotSupported, TraversalError
 from twingraph_nb.lineage.traverser import Run, Traverser
 from twingraph_nb.lineage.visible import entries_of

@@ -151,7 +151,9 @@ def _user() -> str:
 def _packages(loaded: int) -> str:
     """Looked at again when more is loaded than last time."""
     found = []
-    for name, module in list(sys.modules.items()):
+    # A copy, not a list of items: making their tuples may collect garbage, and so let another
+    # thread import something.
+    for name, module in sys.modules.copy().items():
         if "." in name or name.startswith("_") or name in sys.stdlib_module_names:
             continue
         # Not by getattr: a module may import others when it is asked.

@@ -12,9 +12,9 @@ from gremlin_python.process.traversal import GType, P
 from gremlin_python.structure.graph import Edge, Path, Property, Vertex, VertexProperty
 
 from twingraph_nb.lineage.compare import comparable, compare, equal
-from twingraph_nb.lineage.compiler import given, is_traversal
 from twingraph_nb.lineage.containers import Bag, Tree, is_collection, is_list, is_set
 from twingraph_nb.lineage.graph import Graph
+from twingraph_nb.lineage.instructions import given, is_traversal
 from twingraph_nb.lineage.numbers import kind_of
 from twingraph_nb.lineage.problems import NotSupported, TraversalError
 

@@ -177,11 +177,16 @@ class Backlog:
 
     def again(self, run: str) -> None:
         """Send a run from what the cursor says, for the database has less than it had."""
+        self.leave(run)
+        self._want(run)
+
+    def leave(self, run: str) -> None:
+        """Send no more of what is known of a run."""
         self._slicer.forget(run)
         self._ready = deque(one for one in self._ready if one.run != run)
+        self._runs.pop(run, None)
         if run == self._read_run:
             self._reading, self._read_run = None, ""
-        self._want(run)
 
     def next(self, most: int = SLICE_EVENTS) -> Slice | None:
         """Give what is to be sent next, or None when there is nothing now.

@@ -55,8 +55,13 @@ class RemoteReader(RemoteConnection):  # type: ignore[misc, unused-ignore]
             LineageError: the database is away, refuses, or answers with an error.
         """
         with self._turn:  # one traversal at a time
-            asked = asyncio.run_coroutine_threadsafe(self._wire.ask(_known(bytecode)), self._loop)
+            asked = asyncio.run_coroutine_threadsafe(self._ask(_known(bytecode)), self._loop)
             return RemoteTraversal(_traversers(asked.result()))
+
+    async def _ask(self, bytecode: Bytecode) -> list[Any]:
+        if self._wire.is_lost:  # servers hang up on those who are silent for long, or start again
+            await self._wire.close()
+        return await self._wire.ask(bytecode)
 
     def submit_async(self, bytecode: Bytecode) -> Future[RemoteTraversal]:
         """The same as a future."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal
 
 from gremlin_python.process.graph_traversal import GraphTraversalSource, __
@@ -25,6 +26,7 @@ from gremlin_python.process.traversal import (
 from gremlin_python.structure.graph import Graph as Unbound
 
 from twingraph_nb.lineage.changes import Changes, EdgeFact
+from twingraph_nb.lineage.remote_rows import Row, Rows
 from twingraph_nb.lineage.schema import label_of
 
 __all__ = ["MOVING", "REVISION", "Request", "edge_row", "g", "requests", "vertex_row"]
@@ -50,7 +52,6 @@ _ROW = 120
 
 Guard = tuple[str, Literal["gt", "lte"], float]
 """(property, how, value): where the vertex has that, what moves is left as it is."""
-_Row = dict[Any, Any]
 _Shape = tuple[tuple[str, ...], tuple[str, ...], Guard | None]
 
 
@@ -59,7 +60,7 @@ class Request:
     """Rows that one traversal writes. size: characters in them, roughly."""
 
     shape: _Shape | str
-    rows: Sequence[_Row]
+    rows: Sequence[Row]
     size: int
 
     def bytecode(self) -> Bytecode:
@@ -75,7 +76,7 @@ class Request:
             made = rows.merge_v(__.select("v")).option(Merge.on_create, _of("p"))
             made = made.option(Merge.on_match, again)
         code: Bytecode = made.count().bytecode
-        code.step_instructions[0][1] = list(self.rows)  # put there, for inject() would copy all
+        code.step_instructions[0][1] = Rows(self.rows)  # put there, for inject() would copy all
         return code
 
     def halves(self) -> tuple[Request, ...]:
@@ -111,10 +112,10 @@ class _Sorted:
 
     def __init__(self, most: int, largest: int) -> None:
         self._most, self._largest = most, largest
-        self._open: dict[_Shape | str, list[_Row]] = {}
+        self._open: dict[_Shape | str, list[Row]] = {}
         self._sizes: dict[_Shape | str, int] = {}
 
-    def add(self, shape: _Shape | str, row: _Row, size: int) -> Iterator[Request]:
+    def add(self, shape: _Shape | str, row: Row, size: int) -> Iterator[Request]:
         """Take a row; gives what is full now."""
         before = self._sizes.get(shape, 0)
         if before and before + size > self._largest:
@@ -174,23 +175,31 @@ def requests(
 
 def vertex_row(
     id: str, label: str, told: Mapping[str, object], guard: Guard | None
-) -> tuple[_Shape, _Row, list[tuple[str, object]]]:
+) -> tuple[_Shape, Row, list[tuple[str, object]]]:
     """Give the shape and the row of a vertex, and the values of properties that have several."""
-    values = {_text(key): _clean(value) for key, value in told.items() if type(value) is not tuple}
-    moves = values if label == "Component" else MOVING
-    moving = sorted(key for key in values if key in moves) if guard else []
-    fixed = sorted(values.keys() - set(moving))
+    values: Row = {}
+    several: list[tuple[str, object]] = []
+    for key, value in told.items():
+        if type(value) is tuple:
+            several += [(_text(key), each) for each in value]
+        else:
+            values[_text(key)] = _clean(value)
+    shape = _shape(tuple(values), label == "Component", guard)
     if guard is not None:
         values[guard[0]] = guard[2]
-        moving.append(guard[0])
-    several = [
-        (_text(key), each) for key, value in told.items() if type(value) is tuple for each in value
-    ]
-    row = {"v": {T.id: _text(id), T.label: label}, "p": values}
-    return (tuple(fixed), tuple(moving), guard), row, several
+    return shape, {"v": {T.id: _text(id), T.label: label}, "p": values}, several
 
 
-def edge_row(id: str, fact: EdgeFact) -> _Row:
+@lru_cache(1024)
+def _shape(keys: tuple[str, ...], moves: bool, guard: Guard | None) -> _Shape:
+    """What is done with properties of a vertex that is there: (written, if not older, guard)."""
+    if guard is None:
+        return tuple(sorted(keys)), (), None
+    moving = sorted(key for key in keys if moves or key in MOVING)
+    return tuple(sorted(set(keys) - set(moving))), (*moving, guard[0]), guard
+
+
+def edge_row(id: str, fact: EdgeFact) -> Row:
     """Give the row of an edge."""
     label, out, in_, more = fact
     ends = {Direction.OUT: _text(out), Direction.IN: _text(in_)}
@@ -222,4 +231,8 @@ def _text(text: str) -> str:
 
 
 def _size(told: Mapping[str, object]) -> int:
-    return _ROW + sum(len(value) for value in told.values() if isinstance(value, str))
+    size = _ROW
+    for value in told.values():
+        if type(value) is str:
+            size += len(value)
+    return size

@@ -22,6 +22,7 @@ from twingraph_nb.errors import LineageError
 from twingraph_nb.graph.summary import without_passwords
 from twingraph_nb.lineage.redact import cut
 from twingraph_nb.lineage.remote_address import Address
+from twingraph_nb.lineage.remote_rows import rows_writer
 from twingraph_nb.lineage.remote_signing import signature
 
 __all__ = ["Away", "Denied", "Refused", "RemoteError", "Strange", "Wire"]
@@ -88,7 +89,7 @@ class Wire:
             answer: seconds that the database may take for an answer.
         """
         self._address, self._answer = address, answer
-        self._serializer = GraphBinarySerializersV1()
+        self._serializer = GraphBinarySerializersV1(writer=rows_writer())
         self._session: aiohttp.ClientSession | None = None
         self._socket: aiohttp.ClientWebSocketResponse | None = None
 
@@ -96,6 +97,12 @@ class Wire:
     def is_open(self) -> bool:
         """Whether there is a connection, as far as is known."""
         return self._socket is not None and not self._socket.closed
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether the connection ended while nobody looked: then it is in vain to use it."""
+        held = None if self._socket is None else self._socket.get_extra_info("socket")
+        return self._socket is not None and (held is None or held.fileno() < 0)
 
     async def open(self) -> None:
         """Connect; nothing to do if that is so already.

@@ -46,6 +46,8 @@ _FEW, _MANY = 300, 2_000
 """Events in a slice while tasks run, and otherwise."""
 _AGAIN = 0.5
 """Seconds until it is looked again for what is not in the store yet."""
+_FORGETS = 1.0
+"""Seconds until it is looked again whether somebody wants a run out of the graph."""
 _FIRST_DELAY, _LONGEST_DELAY = 0.25, 30.0
 """Seconds before another attempt."""
 _LOOKED_AT = 100
@@ -77,10 +79,14 @@ class RemoteStatus:
     def __str__(self) -> str:
         said = f"{self.address}: {self.state}"
         if self.behind:
-            said += f", behind by {self.behind:,} events"
+            said += f", behind by {_events(self.behind)}"
         if self.dropped:
-            said += f", {self.dropped:,} events dropped for want of a store"
+            said += f", {_events(self.dropped)} dropped for want of a store"
         return f"{said} ({self.why})" if self.why else said
+
+
+def _events(count: int) -> str:
+    return f"{count:,} event{'s' * (count != 1)}"
 
 
 class RemoteWriter:
@@ -181,12 +187,12 @@ class RemoteWriter:
         self._thread.join(1.0)
         self._state = "closed"
         if left.behind:
-            stays = (
-                "they are in the store, and `twingraph lineage push` or the next session sends them"
+            then = (
+                "`twingraph lineage push` or the next session sends it from the store"
                 if self._sources.store is not None
-                else "they are lost, for nothing is recorded"
+                else "nothing is recorded, so that is lost"
             )
-            self._say(f"lineage: {left.behind:,} events are not at {self.address} yet; {stays}")
+            self._say(f"lineage: {self.address} lacks the last {_events(left.behind)}; {then}")
 
     def _is_settled(self) -> bool:
         return self._idle and not len(self._queue)
@@ -234,6 +240,7 @@ class RemoteWriter:
                 if not self._wire.is_open:
                     await self._connect()
                     self._state = "connected"
+                await self._erase()
                 worked = await self._step()
                 failures = 0
                 self._well()
@@ -265,7 +272,17 @@ class RemoteWriter:
         # All of a slice goes to one connection: what the one before took may be gone with it.
         again = () if self._slice is None else self._slice.requests(self._rows)
         self._requests = deque(again)
-        for run in [run for run in self._sources.forgotten() if run in self._cursors]:
+
+    def _unwanted(self) -> list[str]:
+        """The runs that may be there and must not be in the graph any more."""
+        return [run for run in self._sources.forgotten() if run in self._cursors]
+
+    async def _erase(self) -> None:
+        for run in self._unwanted():
+            if self._slice is not None and self._slice.run == run:
+                self._slice = None
+                self._requests.clear()
+            self._backlog.leave(run)
             await erase(self._wire.ask, run)
             self._cursors.forget(run)
 
@@ -334,11 +351,14 @@ class RemoteWriter:
 
     async def _rest_until_woken(self) -> None:
         self._idle = not self._backlog.waits
-        if len(self._queue) == 0:
+        while len(self._queue) == 0:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(None if self._idle else _AGAIN):
+                async with asyncio.timeout(_FORGETS if self._idle else _AGAIN):
                     await self._wake.wait()
                     self._wake.clear()
+                    break
+            if not self._idle or self._unwanted():
+                break
         late = self._loop.time() + _LATE
         while self._tasks_run and self._loop.time() < late:
             await self._pause(_QUIET)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from twingraph_nb.lineage.compiler import Instruction
 from twingraph_nb.lineage.containers import MISSING
+from twingraph_nb.lineage.instructions import Instruction
 from twingraph_nb.lineage.problems import TraversalError
 from twingraph_nb.lineage.traverser import Node, Run, Traverser
 
@@ -28,12 +28,18 @@ def scoped(run: Run, t: Traverser, name: str, pop: str = "last") -> Any:
     Args:
         pop: `last`, `first`, `all` (a list) or `mixed` (a list when there are several).
     """
-    if isinstance(t.obj, Mapping) and name in t.obj:
-        return t.obj[name]
+    obj = t.obj
+    if (type(obj) is dict or isinstance(obj, Mapping)) and name in obj:
+        return obj[name]
     if name in run.side_effects:
         return run.side_effects[name]
     if pop == "last":
-        return next(labelled(t, name), MISSING)
+        node: Node | None = t.path
+        while node is not None:
+            if name in node[2]:
+                return node[1]
+            node = node[0]
+        return MISSING
     found = list(labelled(t, name))[::-1]
     if not found:
         return MISSING

@@ -14,19 +14,28 @@ from enum import Enum
 from typing import Any, NoReturn
 from uuid import UUID
 
-from gremlin_python.process.traversal import Binding, Bytecode, P, TraversalStrategy, Traverser
+from gremlin_python.process.traversal import (
+    Binding,
+    Bytecode,
+    Direction,
+    P,
+    T,
+    TraversalStrategy,
+    Traverser,
+)
 from gremlin_python.statics import GremlinType, SingleByte, SingleChar, bigint, long, short
 from gremlin_python.structure.graph import Edge, Path, Property, Vertex, VertexProperty
 
 from twingraph_nb.lineage.serve_values import (
     LAMBDA,
     MalformedMessage,
+    Values,
     bytecode,
     predicate,
     strategy,
     token,
 )
-from twingraph_nb.lineage.text_names import Float32
+from twingraph_nb.lineage.text_names import TOKENS, Float32
 from twingraph_nb.lineage.text_values import frozen
 
 __all__ = ["TOKEN_CODES", "Reader"]
@@ -36,7 +45,10 @@ TOKEN_CODES = {
     0x1A: "Order", 0x1B: "Pick", 0x1C: "Pop", 0x1F: "Scope", 0x20: "T", 0x2E: "Merge", 0x2F: "DT",
     0x30: "GType",
 }  # fmt: skip
-_TEXT, _NULL = 0x03, 0xFE
+_NULL = 0xFE
+_TEXT = 0x0300
+_HEAD, _HEAD_SIZE = struct.Struct(">HI").unpack_from, 6
+"""Type and size of a text; a size below 0 is read as a huge one."""
 _SMALLEST = 2
 """Bytes that a value takes at least: those of null."""
 _DIGITS = 4096
@@ -46,11 +58,11 @@ _DIGITS = 4096
 class Reader:
     """Reads values from bytes, one after the other.
 
-    at: where the next one begins.
+    at: where the next one begins. parts: how many were no values, but parts of a traversal.
     """
 
     def __init__(self, data: bytes, at: int = 0) -> None:
-        self._data, self.at = data, at
+        self._data, self.at, self.parts = data, at, 0
 
     def take(self, size: int) -> bytes:
         """Give the next bytes.
@@ -96,13 +108,25 @@ class Reader:
         Raises:
             MalformedMessage: these bytes are no value, or one that has no place in a request.
         """
-        at = self.at
-        if at + _SMALLEST > len(self._data):
+        at, data = self.at, self._data
+        try:
+            code, size = _HEAD(data, at)
+        except struct.error:
+            code = size = 0
+        if code == _TEXT:  # most are
+            start = at + _HEAD_SIZE
+            self.at = end = start + size
+            if end > len(data):
+                self.at = start
+                self._fail(f"{size} bytes are announced and {len(data) - start} are left")
+            try:
+                return data[start:end].decode()
+            except UnicodeDecodeError as exc:
+                raise MalformedMessage(f"a text at byte {end} is not UTF-8") from exc
+        if at + _SMALLEST > len(data):
             self._fail("the message ends too early")
-        code, is_null = self._data[at], self._data[at + 1]
+        code, is_null = data[at], data[at + 1]
         self.at = at + _SMALLEST
-        if code == _TEXT and not is_null:  # most are
-            return self.text()
         if code == _NULL:
             return None
         reader = _READERS.get(code)
@@ -122,7 +146,7 @@ class Reader:
         made: dict[Any, Any] = {}
         for _ in range(self.count(2)):
             key = self.value()
-            made[key if type(key) is str else frozen(key)] = self.value()
+            made[key if type(key) in _HASHED else frozen(key)] = self.value()
         return made
 
     def items(self) -> list[Any]:
@@ -151,10 +175,28 @@ class Reader:
         raise MalformedMessage(f"{why}, at byte {self.at}")
 
 
+_HASHED = (str, Direction, T)
+"""What keys of maps are, mostly."""
 _BYTE, _LONG = struct.Struct(">B"), struct.Struct(">q")
 _SHORT, _SIGNED = struct.Struct(">h"), struct.Struct(">b")
 _FLOAT, _DOUBLE = struct.Struct(">f"), struct.Struct(">d")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def _list(r: Reader) -> list[Any]:
+    before = r.parts
+    made = r.items()
+    return made if r.parts != before else Values(made)
+
+
+def _part(read: Callable[[Reader], Any]) -> Callable[[Reader], Any]:
+    """A reader of what is no value, and counts."""
+
+    def counted(r: Reader) -> Any:
+        r.parts += 1
+        return read(r)
+
+    return counted
 
 
 def _bytecode(r: Reader) -> Bytecode:
@@ -172,7 +214,14 @@ def _strategy(r: Reader) -> TraversalStrategy:
 
 
 def _token(kind: str) -> Callable[[Reader], Enum]:
-    return lambda r: token(kind, r.value())
+    known = dict(TOKENS[kind])
+
+    def read(r: Reader) -> Enum:
+        name = r.value()
+        found = known.get(name) if type(name) is str else None
+        return token(kind, name) if found is None else found
+
+    return read
 
 
 def _predicate(r: Reader) -> P:
@@ -239,7 +288,7 @@ _READERS: dict[int, Callable[[Reader], Any]] = {
     0x06: lambda r: GremlinType(r.text()),
     0x07: lambda r: r.number(_DOUBLE),
     0x08: lambda r: Float32(r.number(_FLOAT)),
-    0x09: Reader.items,
+    0x09: _list,
     0x0A: Reader.mapping,
     0x0B: lambda r: {frozen(item) for item in r.items()},
     0x0C: lambda r: UUID(bytes=r.take(16)),
@@ -248,10 +297,10 @@ _READERS: dict[int, Callable[[Reader], Any]] = {
     0x0F: _property,
     0x11: _vertex,
     0x12: _vertex_property,
-    0x14: lambda r: Binding(r.text(), r.value()),
-    0x15: _bytecode,
+    0x14: _part(lambda r: Binding(r.text(), r.value())),
+    0x15: _part(_bytecode),
     0x1D: _lambda,
-    0x1E: _predicate,
+    0x1E: _part(_predicate),
     0x21: lambda r: Traverser(bulk=r.number(_LONG), object=r.value()),
     0x22: _decimal,
     0x23: lambda r: int.__new__(bigint, r.digits()),
@@ -259,8 +308,8 @@ _READERS: dict[int, Callable[[Reader], Any]] = {
     0x25: lambda r: r.take(r.integer()),
     0x26: lambda r: int.__new__(short, r.number(_SHORT)),
     0x27: lambda r: r.number(_BYTE) == 1,
-    0x28: _predicate,
-    0x29: _strategy,
+    0x28: _part(_predicate),
+    0x29: _part(_strategy),
     0x80: _char,
     0x81: lambda r: timedelta(seconds=r.number(_LONG), microseconds=r.integer() / 1000),
     0x84: lambda r: date(r.integer(), r.number(_SIGNED), r.number(_SIGNED)),

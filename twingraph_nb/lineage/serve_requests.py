@@ -20,13 +20,11 @@ from gremlin_python.process.traversal import (
     P,
     Traversal,
     TraversalStrategy,
-    Traverser,
 )
 from gremlin_python.statics import long
 from gremlin_python.structure.io.util import HashableDict
 
 from twingraph_nb.errors import LineageError
-from twingraph_nb.lineage.containers import key_of
 from twingraph_nb.lineage.graph import Graph
 from twingraph_nb.lineage.graphson import GraphSONError
 from twingraph_nb.lineage.live import LiveGraph
@@ -36,6 +34,7 @@ from twingraph_nb.lineage.serve_frames import Form, Request, Unreadable, read_re
 from twingraph_nb.lineage.serve_regex import Bounded, Search, Searchers
 from twingraph_nb.lineage.serve_watch import Overdue, Watch
 from twingraph_nb.lineage.signatures import MUTATING
+from twingraph_nb.lineage.terminals import NoExplanation, taken
 from twingraph_nb.lineage.text import Query, read_query
 from twingraph_nb.lineage.traverser import Limits, Run
 
@@ -177,7 +176,9 @@ class Asked:
             if self._stopped:
                 raise QueryStopped()
             found = answers(graph, code, limits, self._run)
-            results = taken(found, query) if isinstance(query, Query) else found
+            results: Iterator[Any] = found
+            if isinstance(query, Query):
+                results = taken((t.object for t in found for _ in range(t.bulk)), query)
             if not changing:
                 yield from self._batches(request, results)
                 return
@@ -253,6 +254,7 @@ class Asked:
 _CODES: tuple[tuple[type[Exception], int], ...] = (
     (Unreadable, Status.MALFORMED),
     (Invalid, Status.INVALID),
+    (NoExplanation, Status.INVALID),
     (TimeLimit, Status.TIMEOUT),
     (Overdue, Status.TIMEOUT),
     (GraphSONError, Status.SERIALIZATION),
@@ -315,38 +317,3 @@ def surveyed(code: Bytecode, search: Callable[[str, str], bool]) -> str:
         elif isinstance(part, P) and part.operator in _REGEXES and isinstance(part.value, str):
             part.value = Bounded(part.value, search)
     return changing
-
-
-def taken(found: Iterator[Traverser], query: Query) -> Iterator[Any]:
-    """The results of a text, as its last step asks for them.
-
-    Raises:
-        Invalid: it asks for what is no result.
-    """
-    terminal, amount = query.terminal, query.amount
-    if terminal == "explain":
-        raise Invalid("explain() is not supported: there is nothing to explain in this engine")
-    if terminal == "iterate":
-        for _ in found:
-            pass
-        return
-    objects = (t.object for t in found for _ in range(t.bulk))
-    if terminal == "hasNext":
-        yield next(objects, taken) is not taken
-    elif terminal == "toSet":
-        seen = set()
-        for one in objects:
-            key = key_of(one)
-            if key not in seen:
-                seen.add(key)
-                yield one
-    elif terminal in ("next", "tryNext"):
-        for _ in range(1 if amount is None else amount):
-            one = next(objects, taken)
-            if one is taken:
-                if terminal == "next" and amount is None:
-                    raise LineageError("there is no next result")
-                return
-            yield one
-    else:
-        yield from objects

@@ -20,6 +20,7 @@ from twingraph_nb.lineage.text_names import PREDICATES, STRATEGIES, TOKENS
 __all__ = [
     "LAMBDA",
     "MalformedMessage",
+    "Values",
     "bytecode",
     "duration",
     "predicate",
@@ -43,6 +44,10 @@ _PARTS = re.compile(
 
 class MalformedMessage(LineageError):
     """A message that is not of the Gremlin protocol, or holds what has no place in it."""
+
+
+class Values(list[Any]):
+    """A list without a traversal, a predicate or a binding in it, so nobody has to look for one."""
 
 
 def token(kind: str, name: object) -> Enum:

@@ -23,6 +23,7 @@ T = TypeVar("T")
 
 _LOOKS = 0.1
 """Seconds between two looks."""
+_TRIES = 100
 _GRACE = 1.0
 """Seconds that a query has to end itself, which gives the better error; and between two
 interruptions."""
@@ -104,10 +105,10 @@ class Watch:
                 self._thread.start()
 
     def _end(self) -> _Watched | None:
-        me = threading.get_ident()
         with self._lock:
-            watched = self._watched.pop(me, None)
-            _interrupt(me, None)  # what was sent and has not arrived
+            watched = self._watched.pop(threading.get_ident(), None)
+        if watched is not None and watched.again:
+            _calm()
         return watched
 
     def _look(self) -> None:
@@ -126,9 +127,23 @@ class Watch:
                         _interrupt(thread, TooMuchMemory if grown else Overdue)
 
 
-def _interrupt(thread: int, error: type[BaseException] | None) -> None:
-    sent = None if error is None else ctypes.py_object(error)
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), sent)
+def _interrupt(thread: int, error: type[BaseException]) -> None:
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(error))
+
+
+def _calm() -> None:
+    """Leave no interruption behind that was sent to this thread and has not arrived.
+
+    To take one back without another that arrives keeps CPython 3.11 looking for it at each call,
+    and with a debugger or a profiler for ever. So one more is sent, which takes its place.
+    """
+    for _ in range(_TRIES):  # a callback of the garbage collector may have swallowed it
+        try:
+            _interrupt(threading.get_ident(), Overdue)
+            for _ in range(_TRIES):
+                pass
+        except (Overdue, TooMuchMemory):
+            return
 
 
 def resident() -> int:

@@ -12,7 +12,7 @@ from twingraph_nb.lineage.numbers import is_number
 from twingraph_nb.lineage.problems import TraversalError
 
 if TYPE_CHECKING:
-    from twingraph_nb.lineage.compiler import Instruction
+    from twingraph_nb.lineage.instructions import Instruction
 
 __all__ = ["MUTATING", "check"]
 
@@ -66,6 +66,9 @@ _WITH = {
 }  # fmt: skip
 
 _COMPILED: dict[str, re.Pattern[str]] = {}
+_ALLOWED: set[tuple[object, ...]] = set()
+"""(step, classes of its arguments) that were found right; what is allowed depends on no more."""
+_FEW = 5
 
 
 def letter(value: Any) -> str:
@@ -96,10 +99,23 @@ def check(spot: Instruction) -> None:
         TraversalError: it says which step, and with what.
     """
     name = spot.name
+    kinds = (name, *map(type, spot.args))
+    if kinds in _ALLOWED:
+        _check_modulators(spot)
+        return
     if (spot.args or name in _FORMS) and not _pattern(name).fullmatch(
         "".join(map(letter, spot.args))
     ):
         raise TraversalError(f"{name}() cannot be called with {_shown(spot.args)}")
+    if len(kinds) <= _FEW:
+        _ALLOWED.add(kinds)
+    _check_modulators(spot)
+
+
+def _check_modulators(spot: Instruction) -> None:
+    if not (spot.bys or spot.options or spot.withs or spot.labels):
+        return
+    name = spot.name
     for modulator, given, known in (
         ("by", spot.bys, _BY),
         ("option", spot.options, _OPTION),

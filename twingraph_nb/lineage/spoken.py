@@ -48,7 +48,11 @@ _WIDEST = 100
 _DIGEST = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _SHORT = 12
 """Characters of a digest or a commit in a table."""
-_TIMES = ("finished", "first used")
+_SMALL, _SMALLEST = 1e-3, 1e-6
+"""Numbers between these are written out: most are seconds, and tasks take microseconds."""
+_LARGE = 1e3
+"""Numbers from here on keep their digits."""
+_TIMES = ("started", "finished", "first used", "first_used", "last_used")
 """Columns that hold seconds since the epoch."""
 
 
@@ -68,20 +72,23 @@ def words_of(line: str) -> list[str]:
         raise QuestionError(f"{line!r}: {exc}") from None
 
 
-def ask(g: GraphTraversalSource, words: Sequence[str]) -> list[Row]:
+def ask(g: GraphTraversalSource, words: Sequence[str], *, more: Sequence[str] = ()) -> list[Row]:
     """Give the answer to a question such as ``["diff", "last", "a1fd"]``.
 
+    Args:
+        more: what can be written in its place, to be named in the error.
     Raises:
         QuestionError: it is not known (the nearest is named), or asked with the wrong words.
         LineageError: nothing in the graph is meant.
     """
     name, *given = words if words else [""]
     if name not in QUESTIONS:
-        known = ", ".join(QUESTIONS)
+        known = (*QUESTIONS, *more)
+        listed = ", ".join(known)
         raise QuestionError(
-            f"no question is called {name!r}{suggestion(name, QUESTIONS)}; there are: {known}"
+            f"no question is called {name!r}{suggestion(name, known)}; there are: {listed}"
             if name
-            else f"ask one of: {known}"
+            else f"ask one of: {listed}"
         )
     function, takes, _ = QUESTIONS[name]
     if name == "failures":
@@ -115,7 +122,10 @@ def _cell(name: str, value: object) -> str:
     if name in _TIMES and isinstance(value, int | float):
         return datetime.fromtimestamp(value).strftime("%Y-%m-%d %H:%M:%S")
     if isinstance(value, float):
-        return f"{value:.4g}"
+        size = abs(value)
+        if _SMALLEST <= size < _SMALL:
+            return f"{value:.7f}".rstrip("0")
+        return f"{value:.10g}" if size >= _LARGE else f"{value:.4g}"
     if isinstance(value, list):
         return ", ".join(map(str, cast("list[object]", value)))
     if isinstance(value, str) and _DIGEST.fullmatch(value):

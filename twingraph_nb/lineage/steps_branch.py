@@ -7,17 +7,9 @@ from typing import Any
 
 from gremlin_python.process.traversal import Pick
 
-from twingraph_nb.lineage.compiler import (
-    Child,
-    Instruction,
-    Scope,
-    StepFunction,
-    instructions_of,
-    is_traversal,
-    marker,
-    step,
-)
+from twingraph_nb.lineage.compiler import Child, Scope, StepFunction, marker, step
 from twingraph_nb.lineage.containers import MISSING
+from twingraph_nb.lineage.instructions import Instruction, instructions_of, is_traversal
 from twingraph_nb.lineage.modulators import is_token, token
 from twingraph_nb.lineage.predicates import is_predicate, tested
 from twingraph_nb.lineage.problems import TraversalError

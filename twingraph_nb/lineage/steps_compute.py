@@ -12,9 +12,10 @@ from typing import Any
 from gremlin_python.process.traversal import Direction
 from gremlin_python.structure.graph import Path
 
-from twingraph_nb.lineage.compiler import Instruction, Scope, StepFunction, is_traversal, step
+from twingraph_nb.lineage.compiler import Scope, StepFunction, step
 from twingraph_nb.lineage.containers import MISSING
 from twingraph_nb.lineage.elements import Edge, Vertex
+from twingraph_nb.lineage.instructions import Instruction, is_traversal
 from twingraph_nb.lineage.problems import TraversalError
 from twingraph_nb.lineage.traverser import Run, Traverser, Walk
 

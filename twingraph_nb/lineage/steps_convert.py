@@ -7,9 +7,10 @@ from typing import Any
 
 from gremlin_python.process.traversal import DT
 
-from twingraph_nb.lineage.compiler import Instruction, Scope, StepFunction, is_traversal, step
+from twingraph_nb.lineage.compiler import Scope, StepFunction, step
 from twingraph_nb.lineage.containers import MISSING, is_collection
 from twingraph_nb.lineage.conversions import as_bool, as_date, as_number, java_text
+from twingraph_nb.lineage.instructions import Instruction, is_traversal
 from twingraph_nb.lineage.numbers import long_of
 from twingraph_nb.lineage.problems import TraversalError
 from twingraph_nb.lineage.steps_filter import is_local

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from twingraph_nb.lineage.compiler import Instruction, Scope, StepFunction, marker, step
+from twingraph_nb.lineage.compiler import Scope, StepFunction, marker, step
 from twingraph_nb.lineage.containers import MISSING, Bag, Tree
 from twingraph_nb.lineage.elements import Edge, Vertex
 from twingraph_nb.lineage.graph import Graph
+from twingraph_nb.lineage.instructions import Instruction
 from twingraph_nb.lineage.modulators import bys, itself, only_by
 from twingraph_nb.lineage.operators import ASSIGN, joined
 from twingraph_nb.lineage.problems import NotSupported, TraversalError

@@ -11,19 +11,16 @@ from gremlin_python.process.traversal import Scope as Reach
 from gremlin_python.structure import graph as theirs
 
 from twingraph_nb.lineage.compare import equal
-from twingraph_nb.lineage.compiler import (
-    Child,
+from twingraph_nb.lineage.compiler import Child, Scope, StepFunction, step
+from twingraph_nb.lineage.containers import MISSING, Uniques, is_collection, key_of
+from twingraph_nb.lineage.elements import Element, Property, VertexProperty
+from twingraph_nb.lineage.instructions import (
     Instruction,
-    Scope,
-    StepFunction,
     Steps,
     connected,
     instructions_of,
     is_traversal,
-    step,
 )
-from twingraph_nb.lineage.containers import MISSING, Uniques, is_collection, key_of
-from twingraph_nb.lineage.elements import Element, Property, VertexProperty
 from twingraph_nb.lineage.modulators import bys, is_token, itself, only_by, token
 from twingraph_nb.lineage.predicates import Test, is_predicate, mapped_values, tested
 from twingraph_nb.lineage.problems import TraversalError

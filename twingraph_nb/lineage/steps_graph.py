@@ -8,9 +8,10 @@ from typing import Any
 from gremlin_python.process.traversal import Direction, P
 from gremlin_python.structure import graph as theirs
 
-from twingraph_nb.lineage.compiler import Instruction, Scope, StepFunction, given, step
+from twingraph_nb.lineage.compiler import Scope, StepFunction, step
 from twingraph_nb.lineage.containers import is_collection
 from twingraph_nb.lineage.elements import Edge, Element, Property, Vertex, VertexProperty
+from twingraph_nb.lineage.instructions import Instruction, given
 from twingraph_nb.lineage.modulators import is_token, token
 from twingraph_nb.lineage.problems import TraversalError
 from twingraph_nb.lineage.traverser import FULL, NO_PATH, Run, Traverser, Walk
@@ -18,6 +19,7 @@ from twingraph_nb.lineage.visible import entries_of
 
 __all__ = ["by_id", "flat_ids", "looked_up"]
 
+_NEXT = frozenset({"out", "in", "both"})
 _BULK = 50_000
 """Traversers that are looked at together, to go on from equal ones once."""
 
@@ -143,14 +145,14 @@ def _element(t: Traverser, kind: type, name: str) -> Any:
 
 
 def _labels_of(spot: Instruction) -> tuple[str, ...]:
-    return tuple(given(value) for value in spot.args)
+    return tuple(spot.args)
 
 
 def adjacent(scope: Scope, spot: Instruction, side: Any, labels: tuple[str, ...]) -> StepFunction:
     """From vertices to the vertices next to them."""
     run, name = scope.run, spot.name
     grow = scope.grow(spot.labels)
-    if labels and all(label is None for label in labels):
+    if labels and labels.count(None) == len(labels):
         return lambda walk: iter(())
 
     counted = _is_counted(scope, spot)
@@ -173,7 +175,7 @@ def adjacent(scope: Scope, spot: Instruction, side: Any, labels: tuple[str, ...]
             for other in found:
                 yield grow(t, other)
 
-    far = any(spot.name in ("out", "in", "both") for spot in scope.behind)
+    far = not _NEXT.isdisjoint([spot.name for spot in scope.behind])
     if far and run.track != FULL and not run.one_bulk:
         return lambda walk: function(_bulked(run, walk))
     return function
@@ -218,7 +220,7 @@ def to_vertices(scope: Scope, spot: Instruction) -> StepFunction:
 def incident(scope: Scope, spot: Instruction, side: Any, labels: tuple[str, ...]) -> StepFunction:
     """From vertices to their edges."""
     run, name = scope.run, spot.name
-    if labels and all(label is None for label in labels):
+    if labels and labels.count(None) == len(labels):
         return lambda walk: iter(())
 
     def values(t: Traverser) -> Iterable[Edge]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from twingraph_nb.lineage.compiler import Instruction, Scope, StepFunction, is_traversal, step
+from twingraph_nb.lineage.compiler import Scope, StepFunction, step
 from twingraph_nb.lineage.containers import (
     MISSING,
     Uniques,
@@ -14,6 +14,7 @@ from twingraph_nb.lineage.containers import (
     key_of,
 )
 from twingraph_nb.lineage.conversions import java_type
+from twingraph_nb.lineage.instructions import Instruction, is_traversal
 from twingraph_nb.lineage.problems import TraversalError
 from twingraph_nb.lineage.traverser import Traverser
 

@@ -8,15 +8,10 @@ from typing import Any
 from gremlin_python.process.traversal import Column, Direction, Pop, T
 from gremlin_python.structure.graph import Path
 
-from twingraph_nb.lineage.compiler import (
-    Instruction,
-    Scope,
-    StepFunction,
-    is_traversal,
-    step,
-)
+from twingraph_nb.lineage.compiler import Scope, StepFunction, step
 from twingraph_nb.lineage.containers import MISSING, Entry, hashable, is_collection
 from twingraph_nb.lineage.elements import Element
+from twingraph_nb.lineage.instructions import Instruction, is_traversal
 from twingraph_nb.lineage.modulators import bys, column, itself, only_by
 from twingraph_nb.lineage.operators import operator
 from twingraph_nb.lineage.problems import Failed, TraversalError
@@ -98,7 +93,11 @@ def select(scope: Scope, spot: Instruction) -> StepFunction:
         return scope.mapped(spot, lambda t: column(name, t.obj))
     if is_traversal(args[0]):
         return _select_by_traversal(scope, spot, args[0], pop)
-    values, run = bys(scope, spot) or [itself], scope.run
+    values, run = bys(scope, spot), scope.run
+    if not values and len(args) == 1:
+        name = args[0]
+        return scope.mapped(spot, lambda t: scoped(run, t, name, pop))
+    values = values or [itself]
 
     def taken(t: Traverser, place: int, key: str) -> Any:
         found = scoped(run, t, key, pop)

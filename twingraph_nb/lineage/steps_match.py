@@ -7,18 +7,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from twingraph_nb.lineage.compare import equal
-from twingraph_nb.lineage.compiler import (
-    Child,
+from twingraph_nb.lineage.compiler import Child, Scope, StepFunction, step
+from twingraph_nb.lineage.containers import MISSING, is_collection
+from twingraph_nb.lineage.instructions import (
     Instruction,
-    Scope,
-    StepFunction,
     Steps,
     connected,
     instructions_of,
     is_traversal,
-    step,
 )
-from twingraph_nb.lineage.containers import MISSING, is_collection
 from twingraph_nb.lineage.problems import TraversalError
 from twingraph_nb.lineage.scoping import labelled
 from twingraph_nb.lineage.steps_filter import where, where_test

@@ -7,8 +7,9 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from twingraph_nb.lineage.compiler import Instruction, Scope, StepFunction, step
+from twingraph_nb.lineage.compiler import Scope, StepFunction, step
 from twingraph_nb.lineage.containers import MISSING
+from twingraph_nb.lineage.instructions import Instruction
 from twingraph_nb.lineage.modulators import bys, itself
 from twingraph_nb.lineage.numbers import is_number
 from twingraph_nb.lineage.problems import TraversalError

@@ -10,9 +10,10 @@ from gremlin_python.statics import long
 from gremlin_python.structure import graph as theirs
 
 from twingraph_nb.lineage.compare import equal
-from twingraph_nb.lineage.compiler import Instruction, Scope, StepFunction, is_traversal, step
+from twingraph_nb.lineage.compiler import Scope, StepFunction, step
 from twingraph_nb.lineage.containers import MISSING
 from twingraph_nb.lineage.elements import Edge, Element, Vertex
+from twingraph_nb.lineage.instructions import Instruction, is_traversal
 from twingraph_nb.lineage.problems import TraversalError
 from twingraph_nb.lineage.steps_graph import by_id
 from twingraph_nb.lineage.steps_write import check_key, check_label, started, stored, writes
@@ -20,7 +21,10 @@ from twingraph_nb.lineage.traverser import Run, Traverser, Walk
 
 __all__ = ["Merging"]
 
-_TOKENS = {"mergeV": (T.id, T.label), "mergeE": (T.id, T.label, Direction.OUT, Direction.IN)}
+_ID, _LABEL, _OUT, _IN = T.id, T.label, Direction.OUT, Direction.IN
+"""Kept here, and compared by `is`: to look one up or to compare it takes a microsecond."""
+_TOKENS = {"mergeV": (_ID, _LABEL), "mergeE": (_ID, _LABEL, _OUT, _IN)}
+_SIDES = ((_OUT, Merge.out_v, "outV"), (_IN, Merge.in_v, "inV"))
 _PLAIN = frozenset({str, int, float, bool, long})
 """Classes of values that are kept as they are."""
 _WRITTEN = {"mergeV": "[id, label]", "mergeE": "[id, label, IN, OUT]"}
@@ -63,6 +67,8 @@ class Merging:
         if not isinstance(given, Mapping):
             raise TraversalError(f"{self.name}() takes a map, not {given!r}")
         for key, value in given.items():
+            if self._is_usual(key, value, matching=matching):
+                continue
             if value is None and not matching:
                 raise TraversalError(
                     f"{self.name}() does not allow null Map values - check: {_shown(key)}"
@@ -73,16 +79,26 @@ class Merging:
                 )
             self._check_entry(key, value)
 
+    def _is_usual(self, key: Any, value: Any, *, matching: bool) -> bool:
+        """Whether an entry is right as most are, without a closer look."""
+        if type(key) is str:
+            return value is not None and key != "" and key[0] != "~"
+        if matching or type(value) is not str:
+            return False
+        if key is _LABEL:
+            return value != "" and value[0] != "~"
+        return key is _ID or (self.name == "mergeE" and (key is _OUT or key is _IN))
+
     def _check_entry(self, key: Any, value: Any) -> None:
         if isinstance(key, str):
             check_key(key)
             return
-        if key not in _TOKENS[self.name]:
+        if not any(key is one for one in _TOKENS[self.name]):
             raise TraversalError(
                 f"{self.name}() and option(onCreate) args expect keys in Map to be either String "
                 f"or {_WRITTEN[self.name]} - check: {_shown(key)}"
             )
-        if key is T.label:
+        if key is _LABEL:
             if not isinstance(value, str):
                 raise TraversalError(
                     f"{self.name}() and option(onCreate) args expect T.label value to be of "
@@ -90,8 +106,8 @@ class Merging:
                 )
             check_label(value)
         if isinstance(value, Merge):
-            side = "outV" if key is Direction.OUT else "inV"
-            if value is not (Merge.out_v if key is Direction.OUT else Merge.in_v):
+            side = "outV" if key is _OUT else "inV"
+            if value is not (Merge.out_v if key is _OUT else Merge.in_v):
                 raise TraversalError(
                     f"Only Merge.{side} token may be used for Direction.{key.name}, "
                     f"found: {value.name}"
@@ -116,11 +132,12 @@ class Merging:
         found = self.values["on_create"](t)
         extra = self.map_of(found) if found else {}
         self._check_overrides(raw, extra)
-        return {**extra, **resolved}
+        return {**extra, **resolved} if extra else resolved
 
     def _check_overrides(self, raw: Mapping[Any, Any], extra: Mapping[Any, Any]) -> None:
-        for key, value in extra.items():
-            if key in raw and not _same(value, raw[key]):
+        for key in raw.keys() & extra.keys():
+            value = extra[key]
+            if not _same(value, raw[key]):
                 raise TraversalError(
                     "option(onCreate) cannot override values from merge() argument: "
                     f"({_shown(key)}, {value})"
@@ -160,10 +177,10 @@ def _bare(value: Any) -> Any:
 def _fits(element: Element, wanted: Mapping[Any, Any]) -> bool:
     """Whether an element has all that a map asks of it."""
     for key, value in wanted.items():
-        if key is T.id:
+        if key is _ID:
             if by_id({element.id: True}, value) is None and not equal(element.id, value):
                 return False
-        elif key is T.label:
+        elif key is _LABEL:
             if element.label != value:
                 return False
         elif isinstance(key, str) and not any(
@@ -196,7 +213,7 @@ def merge_vertex(scope: Scope, spot: Instruction) -> StepFunction:
 def _merge_vertex(merging: Merging, t: Traverser) -> Iterable[Element]:
     run = merging.run
     wanted = merging.map_of(merging.main(t))
-    if wanted.get(T.id, MISSING) is None:
+    if wanted.get(_ID, MISSING) is None:
         raise TraversalError("mergeV() does not allow null Map values - check: id")
     found = [v for v in _vertices(run, wanted) if _fits(v, wanted) and _seen(run, v)]
     for vertex in found:
@@ -204,9 +221,9 @@ def _merge_vertex(merging: Merging, t: Traverser) -> Iterable[Element]:
     if found:
         return found
     content = merging.created(t, wanted, wanted)
-    label = content.get(T.label, "vertex")
+    label = content.get(_LABEL, "vertex")
     at_once, later = _told(content)
-    made = run.graph.add_vertex(label, content.get(T.id), at_once)
+    made = run.graph.add_vertex(label, content.get(_ID), at_once)
     for key, value in later:
         stored(run, made, key, value, None, {})
     return [made]
@@ -218,15 +235,15 @@ def _seen(run: Run, element: Element) -> bool:
 
 def _vertices(run: Run, wanted: Mapping[Any, Any]) -> Iterable[Vertex]:
     graph = run.graph
-    if T.id in wanted:
-        found = by_id(graph.vertices, wanted[T.id])
+    if _ID in wanted:
+        found = by_id(graph.vertices, wanted[_ID])
         return [] if found is None else [found]
     for key, value in wanted.items():
         value = _bare(value)
         if isinstance(key, str) and isinstance(value, str | int | float):
-            return list(graph.find(key, value, wanted.get(T.label)))
-    if T.label in wanted:
-        return list(graph.labelled(wanted[T.label]))
+            return list(graph.find(key, value, wanted.get(_LABEL)))
+    if _LABEL in wanted:
+        return list(graph.labelled(wanted[_LABEL]))
     return list(graph.vertices.values())
 
 
@@ -244,17 +261,19 @@ def _merge_edge(merging: Merging, t: Traverser) -> Iterable[Element]:
         merging.matched(t, edge)
     if found:
         return found
-    content = _resolved(merging, t, merging.created(t, raw, wanted))
-    ends = {}
-    for side, name in ((Direction.OUT, "Out"), (Direction.IN, "In")):
+    content = merging.created(t, raw, wanted)
+    if _OUT not in wanted or _IN not in wanted:
+        content = _resolved(merging, t, content)
+    ends: list[Vertex] = []
+    for side, name in ((_OUT, "Out"), (_IN, "In")):
         if side not in content:
             raise TraversalError(
                 f"{name} Vertex not specified in onCreate - edge cannot be created"
             )
-        ends[side] = _end(run, side, content[side])
+        ends.append(_end(run, side, content[side]))
     at_once, later = _told(content)
-    label, (out, in_) = content.get(T.label, "edge"), ends.values()
-    made = run.graph.add_edge(label, out, in_, content.get(T.id), at_once)
+    label = content.get(_LABEL, "edge")
+    made = run.graph.add_edge(label, ends[0], ends[1], content.get(_ID), at_once)
     for key, value in later:
         stored(run, made, key, value, None, {})
     return [made]
@@ -262,10 +281,10 @@ def _merge_edge(merging: Merging, t: Traverser) -> Iterable[Element]:
 
 def _told(content: Mapping[Any, Any]) -> tuple[dict[str, Any], list[tuple[str, Any]]]:
     """The properties that an element is made with, or (when one is no plain value) set after."""
-    pairs = [(key, value) for key, value in content.items() if isinstance(key, str)]
-    if all(type(value) in _PLAIN for _, value in pairs):
-        return dict(pairs), []
-    return {}, pairs
+    told = {key: value for key, value in content.items() if isinstance(key, str)}
+    if _PLAIN.issuperset(map(type, told.values())):
+        return told, []
+    return {}, list(told.items())
 
 
 def _end(run: Run, side: Direction, value: Any) -> Vertex:
@@ -282,10 +301,7 @@ def _end(run: Run, side: Direction, value: Any) -> Vertex:
 def _resolved(merging: Merging, t: Traverser, given: dict[Any, Any]) -> dict[Any, Any]:
     """The map with its two ends as ids."""
     made = dict(given)
-    for side, token, name in (
-        (Direction.OUT, Merge.out_v, "outV"),
-        (Direction.IN, Merge.in_v, "inV"),
-    ):
+    for side, token, name in _SIDES:
         value = made.get(side, MISSING)
         if value is token:
             if token.name not in merging.values:
@@ -310,10 +326,10 @@ def _option_end(merging: Merging, t: Traverser, token: Merge, name: str) -> Any:
 
 def _edges(run: Run, wanted: Mapping[Any, Any]) -> Iterable[Edge]:
     graph = run.graph
-    labels = (wanted[T.label],) if T.label in wanted else ()
-    out, in_ = wanted.get(Direction.OUT), wanted.get(Direction.IN)
-    if T.id in wanted:
-        edge = by_id(graph.edges, wanted[T.id])
+    labels = (wanted[_LABEL],) if _LABEL in wanted else ()
+    out, in_ = wanted.get(_OUT), wanted.get(_IN)
+    if _ID in wanted:
+        edge = by_id(graph.edges, wanted[_ID])
         found = [] if edge is None else [edge]
     elif out is not None:
         start = by_id(graph.vertices, out)

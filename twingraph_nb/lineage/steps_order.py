@@ -9,8 +9,9 @@ from gremlin_python.process.traversal import Barrier, Order
 
 from twingraph_nb.lineage.chance import Chance
 from twingraph_nb.lineage.compare import ordered
-from twingraph_nb.lineage.compiler import Instruction, Scope, StepFunction, marker, step
+from twingraph_nb.lineage.compiler import Scope, StepFunction, marker, step
 from twingraph_nb.lineage.containers import MISSING, Entry, Uniques, is_collection, is_set
+from twingraph_nb.lineage.instructions import Instruction
 from twingraph_nb.lineage.modulators import by_value, only_by
 from twingraph_nb.lineage.numbers import add, divide, multiply
 from twingraph_nb.lineage.problems import TraversalError

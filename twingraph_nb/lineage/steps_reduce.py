@@ -6,15 +6,9 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from twingraph_nb.lineage.compare import compare
-from twingraph_nb.lineage.compiler import (
-    Instruction,
-    Scope,
-    StepFunction,
-    Value,
-    is_traversal,
-    step,
-)
+from twingraph_nb.lineage.compiler import Scope, StepFunction, Value, step
 from twingraph_nb.lineage.containers import MISSING, Tree, is_collection, key_of, put
+from twingraph_nb.lineage.instructions import Instruction, is_traversal
 from twingraph_nb.lineage.modulators import by_value, itself, only_by
 from twingraph_nb.lineage.numbers import (
     add,

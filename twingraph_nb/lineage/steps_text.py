@@ -7,10 +7,11 @@ from typing import Any
 
 from gremlin_python.structure.graph import Path
 
-from twingraph_nb.lineage.compiler import Instruction, Scope, StepFunction, is_traversal, step
+from twingraph_nb.lineage.compiler import Scope, StepFunction, step
 from twingraph_nb.lineage.containers import MISSING, is_collection
 from twingraph_nb.lineage.conversions import java_text
 from twingraph_nb.lineage.elements import Element
+from twingraph_nb.lineage.instructions import Instruction, is_traversal
 from twingraph_nb.lineage.modulators import bys
 from twingraph_nb.lineage.problems import TraversalError
 from twingraph_nb.lineage.scoping import scoped

@@ -6,19 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from gremlin_python.process.traversal import Cardinality, CardinalityValue, T
+from gremlin_python.statics import long
 from gremlin_python.structure import graph as theirs
 
-from twingraph_nb.lineage.compiler import (
-    Instruction,
-    Scope,
-    StepFunction,
-    Value,
-    given,
-    is_traversal,
-    step,
-)
+from twingraph_nb.lineage.compiler import Scope, StepFunction, Value, step
 from twingraph_nb.lineage.containers import MISSING
 from twingraph_nb.lineage.elements import Edge, Element, Property, Vertex, VertexProperty
+from twingraph_nb.lineage.instructions import Instruction, given, is_traversal
 from twingraph_nb.lineage.problems import NotSupported, ReadOnlyGraph, TraversalError
 from twingraph_nb.lineage.scoping import wanted
 from twingraph_nb.lineage.steps_graph import by_id
@@ -28,6 +22,10 @@ __all__ = ["check_key", "check_label", "started", "stored"]
 
 
 Taken = list[tuple[Value, Value]]
+
+_PLAIN = frozenset({str, int, float, bool, long})
+"""Classes of values that are kept as they are."""
+_ONE = (None, "single")
 
 
 def writes(scope: Scope, spot: Instruction) -> None:
@@ -88,11 +86,16 @@ def stored(
     meta: Mapping[str, Any],
 ) -> None:
     """Set a property as the graph and its strategies have it."""
+    graph = run.graph
+    plain = type(value) in _PLAIN and type(key) is str and key and key[0] != "~"
+    simple = type(element) is Vertex and cardinality in _ONE and not meta and run.written is None
+    if plain and simple:
+        graph.set_property(element, key, value)  # most are
+        return
     if isinstance(value, CardinalityValue):
         _, kind, value = value.source_instructions[0]
         cardinality = kind.name.rstrip("_")
     value = given(value)
-    graph = run.graph
     if key is T.id or key is T.label:
         raise TraversalError(f"{key.name} cannot be changed")
     check_key(key)

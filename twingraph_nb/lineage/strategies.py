@@ -7,16 +7,16 @@ from typing import Any
 
 from gremlin_python.process.traversal import Operator, TraversalStrategy
 
-from twingraph_nb.lineage.compiler import (
+from twingraph_nb.lineage.compiler import Scope
+from twingraph_nb.lineage.containers import is_collection
+from twingraph_nb.lineage.elements import Edge, Vertex, VertexProperty
+from twingraph_nb.lineage.instructions import (
     Instruction,
-    Scope,
     every,
     given,
     instructions_of,
     is_traversal,
 )
-from twingraph_nb.lineage.containers import is_collection
-from twingraph_nb.lineage.elements import Edge, Vertex, VertexProperty
 from twingraph_nb.lineage.operators import copied, joined, operator
 from twingraph_nb.lineage.problems import NotSupported, ReadOnlyGraph, TraversalError
 from twingraph_nb.lineage.signatures import MUTATING

@@ -56,7 +56,7 @@ class Reader:
         if not self.at(mark):
             if self.at("->"):
                 self.fail(LAMBDA)
-            self.fail(f"{mark!r} is missing here, before {self.now.text!r}")
+            self.fail(f"{mark!r} is missing here, before {self.now.shown}")
         return self.step()
 
     def name(self, what: str) -> Token:
@@ -66,9 +66,9 @@ class Reader:
             LineageError: there is none.
         """
         if self.now.kind != "name":
-            self.fail(f"the name of a {what} is missing here, before {self.now.text!r}")
+            self.fail(f"the name of a {what} is missing here, before {self.now.shown}")
         if self.now.text.startswith("__"):
-            self.fail(f"{self.now.text!r} is no {what} of Gremlin")
+            self.fail(f"{self.now.shown} is no {what} of Gremlin")
         return self.step()
 
     def fail(self, message: str, token: Token | None = None) -> NoReturn:
@@ -81,4 +81,4 @@ class Reader:
             self.fail(LAMBDA)
         if self.at("=", ":"):
             self.fail("named arguments are for strategies only")
-        self.fail(f"',' or {end!r} is missing here, before {self.now.text!r}")
+        self.fail(f"',' or {end!r} is missing here, before {self.now.shown}")

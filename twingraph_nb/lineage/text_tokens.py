@@ -70,6 +70,11 @@ class Token:
     at: int
     value: object = None
 
+    @property
+    def shown(self) -> str:
+        """The piece as a message names it."""
+        return self.text if self.kind == "end" else repr(self.text)
+
 
 def refuse(message: str, source: str, at: int) -> NoReturn:
     """Raise the error that shows this place of the source."""
@@ -103,7 +108,8 @@ def tokens(source: str) -> list[Token]:
         elif kind != "space":
             found.append(Token(kind, text, at))
         at = match.end()
-    found.append(Token("end", "the end of the query", len(source)))
+    # What comes last is blank, as in a cell: a place behind it would point at nothing.
+    found.append(Token("end", "the end of the query", len(source.rstrip())))
     return found
 
 

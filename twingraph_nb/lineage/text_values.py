@@ -140,7 +140,7 @@ class Values(Reader):
             value = self.argument()
             self.expect(")")
         else:
-            self.fail(LAMBDA if self.at("->") else f"a value is missing before {token.text!r}")
+            self.fail(LAMBDA if self.at("->") else f"a value is missing before {token.shown}")
         self._depth -= 1
         return value
 

@@ -6,6 +6,7 @@ A property, label or edge that is misspelt is no error in Gremlin. A person want
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import islice
 
 from gremlin_python.process.traversal import Bytecode
 
@@ -13,14 +14,23 @@ from twingraph_nb.errors import suggestion
 from twingraph_nb.lineage import schema
 from twingraph_nb.lineage.graph import Graph
 
-__all__ = ["unknown_names"]
+__all__ = ["property_names", "unknown_names"]
 
 _LABELS = {"hasLabel": "label"} | dict.fromkeys(
     ("out", "in", "both", "outE", "inE", "bothE", "toE"), "edge"
 )
 _KEYS = frozenset({"values", "valueMap", "properties", "propertyMap", "elementMap", "hasNot"})
+_LOOKED_AT = 20_000
+"""Vertices that are looked at while somebody waits for a completion: some 30 ms."""
 _WITH_LABEL = 3
 """Arguments of `has(label, key, value)`."""
+
+
+def property_names(graph: Graph) -> set[str]:
+    """Give the names of properties that there are, of the newest vertices at least."""
+    with graph.lock:
+        newest = islice(reversed(graph.vertices.values()), _LOOKED_AT)
+        return {name for vertex in newest for name in vertex.content}
 
 
 def unknown_names(bytecode: Bytecode, graph: Graph) -> list[str]:

@@ -18,6 +18,7 @@ from twingraph_nb.lineage.graph import Graph
 from twingraph_nb.lineage.machine import source
 from twingraph_nb.lineage.questions import made_by, used_by
 from twingraph_nb.lineage.spoken import ask, cells, words_of
+from twingraph_nb.lineage.terminals import results_of
 from twingraph_nb.lineage.text import read_query
 from twingraph_nb.lineage.unknown import unknown_names
 from twingraph_nb.lineage_door import lineage, live_graph
@@ -97,9 +98,9 @@ def gremlin(line: str, cell: str | None, names: Mapping[str, object]) -> Answer:
     graph = whole = live.refresh()
     if run is not None:
         graph = of_run(graph, run_meant(source(graph), run))
-    asked = read_query(cell, source(graph), names).traversal
-    notes = unknown_names(asked.bytecode, whole)
-    results = asked.to_list()
+    query = read_query(cell, source(graph), names)
+    notes = unknown_names(query.traversal.bytecode, whole)
+    results = results_of(query)
     vertices, _ = elements_of(results)
     known = [graph.vertices[v.id] for v in vertices if v.id in graph.vertices]
     found = of_vertices(known)
@@ -126,7 +127,7 @@ def question(line: str, names: Mapping[str, object]) -> object:
             raise LineageError(f"ask {words[0]} X, not {line!r}")
         rows = (made_by if words[0] == "made-by" else used_by)(g, names[words[1]])
     else:
-        rows = ask(g, _runs_meant(words, names))
+        rows = ask(g, _runs_meant(words, names), more=("explore",))
     return Answer(rows, rows)
 
 

@@ -68,11 +68,16 @@ def _of_question(line: str) -> list[str]:
 def _of_query(text: str) -> list[str]:
     from twingraph_nb.lineage import schema
     from twingraph_nb.lineage.text_names import PREDICATES, SOURCES, SPAWNS, STEPS, TOKENS
+    from twingraph_nb.lineage.unknown import property_names
+    from twingraph_nb.lineage_door import graph_so_far
 
     rest = _STRINGS.sub("", text)
     if '"' in rest or "'" in rest:  # within quotes: a string that has no end yet
         own = ("name", "platform", "version", "language", "params", "commit", "preview")
-        return _starting(text, (*schema.VERTICES, *schema.EDGES, *schema.TASK_PROPERTIES, *own))
+        graph = graph_so_far()
+        there = set() if graph is None else property_names(graph)
+        known = (*schema.VERTICES, *schema.EDGES, *schema.TASK_PROPERTIES, *own, *there)
+        return _starting(text, known)
     before = text[: len(text) - len(_fragment(text))]
     if not before.endswith("."):
         tokens = ("T", "P", "TextP", "Order", "Scope", "asc", "desc", "local", "id", "label", "__")

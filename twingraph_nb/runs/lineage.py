@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["add_arguments"]
 
+_ACTS = ("query", "export", "forget", "serve", "push", "backfill")
 _PIPE_WIDTH = 200
 """Columns where the output is no terminal."""
 
@@ -103,7 +104,7 @@ def _ask(namespace: argparse.Namespace) -> int:
     words = list(namespace.words)
     if namespace.since is not None:
         words += ["--since", namespace.since]
-    rows = ask(source(_graph()), words)
+    rows = ask(source(_graph()), words, more=_ACTS)
     if namespace.json:
         _write_json(rows)
     elif not rows:
@@ -117,6 +118,7 @@ def _query(text: str, *, as_json: bool) -> int:
     from twingraph_nb.lineage.answers import plain, rows_of
     from twingraph_nb.lineage.machine import source
     from twingraph_nb.lineage.spoken import cells
+    from twingraph_nb.lineage.terminals import results_of
     from twingraph_nb.lineage.text import read_query
     from twingraph_nb.lineage.unknown import unknown_names
 
@@ -124,7 +126,7 @@ def _query(text: str, *, as_json: bool) -> int:
     query = read_query(text, source(graph))
     for note in unknown_names(query.traversal.bytecode, graph):
         sys.stderr.write(f"note: {note}\n")
-    results = query.traversal.to_list()
+    results = results_of(query)
     if as_json:
         _write_json([plain(result) for result in results])
     elif not results:
