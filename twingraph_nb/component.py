@@ -255,7 +255,7 @@ class Pipeline:
     ) -> object:
         """Start a run as a call does, with a say in what runs and what it takes over.
 
-        Names are those of components and of pipelines inside, ``name[3]`` for an item of a map,
+        Names are those of components, pipelines and blocks inside, ``name[3]`` for a map's item,
         patterns with ``*`` and ``?``, or several in a list; `twingraph_nb.selection` says more.
         An input of the pipeline that is called like one of these is given by position.
 

@@ -11,6 +11,8 @@ TwingraphError
 |   |-- ArgumentError          missing, surplus or unknown arguments
 |   |-- PortTypeError          the types of two connected ports do not fit
 |   |-- CycleError             tasks wait on each other
+|   |-- UnknownSelector        `only=`, `skip=` ... name something that is not there
+|   |-- SelectorsClash         what one of them names another one leaves out
 |   `-- LazyValueError         an output that is not there yet was used as a plain value
 |-- PortabilityError           the component cannot travel to its platform
 |-- TaskError                  what happened to a task, other than the user's own exception
@@ -60,6 +62,7 @@ __all__ = [
     "ResultError",
     "RunError",
     "RunTimeout",
+    "SelectorsClash",
     "StoreError",
     "TaskCancelled",
     "TaskError",
@@ -69,6 +72,7 @@ __all__ = [
     "TwingraphError",
     "UnknownOption",
     "UnknownPlatform",
+    "UnknownSelector",
     "WiringError",
     "WorkerDied",
     "suggestion",
@@ -202,6 +206,48 @@ class CycleError(WiringError):
         super().__init__(
             f"these tasks wait on each other: {' -> '.join(self.names)}; remove one of the edges"
         )
+
+
+class UnknownSelector(WiringError):
+    """A selector names nothing that there is.
+
+    option: as it was written, such as "only" or "--only". where: "no task is called", or the like.
+    known: the names that there are.
+    """
+
+    def __init__(self, option: str, selector: str, known: Iterable[str], *, where: str) -> None:
+        self.option, self.selector, self.known = option, selector, tuple(sorted(set(known)))
+        bare = selector.partition("[")[0]
+        close = difflib.get_close_matches(bare, self.known, n=3, cutoff=0.5)
+        near = " or ".join(map(repr, close))
+        # A list of more hides what was meant; of a notebook, they are all words of its code.
+        rest = f"; there is {_listed(self.known)}" if 0 < len(self.known) <= _LISTED else ""
+        super().__init__(
+            f"{option}: {where} {selector!r}{f' (did you mean {near}?)' if near else rest}"
+        )
+
+
+class SelectorsClash(WiringError):
+    """What a selector names is all left out by another one.
+
+    option: as it was written, such as "only" or "--only". matched: the names it fits. against:
+    the other one, as it was written with its names.
+    """
+
+    def __init__(self, option: str, selector: str, matched: Iterable[str], *, against: str) -> None:
+        self.option, self.selector, self.against = option, selector, against
+        self.matched = tuple(sorted(set(matched)))
+        all_ = "it" if len(self.matched) == 1 else "all of them"
+        super().__init__(
+            f"{option}: {selector!r} fits {_listed(self.matched)}, and {against} leaves {all_} "
+            f"out: take the name out of one of the two"
+        )
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Names as a sentence has them; of many only the first."""
+    shown = [*names[:_LISTED], *[f"{len(names) - _LISTED:,} more"] * (len(names) > _LISTED)]
+    return f"{', '.join(shown[:-1])} and {shown[-1]}" if shown[1:] else "".join(shown)
 
 
 class LazyValueError(WiringError):

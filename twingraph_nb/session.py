@@ -142,6 +142,7 @@ class Session:
             RunError: it is not known, still runs, is no pipeline's, or its pipeline is not
                 defined here.
         """
+        self.driver.flush_to_disk()  # it may have ended just now
         row = self.resuming.row(run_id)
         pipeline = shelf.pipelines.get(row.name)
         if pipeline is None:

@@ -17,6 +17,7 @@ from twingraph_nb.component import Component, make_component
 from twingraph_nb.errors import ArgumentError, RunError, WiringError
 from twingraph_nb.graph.run import Run
 from twingraph_nb.plan import Plan
+from twingraph_nb.plan.drawn import screen_of_plan
 from twingraph_nb.plan.history import TOP, Names, recorded
 from twingraph_nb.session import close_session, get_session
 from twingraph_nb.source.text import source_of
@@ -311,6 +312,7 @@ def test_a_map_over_values_that_are_not_there_tells_its_items_from_the_last_run(
     assert (plan["item"].action, plan["item"].count) == ("blocked", 3)
     assert [r.name for r in plan if r.expected] == ["item[0]", "item[1]", "item[2]"]
     assert plan.counts == {"run": 1, "reuse": 0, "blocked": 3}
+    assert screen_of_plan(plan).counts["waiting"] == 3
 
 
 def test_what_is_forced_runs_with_all_that_needs_it() -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from tests.plan.workload import cached, item, listed, plain, traced
-from twingraph_nb import pipeline
+from twingraph_nb import attempt, pipeline
 from twingraph_nb.component import make_component
 from twingraph_nb.errors import RunError
 from twingraph_nb.plan.diff import diff_of, packages_of
@@ -85,6 +86,42 @@ def test_plan_of_a_run_takes_selectors(broken: str, capsys: pytest.CaptureFixtur
     assert planned("--from", "cached")[2] == ("plain", "run", "forced")
     assert main(["plan", broken, "--only", "cachd"]) == 1
     assert "--only: no task was called 'cachd' (did you mean 'cached'?)" in capsys.readouterr().err
+    for words, said in (
+        (
+            ["--only", "c*", "--skip", "cached"],
+            "--only: 'c*' fits cached, and --skip=cached",
+        ),
+        (
+            ["--from", "plain", "--to", "cached"],
+            "--from: 'plain' fits plain, and --to=cached",
+        ),
+        (["--only", ","], "--only: names nothing"),
+    ):
+        assert main(["plan", broken, *words]) == 1
+        assert said in capsys.readouterr().err
+
+
+def test_plan_of_a_run_knows_that_a_clean_up_belongs_to_its_block(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    @pipeline()
+    def tidied():
+        with attempt(finally_=partial(cached, [2], 2)) as tried:
+            plain([1], 1)
+        return listed(tried, 3)
+
+    tidied().result(30)  # type: ignore[attr-defined]
+    close_session()
+    for to in ("plain", "attempt", "listed"):
+        assert main(["plan", "last", "--json", "--to", to]) == 0
+        tasks = {t["name"]: t for t in json.loads(capsys.readouterr().out)[0]["tasks"]}
+        assert (tasks["plain"]["action"], tasks["cached"]["action"]) == ("run", "reuse")
+    assert main(["plan", "last", "--json", "--only", "listed"]) == 0
+    tasks = {t["name"]: t for t in json.loads(capsys.readouterr().out)[0]["tasks"]}
+    assert (tasks["finally"]["action"], tasks["finally"]["text"]) == (
+        "skip",
+        "nothing in its block runs",
+    )
 
 
 def test_plan_of_what_the_store_does_not_know_is_refused(
@@ -184,6 +221,26 @@ def test_diff_tells_code_parameters_inputs_outputs_and_what_only_one_has(
     assert f"only    scaled is only in {ids[1]}" in out
     assert f"+++ scaled ({ids[1]})" in out
     assert main(["diff", ids[0], "none"]) == 1
+
+
+def test_diff_tells_the_first_items_of_a_map_and_how_many_more_differ() -> None:
+    @pipeline()
+    def mapped(first):
+        return item.map(list(range(first, first + 9)), number=1)
+
+    ids = []
+    for first in (1, 20):
+        run = mapped(first)
+        run.result(30)  # type: ignore[attr-defined]
+        ids.append(run.id)  # type: ignore[attr-defined]
+    session = get_session()
+    session.driver.flush_to_disk()
+    assert session.store is not None
+    told = diff_of(session.store, *ids).lines()
+    assert [line for line in told if line.startswith("input   item[")] == [
+        f"input   item[{n}].x: {n + 1} -> {n + 20}" for n in range(4)
+    ]
+    assert "items   item: 5 more of its items differ" in told
 
 
 def test_diff_tells_sizes_times_and_versions_of_packages() -> None:

@@ -56,7 +56,7 @@ def item(x: int, number: int) -> int:
 @component(cache=True)
 def summed(members: list, number: int) -> int:
     ran(f"summed {number}")
-    return sum(member.value for member in members)
+    return sum(member.value for member in members if member.ok)
 
 
 @pipeline()
@@ -73,12 +73,15 @@ def wild(seed: int):
         chosen = draw.sample(values, min(len(values), draw.randint(1, 3)))
         kind = draw.choice(["plain", "cached", "add", "map", "inner", "group", "attempt"])
         if kind == "group":
-            with group("both") as both:
+            with group("both", policy=draw.choice(["strict", "best_effort"])) as both:
                 cached(chosen, number)
                 add(chosen[0], number + 500)
             task = summed(both, number)
         elif kind == "attempt":
-            with attempt("tried", finally_=partial(cached, [1], number + 900)) as task:
+            tidy = partial(cached, [draw.choice([1, *values])], number + 900)
+            with attempt("tried", finally_=tidy) as task:
+                if draw.random() < 0.5:
+                    add(chosen[0], number + 600)
                 add(cached(chosen, number), number + 700)
         elif kind == "map":
             task = cached(item.map(listed(chosen[0], number), number=number), number)

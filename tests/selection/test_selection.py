@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from twingraph_nb.errors import WiringError
-from twingraph_nb.selection import Selecting, Selection, fits, read_selection
+from twingraph_nb.selecting import Selecting
+from twingraph_nb.selection import Selection, fits, read_selection
 
 Call = tuple[str, str, tuple[int, ...], int | None]
 """Name, form, the calls whose values it gets, and the group it is in."""
@@ -26,19 +27,46 @@ GROUPS: tuple[Call, ...] = (
     ("second", "call", (5,), 4),  # 6
     ("join", "call", (1, 4), None),  # 7
 )
+BLOCK: tuple[Call, ...] = (
+    ("start", "call", (), None),  # 0
+    ("block", "pipeline", (), None),  # 1
+    ("use", "call", (0,), 1),  # 2
+    ("also", "call", (), 1),  # 3
+    ("finally", "clean-up", (), 1),  # 4
+    ("stop", "call", (0,), 4),  # 5
+    ("join", "call", (1,), None),  # 6
+)
 LETTERS = {"run": "R", "take": "t", "open": "o", "held": ".", "left": "."}
 
 
 def roles(calls: tuple[Call, ...], chosen: Selection) -> str:
     """A letter for each call, once all are made: Runs, taken, open, left out."""
     selecting = Selecting(chosen)
-    for number, (name, form, needs, group) in enumerate(calls):
-        wanted = [(need, True) for need in needs]
-        component = "" if form == "pipeline" else name.partition("[")[0]
-        selecting.added(number, name, component, form, wanted, group)
+    late: list[int] = []  # called by a clean-up that may not run
+    for number, (_, _, _, group) in enumerate(calls):
+        if group is not None and calls[group][1] == "clean-up" and not selecting.calls(group):
+            late.append(number)
+        else:
+            add(selecting, number, calls[number])
+    made = [number for number in late if selecting.calls(calls[number][3] or 0)]
+    for number in made:
+        add(selecting, number, calls[number])
     selecting.end()
     selecting.left()
-    return "".join(LETTERS[selecting.role(number)] for number in range(len(calls)))
+    return "".join(
+        "." if number in late and number not in made else LETTERS[selecting.role(number)]
+        for number in range(len(calls))
+    )
+
+
+def add(selecting: Selecting, number: int, call: Call) -> None:
+    """Make a call; that of a clean-up comes when its block has been left."""
+    name, form, needs, group = call
+    if form == "clean-up":
+        selecting.close(group or 0, more=True)
+        form = "pipeline"
+    component = "" if form == "pipeline" else name.partition("[")[0]
+    selecting.added(number, name, component, form, [(need, True) for need in needs], group)
 
 
 @pytest.mark.parametrize(
@@ -84,6 +112,37 @@ def test_a_group_is_selected_whole_and_its_members_by_name(
     given: dict[str, object], expected: str
 ) -> None:
     assert roles(GROUPS, read_selection(given)) == expected
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"to": "use"}, "Ro" + "R." + "RR."),
+        ({"only": "use"}, "to" + "R." + "RR."),
+        ({"only": "also"}, ".o" + ".R" + "RR."),  # stop waits for start, and start is left out
+        ({"to": "join"}, "RR" + "RR" + "RRR"),
+        ({"only": "block"}, "tR" + "RR" + "RR."),
+        ({"only": "also,join"}, "tt" + "tR" + "RRR"),
+        ({"only": "join"}, ".t" + "tt" + "..R"),
+        ({"to": "start"}, "Ro" + ".." + "..."),
+        ({"skip": "block"}, "Rt" + "tt" + "..R"),
+        ({"skip": "use"}, "RR" + "tR" + "RRR"),
+    ],
+)
+def test_a_clean_up_runs_if_anything_of_its_block_does(
+    given: dict[str, object], expected: str
+) -> None:
+    assert roles(BLOCK, read_selection(given)) == expected
+
+
+def test_what_waits_for_a_block_makes_sure_of_what_its_clean_up_gets() -> None:
+    for given in ("to", "only"):
+        selecting = Selecting(read_selection({given: "also"}))
+        for number, call in enumerate(BLOCK[:6]):
+            add(selecting, number, call)
+        assert (selecting.role(0), selecting.role(5)) == ("held", "run")
+        selecting.look(1)
+        assert selecting.role(0) == "take"
 
 
 def test_what_a_component_calls_belongs_to_it() -> None:

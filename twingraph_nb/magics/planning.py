@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Sequence
+from itertools import zip_longest
 
 from IPython.core.interactiveshell import InteractiveShell
 
@@ -64,7 +65,8 @@ def _split(line: str) -> tuple[str, dict[str, str]]:
             return rest, options
         if not value.strip():
             raise TwingraphError(f"%plan: {name} wants a value")
-        options[name], rest = value.strip(), before.rstrip()
+        more = f",{options[name]}" if name in options else ""
+        options[name], rest = value.strip() + more, before.rstrip()
 
 
 def selected(words: Sequence[str]) -> Selection:
@@ -73,11 +75,12 @@ def selected(words: Sequence[str]) -> Selection:
     Raises:
         TwingraphError: they are none.
     """
-    options = dict(zip(words[::2], words[1::2], strict=False))
-    for name in words[::2]:
-        if name not in SELECTORS or len(words) % 2:
+    given: dict[str, list[str]] = {}
+    for name, value in zip_longest(words[::2], words[1::2]):
+        if name not in SELECTORS or value is None:
             raise TwingraphError(f"{name!r} is not understood: {', '.join(SELECTORS)}, each NAMES")
-    return read_selection({SELECTORS[name]: value for name, value in options.items()})
+        given.setdefault(SELECTORS[name], []).extend(value.split(","))
+    return read_selection(given)
 
 
 def diff(first: str, second: str) -> RunDiff:

@@ -6,7 +6,8 @@ from twingraph_nb.events import TaskAdded
 from twingraph_nb.plan.history import Past, Recorded
 from twingraph_nb.plan.model import Action
 from twingraph_nb.plan.reasons import Cause
-from twingraph_nb.selection import Selecting, Selection, fits
+from twingraph_nb.selecting import Selecting
+from twingraph_nb.selection import Selection, fits
 
 __all__ = ["Choice"]
 
@@ -25,6 +26,9 @@ class Choice:
             for number, task in run.tasks.items():
                 added = task.added
                 needs = [(need, bool(port)) for need, _, port in added.wires]
+                block = run.tasks.get(added.group) if added.group is not None else None
+                if added.last and block is not None and not block.added.last:
+                    self._selecting.close(block.added.task, more=True)
                 self._selecting.added(
                     number, added.name, run.component(task), added.form, needs, added.group
                 )

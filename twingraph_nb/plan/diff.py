@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from html import escape
+from itertools import compress
 
 from twingraph_nb.picture.collapse import Drawing
 from twingraph_nb.picture.progress import seconds_text
 from twingraph_nb.plan.compared import compared, compared_html
 from twingraph_nb.plan.drawn import diff_html
-from twingraph_nb.plan.history import TOP, Names, Past, Recorded, plain, recorded
+from twingraph_nb.plan.history import Names, Past, Recorded, by_key, plain, recorded
 from twingraph_nb.plan.reasons import source_diff
+from twingraph_nb.selection import base_of
 from twingraph_nb.store import RunRow, Store
 
 __all__ = ["CodeChange", "RunDiff", "TaskChange", "diff_of", "packages_of"]
@@ -21,6 +24,10 @@ Pair = tuple[object, object]
 """What it is in the first run, and in the second."""
 _SURROUNDINGS = ("python", "version", "host", "notebook")
 _MOST_LINES = 200
+_MOST_ITEMS = 4
+"""Items of a map that are told one by one."""
+_GOOD = ("succeeded", "reused")
+"""The same, seen from the outside."""
 _LEAST_SECONDS, _LEAST_SHARE = 0.01, 0.1
 """Differences in time that are told: of more seconds than that, and of more than this share."""
 
@@ -63,7 +70,7 @@ class TaskChange:
         said += [f"output {port}" for port in self.outputs]
         if self.same is False and not self.outputs:
             said.append("output, to the byte")
-        if self.state[0] != self.state[1]:
+        if not _alike(self.state):
             said.append(_arrow(self.state))
         if self.bytes[0] != self.bytes[1] and None not in self.bytes:
             said.append(f"{_arrow(self.bytes)} bytes")
@@ -117,7 +124,7 @@ class RunDiff:
             f"state   {_arrow(self.state)}",
             f"time    {took[0]} -> {took[1]}",
         ]
-        told += [f"param   {name}: {_arrow(pair)}" for name, pair in self.params.items()]
+        told += [f"param   {n}: {_arrow(p, 'not given')}" for n, p in self.params.items()]
         told += [f"where   {name}: {_arrow(pair)}" for name, pair in self.surroundings.items()]
         told += [f"package {name}: {_arrow(pair)}" for name, pair in self.packages.items()]
         told += [
@@ -130,10 +137,14 @@ class RunDiff:
             told.append(
                 f"code    {change.name}: {', '.join(['source'] * bool(change.diff) + what)}"
             )
-        for task in self.tasks:
+        shown, more = _first_items([task.name for task in self.tasks])
+        for task in compress(self.tasks, shown):
             told += _task_lines(task)
-        told += [f"only    {name} is only in {self.first}" for name in self.only_first]
-        told += [f"only    {name} is only in {self.second}" for name in self.only_second]
+        told += [f"items   {name}: {n:,} more of its items differ" for name, n in more.items()]
+        for run, names in ((self.first, self.only_first), (self.second, self.only_second)):
+            shown, more = _first_items(names)
+            told += [f"only    {name} is only in {run}" for name in compress(names, shown)]
+            told += [f"only    {n:,} more items of {name} are in {run}" for name, n in more.items()]
         told.append(f"equal   {self.equal:,} tasks")
         if len(told) > _MOST_LINES:
             left = len(told) - _MOST_LINES
@@ -151,10 +162,14 @@ class RunDiff:
 
     def _rows(self) -> Iterator[tuple[str, str, str]]:
         """Kind, task and what differs, of each task that is not the same."""
-        for task in self.tasks:
-            yield "changed", task.name, task.reason
-        yield from (("removed", name, "") for name in self.only_first)
-        yield from (("added", name, "") for name in self.only_second)
+        for kind, rows in (
+            ("changed", [(task.name, task.reason) for task in self.tasks]),
+            ("removed", [(name, "") for name in self.only_first]),
+            ("added", [(name, "") for name in self.only_second]),
+        ):
+            shown, more = _first_items([name for name, _ in rows])
+            yield from ((kind, name, what) for name, what in compress(rows, shown))
+            yield from ((kind, name, f"{n:,} more of its items") for name, n in more.items())
 
 
 def diff_of(store: Store, first: str, second: str) -> RunDiff:
@@ -169,7 +184,7 @@ def diff_of(store: Store, first: str, second: str) -> RunDiff:
     rows = [store.run(store.resolve(text)) for text in (first, second)]
     runs = [recorded(row.id, store.events(row.id)) for row in rows]
     names = Names()
-    one, two = (_by_key(run, names) for run in runs)
+    one, two = (dict(by_key(run, names)) for run in runs)
     code = tuple(_code(*runs))
     edited = {change.name for change in code}
     changes = {
@@ -196,17 +211,6 @@ def diff_of(store: Store, first: str, second: str) -> RunDiff:
         len(changes) - len(changed),
         compared((runs[0], one), (runs[1], two), reasons),
     )
-
-
-def _by_key(run: Recorded, names: Names) -> dict[tuple[int, str, int], Past]:
-    places: dict[int | None, int] = {None: TOP}
-    found = {}
-    for number, task in run.tasks.items():
-        key = names.key(places.get(task.added.group, TOP), task.added.name)
-        places[number] = names.place(key)
-        found[key] = task
-    names.again()
-    return found
 
 
 def _pairs(one: Mapping[str, object], two: Mapping[str, object]) -> dict[str, Pair]:
@@ -277,29 +281,43 @@ def _task_change(
     same = None if one.kept is None or two.kept is None else one.kept == two.kept
     inputs = _pairs(plain(one.added.inputs), plain(two.added.inputs))
     outputs = _pairs(one.outputs or {}, two.outputs or {})
-    good = ("succeeded", "reused")  # the same, seen from the outside
-    alike = one.state == two.state or (one.state in good and two.state in good)
-    if alike and not inputs and not outputs and same is not False and not code:
+    states = (one.state, two.state)
+    if _alike(states) and not (inputs or outputs or code) and same is not False:
         return None
     size = tuple(None if past.kept is None else sizes(past.kept) for past in (one, two))
     return TaskChange(
-        one.added.name, (one.state, two.state), (one.seconds, two.seconds), inputs, outputs,
+        one.added.name, states, (one.seconds, two.seconds), inputs, outputs,
         (size[0], size[1]), same, code,
     )  # fmt: skip
 
 
-def _arrow(pair: Pair) -> str:
+def _alike(states: Pair) -> bool:
+    return states[0] == states[1] or (states[0] in _GOOD and states[1] in _GOOD)
+
+
+def _arrow(pair: Pair, absent: str = "nothing") -> str:
     if pair[0] == pair[1]:
         return str(pair[0])
-    return " -> ".join("nothing" if one is None else str(one) for one in pair)
+    return " -> ".join(absent if one is None else str(one) for one in pair)
+
+
+def _first_items(names: Sequence[str]) -> tuple[list[bool], dict[str, int]]:
+    """Which of these tasks are told one by one, and how many more items of each map there are."""
+    count: Counter[str] = Counter()
+    shown = []
+    for name in names:
+        if is_item := name.endswith("]"):
+            count[base_of(name)] += 1
+        shown.append(not is_item or count[base_of(name)] <= _MOST_ITEMS)
+    return shown, {name: n - _MOST_ITEMS for name, n in count.items() if n > _MOST_ITEMS}
 
 
 def _task_lines(task: TaskChange) -> list[str]:
     told = []
-    if task.state[0] != task.state[1]:
+    if not _alike(task.state):
         told.append(f"task    {task.name}: {_arrow(task.state)}")
-    for kind, ports in (("input", task.inputs), ("output", task.outputs)):
-        told += [f"{kind:<7} {task.name}.{port}: {_arrow(pair)}" for port, pair in ports.items()]
+    told += [f"input   {task.name}.{n}: {_arrow(p, 'not given')}" for n, p in task.inputs.items()]
+    told += [f"output  {task.name}.{n}: {_arrow(p)}" for n, p in task.outputs.items()]
     if task.same is False and not task.outputs:
         told.append(f"output  {task.name}: other values of the same look")
     if task.bytes[0] != task.bytes[1] and None not in task.bytes:

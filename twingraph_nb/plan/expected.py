@@ -28,7 +28,7 @@ def expected(
         numbers: gives the next number of a task.
     """
     last = history.last
-    if last is None:
+    if last is None or history.keys.keys() <= keys.keys():
         return []
     found: list[Row] = []
     planned: dict[int, int] = {}  # number then -> number here
@@ -38,7 +38,7 @@ def expected(
         if key in keys:
             row = rows[keys[key]]
             planned[added.task] = row.number
-            if row.action != "reuse":
+            if row.action in ("run", "blocked"):
                 waits[added.task] = row.name
             continue
         if added.group not in waits:

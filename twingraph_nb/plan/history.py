@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from statistics import median
+
+import msgspec
 
 from twingraph_nb.events import (
     Batch,
@@ -23,7 +23,7 @@ from twingraph_nb.events import (
 )
 from twingraph_nb.store import Store
 
-__all__ = ["TOP", "History", "Key", "Names", "Past", "Recorded", "plain", "recorded"]
+__all__ = ["TOP", "History", "Key", "Names", "Past", "Recorded", "by_key", "plain", "recorded"]
 
 Key = tuple[int, str, int]
 """(place of the group, name, how many of that name came before it in that group)"""
@@ -44,12 +44,12 @@ class Names:
     """Tells which task of one run is which of another: by name and order within its group."""
 
     def __init__(self) -> None:
-        self._seen: Counter[tuple[int, str]] = Counter()
+        self._seen: dict[tuple[int, str], int] = {}
         self._places: dict[Key, int] = {}
 
     def key(self, group: int, name: str) -> Key:
         """Give the key of the next task of this name; `group` is the place of its group."""
-        before = self._seen[group, name]
+        before = self._seen.get((group, name), 0)
         self._seen[group, name] = before + 1
         return group, name, before
 
@@ -62,8 +62,7 @@ class Names:
         self._seen.clear()
 
 
-@dataclass(slots=True)
-class Past:
+class Past(msgspec.Struct, gc=False):
     """A task as a record tells of it.
 
     state: as tasks have it; what has no end is "unfinished". seconds: of its last attempt.
@@ -168,6 +167,19 @@ _OTHERS: Mapping[type, Callable[..., None]] = {
 }
 
 
+def by_key(run: Recorded, names: Names) -> Iterator[tuple[Key, Past]]:
+    """Give the tasks of a run in the order of the calls, each with its key."""
+    places: dict[int | None, int] = {None: TOP}
+    groups = {task.added.group for task in run.tasks.values()}
+    for number, task in run.tasks.items():
+        added = task.added
+        key = names.key(TOP if added.group is None else places.get(added.group, TOP), added.name)
+        if number in groups:
+            places[number] = names.place(key)
+        yield key, task
+    names.again()
+
+
 class History:
     """What earlier runs of a pipeline tell of its tasks, and how long they take.
 
@@ -213,19 +225,14 @@ class History:
         """Find out which key each task of the last run has."""
         if self.last is None:
             return
-        places: dict[int | None, int] = {None: TOP}
-        for number, task in self.last.tasks.items():
-            group = places.get(task.added.group, TOP)
-            key = self.names.key(group, task.added.name)
+        for key, task in by_key(self.last, self.names):
             self.keys[key] = task
-            places[number] = self.names.place(key)
-        self.names.again()
 
     def seconds(self, component: str) -> float | None:
         """Give how long a task of this component usually takes: the median; None if unknown."""
         if component not in self._typical:
             known = self._seconds.get(component)
-            self._typical[component] = median(known) if known else None
+            self._typical[component] = _median(known) if known else None
         return self._typical[component]
 
     def source(self, component: str) -> str | None:
@@ -245,3 +252,9 @@ class History:
         """Give where a component ran in the last run, "" if it did not."""
         used = self.last.used.values() if self.last is not None else ()
         return next((one.platform for one in used if one.name == component), "")
+
+
+def _median(numbers: list[float]) -> float:
+    # Of `statistics`, the import alone would cost a tenth of a small plan.
+    ordered, half = sorted(numbers), len(numbers) // 2
+    return (ordered[half] + ordered[~half]) / 2

@@ -133,12 +133,12 @@ class Plan:
         calls = [row for row in self.calls if row.action != "skip"]
         unknown = sum(row.seconds is None for row in calls)
         if self.seconds or unknown < len(calls):
-            about = f"about {seconds_text(self.seconds)} of work"
-            if self.seconds_at_most > self.seconds:
-                about += f", at most {seconds_text(self.seconds_at_most)}"
-            if self.seconds_anew > self.seconds_at_most:
-                about += f", {seconds_text(self.seconds_anew)} if nothing was reused"
-            said.append(about)
+            about, most, anew = map(
+                seconds_text, (self.seconds, self.seconds_at_most, self.seconds_anew)
+            )
+            more = f", at most {most}" * (most != about)
+            more += f", {anew} if nothing was reused" * (self.seconds_anew > self.seconds_at_most)
+            said.append(f"about {about} of work{more}")
         if unknown:
             said.append(f"{unknown:,} of unknown length")
         return f"{self.pipeline}: {' · '.join(said) or 'no tasks'}"
@@ -176,7 +176,8 @@ class Plan:
             text = row.text
             if len(items) > MOST_ITEMS and not every:
                 hidden.add(row.number)
-                text = _summed(items) if row.action == "run" else text
+                several = len({(item.action, item.reason) for item in items}) > 1
+                text = _summed(items) if several or row.action == "run" else text
             lines.append((f"{'  ' * depth}{row.name}", row.action, text, time))
         return lines
 

@@ -28,7 +28,7 @@ from twingraph_nb.picture.progress import seconds_text
 from twingraph_nb.plan.expected import expected
 from twingraph_nb.plan.history import TOP, History, Key, Past
 from twingraph_nb.plan.model import Action, Row
-from twingraph_nb.plan.reasons import Cause, Reasons
+from twingraph_nb.plan.reasons import Cause, Reasons, numbered, running
 from twingraph_nb.plan.values import Held, NotYet, alone, load, not_yet_in
 from twingraph_nb.scheduler.blocks import Block, block_of
 from twingraph_nb.scheduler.digests import LIGHT, Digests
@@ -75,7 +75,7 @@ class PlannedRun:
         self._look, self._earlier, self._history = look, earlier, history
         self.forced = Forced(force)
         self._digests = Digests()
-        self._reasons = Reasons(history, look, self.about)
+        self._reasons = Reasons(history, look, earlier is not None)
         self._rows: dict[int, Row] = {}
         self._places: dict[int | None, int] = {None: TOP}
         self._keys: dict[Key, int] = {}
@@ -176,14 +176,12 @@ class PlannedRun:
                 found = taken(keeper, self._earlier, digest)
             found = found or valid(keeper, component, digest)
         if found is not None:
-            age = seconds_text(max(0.0, time.time() - found.at))
-            cause = Cause("kept", f"an equal task was done {age} ago in run {found.run}")
-            self._settle(task, "reuse", cause, 0.0, run=found.run)
-            task.settle(Held(component, found.outputs))
+            self._reuse(task, found)
             return
         cause = Cause("forced", forced) if forced else self._reasons.of(task, past)
         action: Action = "run"
-        certain = forced or cause.reason in ("source changed", "did not finish", "policy")
+        undone = cause.reason == "did not finish" and self.about  # else another run may have it
+        certain = forced or undone or cause.reason == "source changed"
         if waits is not None and not certain and self._history.source(component.name) is not None:
             action, cause = "blocked", Cause("waits", f"known when {waits.name} has run")
         self._settle(task, action, cause, self._history.seconds(component.name))
@@ -207,6 +205,12 @@ class PlannedRun:
             task.digest = digest if cached else None
         return digest, None
 
+    def _reuse(self, task: Task, found: KeptResult) -> None:
+        age = seconds_text(max(0.0, time.time() - found.at))
+        cause = Cause("kept", f"an equal task was done {age} ago in run {found.run}")
+        self._settle(task, "reuse", cause, 0.0, run=found.run)
+        task.settle(Held(task.component, found.outputs))
+
     def _settle(
         self, task: Task, action: Action, cause: Cause, seconds: float | None, run: str = ""
     ) -> None:
@@ -220,6 +224,8 @@ class PlannedRun:
         )  # fmt: skip
 
     def _wires(self, task: Task) -> tuple[tuple[int, str, str], ...]:
+        if not task.needs:
+            return ()
         return tuple([(t.number, out, port) for t, out, port in task.needs if t.link is self])
 
     # -- maps and nested pipelines -----------------------------------------------------------
@@ -260,23 +266,30 @@ class PlannedRun:
 
     def close_block(self, task: Task, block: Block, error: BaseException | None) -> None:
         """A group's block has been left: it has its value if all members have theirs."""
-        members = list(block.members.values())
         block.close(error)
-        if block.finally_ is not None and error is None:
+        if block.finally_ is not None and (error is None or isinstance(error, LeftOut)):
             above, bound = (*task.above, task.number), {"function": block.finally_, "args": ()}
             self.new_task(
                 None, bound, (), name="finally", form="pipeline", group=task.number, above=above
             )
-        waits = self._lacks([(member, "", "value") for member in members])
-        if waits is None and error is not None:
+        self._judge(task, block)
+
+    def _judge(self, task: Task, block: Block) -> None:
+        """Say what becomes of a block that has been left."""
+        error = block.error
+        returned, waits = self._returned_by(block, list(block.members.values()))
+        if error is not None and (waits is None or isinstance(error, NotYet)):
             waits = error.task if isinstance(error, NotYet) else task
         self._rows[task.number] = self._group_row(task, self._wires(task), waits)
-        settled = [Settled(member.name, "succeeded", member) for member in members]
-        returned = settled if block.values else members[-1] if members else None
-        self._returned[task.number] = returned
         self._settle_group(task, resolve(returned) if waits is None else None, waits)
         if task.done:
             task.wake()
+
+    def _returned_by(self, block: Block, members: Sequence[Task]) -> tuple[object, Task | None]:
+        """What a block gives, if all its members have their values; else the first that has not."""
+        waits = self._lacks([(member, "", "value") for member in members])
+        settled = [Settled(member.name, "succeeded", member) for member in members]
+        return settled if block.values else members[-1] if members else None, waits
 
     def _items(self, task: Task, given: Given) -> tuple[object, Task | None, int | None]:
         """Plan the items of a map; gives its value, or the first item that has none yet."""
@@ -319,23 +332,21 @@ class PlannedRun:
     def _group_row(
         self, task: Task, wires: tuple[tuple[int, str, str], ...], waits: Task | None
     ) -> Row:
-        inside = [self._rows[number] for number in self._inside.get(task.number, ())]
-        noun = "item" if task.form == "map" else "task"
+        rows = [self._rows[number] for number in self._inside.get(task.number, ())]
         name = task.component.name if task.component is not None else ""
-        running = [row for row in inside if row.action == "run"]
-        seconds = sum(row.seconds or 0.0 for row in running)
+        run = [row for row in rows if row.action == "run"]
+        seconds = sum(row.seconds or 0.0 for row in run) if run else None
         action: Action
-        if running:
-            action, cause = "run", Cause(running[0].reason, f"{len(running):,} of {len(inside):,} "
-                                         f"{noun}{'s' * (len(inside) != 1)} run")  # fmt: skip
+        if run:
+            action = "run"
+            cause = Cause(run[0].reason, running(len(run), len(rows), task.form))
         elif waits is not None:
             cause = self._reasons.named.get(waits.number, Cause("waits", ""))
             if cause.reason != "waits" or not cause.text:
                 cause = Cause("waits", f"known when {waits.name} has run")
             action = "blocked"
         else:
-            said = f"{len(inside):,} {noun}{'s' * (len(inside) != 1)}" if inside else f"no {noun}s"
-            action, cause = "reuse", Cause("kept", said)
+            action, cause = "reuse", Cause("kept", numbered(len(rows), task.form))
         self._reasons.named[task.number] = cause
         return Row(
             task.number, task.name, name, action, cause.reason, cause.text, seconds,

@@ -10,13 +10,14 @@ from collections.abc import Callable
 from functools import lru_cache, partial
 from typing import Protocol
 
-from twingraph_nb.component import Pipeline, shelf
+from twingraph_nb.component import Pipeline
 from twingraph_nb.errors import RunError
 from twingraph_nb.events import Batch
 from twingraph_nb.plan.history import History, Names
 from twingraph_nb.plan.model import Plan
 from twingraph_nb.plan.planned import PlannedRun
 from twingraph_nb.plan.selected import SelectedRun
+from twingraph_nb.scheduler.choosing import selectable
 from twingraph_nb.scheduler.earlier import Earlier
 from twingraph_nb.selection import ANY, Selection
 from twingraph_nb.store import Look, Store
@@ -35,7 +36,7 @@ class Previews(Protocol):
 class Flushes(Protocol):
     """Sees to it that all events so far are on disk."""
 
-    def flush_to_disk(self) -> None: ...
+    def flush_to_disk(self) -> object: ...
 
 
 class Planner(Protocol):
@@ -63,7 +64,8 @@ def plan_of(
         WiringError: something is selected that the pipeline does not call.
         Exception: what the pipeline's function raises.
     """
-    selected.check([*shelf.components, *shelf.pipelines])
+    if selected:
+        selected.check(selectable())
     session.driver.flush_to_disk()
     store = session.store
     if store is None:

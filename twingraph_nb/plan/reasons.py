@@ -10,6 +10,7 @@ from typing import cast
 import msgspec
 
 from twingraph_nb.component import Component
+from twingraph_nb.events import TaskForm
 from twingraph_nb.graph.summary import summaries
 from twingraph_nb.graph.task import Task
 from twingraph_nb.picture.progress import seconds_text
@@ -19,7 +20,7 @@ from twingraph_nb.source.reach import Reach
 from twingraph_nb.source.text import normalised
 from twingraph_nb.store import Look
 
-__all__ = ["CHANGES", "UNDONE", "Cause", "Reasons", "source_diff"]
+__all__ = ["CHANGES", "UNDONE", "Cause", "Reasons", "numbered", "running", "source_diff"]
 
 CHANGES: frozenset[Reason] = frozenset({"source changed", "input changed", "never ran"})
 """What makes the inputs of later tasks others than they were."""
@@ -43,12 +44,13 @@ class Cause(msgspec.Struct, frozen=True, gc=False):
 class Reasons:
     """Finds out why tasks would run.
 
-    earlier: what is resumed, or "". named: the causes of tasks of this plan so far, by number.
+    reuses: what has no cache is reused too, of the run that is resumed or with `from_`. named: the
+    causes of tasks of this plan so far, by number.
     """
 
     history: History
     look: Look | None
-    resumes: str
+    reuses: bool
     named: dict[int, Cause] = field(default_factory=dict)
     _diffs: dict[str, str] = field(default_factory=dict)
 
@@ -61,11 +63,11 @@ class Reasons:
         diff = self._diff(component, last)
         if diff:
             return Cause("source changed", "its source has changed", diff)
-        if component.policy.cache is None and not self.resumes:
+        if component.policy.cache is None and not self.reuses:
             return Cause("policy", "it has no cache: it runs every time")
         if past is None:
             return self._expired(task) or Cause("never ran", "this call is new")
-        if past.state in UNDONE and self.resumes:
+        if past.state in UNDONE and self.reuses:
             return Cause("did not finish", self._undone(past))
         changed = self._changed(task, past) or self._expired(task) or self._reached(task, past)
         return changed or self._lost(task, past)
@@ -135,6 +137,18 @@ class Reasons:
             return Cause("value not kept", "what it gave is no longer in the store")
         took = f" (it took {seconds_text(past.seconds)})" if past.seconds is not None else ""
         return Cause("value not kept", f"it finished, but its value was not kept{took}")
+
+
+def numbered(count: int, form: TaskForm) -> str:
+    """Say how many tasks a group has, or items a map."""
+    noun = "item" if form == "map" else "task"
+    return f"{count:,} {noun}{'s' * (count != 1)}" if count else f"no {noun}s"
+
+
+def running(count: int, of: int, form: TaskForm) -> str:
+    """Say how many of them run."""
+    part = f"{count:,} of " if count < of else ""
+    return f"{part}{numbered(of, form)} run{'s' * (count == 1)}"
 
 
 def source_diff(

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from typing import cast
 
 from msgspec.structs import replace
 
-from twingraph_nb.component import shelf
 from twingraph_nb.errors import LeftOut, NotKept, StoreError, TaskSkipped
 from twingraph_nb.graph.refs import needs_of, resolve
 from twingraph_nb.graph.task import Task
-from twingraph_nb.picture.progress import seconds_text
 from twingraph_nb.plan.history import History, Past
-from twingraph_nb.plan.planned import PlannedRun
+from twingraph_nb.plan.planned import Need, PlannedRun
 from twingraph_nb.plan.reasons import Cause
-from twingraph_nb.plan.values import Held, NotYet
-from twingraph_nb.scheduler.choosing import only_left_out
+from twingraph_nb.plan.values import NotYet
+from twingraph_nb.scheduler.blocks import Block, not_selected
+from twingraph_nb.scheduler.choosing import only_left_out, selectable
 from twingraph_nb.scheduler.earlier import Earlier
 from twingraph_nb.scheduler.inputs import arguments_of, is_named
 from twingraph_nb.scheduler.reuse import any_kept
-from twingraph_nb.selection import Selecting, Selection
+from twingraph_nb.selecting import PART, Selecting
+from twingraph_nb.selection import Selection
+from twingraph_nb.settled import Settled
 from twingraph_nb.store import Look
 
 __all__ = ["SelectedRun"]
@@ -45,6 +46,8 @@ class SelectedRun(PlannedRun):
         self._called: dict[int, tuple[Task, Past | None]] = {}
         self._missing: set[int] = set()
         self._unsure: set[int] = set()  # whether they run is known only when others have run
+        self._doubtful: dict[int, str] = {}  # whether they are taken is known when that has run
+        self._late: list[Task] = []  # of clean-ups, that get what nobody wants so far
         self._whole = True
         self.early = self.note = ""
 
@@ -58,24 +61,41 @@ class SelectedRun(PlannedRun):
             self.early = only_left_out(exc)
             if not self.early:
                 raise
-            stopped, self.note = (
-                None,
-                (
-                    f"{self._history.pipeline} ends where it looks at the value of {self.early}, "
-                    f"which is left out"
-                ),
+            stopped = None
+            self.note = (
+                f"{self._history.pipeline} ends where it looks at the value of {self.early}, "
+                f"which is left out"
             )
         self._whole = stopped is None and not self.early
         if stopped is None:
             self._apply(self._selecting.end())
-            for number in self._selecting.left():
-                self._out(self._called[number][0], self._selecting.why(number))
+            self._end()
         else:
             for task, _ in self._called.values():
                 if not task.done and self._selecting.role(task.number) == "held":
                     said = f"it runs if it is needed, which is known when {stopped.name} has run"
                     self._row(task, Cause("waits", said))
         return stopped
+
+    def _end(self) -> None:
+        """All that may be wanted is known: settle what waited for that."""
+        for number in self._selecting.left():
+            task = self._called[number][0]
+            if first := self._doubtful.get(number):
+                said = f"it is taken if it is needed, which is known when {first} has run"
+                self._row(task, Cause("waits", said))
+                task.settle(None, NotYet(task))
+            else:
+                self._out(task, self._selecting.why(number))
+        for task in self._late:
+            self._run(*self._called[task.number])
+        for number in reversed(self._called):
+            task = self._called[number][0]
+            if self._was_called(number):
+                if task.done and task.exception() is None:
+                    self._rows[number] = self._group_row(task, self._rows[number].wires, None)
+                elif not task.done:
+                    self._again(task)
 
     def check(self) -> None:
         """See that all that was selected is called.
@@ -87,7 +107,7 @@ class SelectedRun(PlannedRun):
             rows = self._rows.values()
             names = {name for row in rows for name in (row.name, row.component) if name}
             later = [name for row in rows if row.expected for name in (row.name, row.component)]
-            self._selecting.check(names or {*shelf.components, *shelf.pipelines}, later)
+            self._selecting.check(names or selectable(), later)
 
     def looks(self, task: Task, group: int | None) -> None:
         if task.done or task.number < 0:
@@ -115,14 +135,18 @@ class SelectedRun(PlannedRun):
         """Tasks have other roles than before; a pipeline comes after what is in it."""
         for number in sorted(changed, key=lambda one: (self._last(one), -one)):
             task, past = self._called[number]
-            if number in self._returned:
+            if self._was_called(number):
                 self._again(task)
             elif not task.done:
                 self._become(task, past)
 
+    def _was_called(self, number: int) -> bool:
+        """Tell whether a pipeline's function, or the code of a block, has called all it calls."""
+        return number in self._returned or (number in self._blocks and self._blocks[number].closed)
+
     def _last(self, number: int) -> int:
         """The number of the last task that is in a group."""
-        if number not in self._returned:
+        if not self._was_called(number):
             return number
         return max(map(self._last, self._inside.get(number, ())), default=number)
 
@@ -141,8 +165,16 @@ class SelectedRun(PlannedRun):
         if task.done:
             task.wake()
 
+    def close_block(self, task: Task, block: Block, error: BaseException | None) -> None:
+        more = block.catch is not None or block.finally_ is not None
+        self._selecting.close(task.number, more=more)
+        super().close_block(task, block, error)
+
     def _run(self, task: Task, past: Past | None) -> None:
         inside = [need for need in task.needs if need[0].link is self]
+        if self._is_late(task, inside):
+            self._late.append(task)
+            return
         lacking = [o.name for o, _, port in inside if port and o.number in self._missing]
         if lacking:
             said = f"it wants the value of {' and '.join(lacking)}, which is not kept"
@@ -159,6 +191,17 @@ class SelectedRun(PlannedRun):
                 return
         self._decide(task, past)
 
+    def _is_late(self, task: Task, inside: Sequence[Need]) -> bool:
+        """Tell whether a call of a clean-up gets what nobody wants so far."""
+        if self._selecting.over or not self._selecting.behind(task.number):
+            return False
+        for other, _, port in inside:
+            if port and not other.done and self._selecting.role(other.number) in ("held", "open"):
+                said = f"it runs if {other.name} does, which is known only later"
+                self._row(task, Cause("waits", said))
+                return True
+        return False
+
     def _wait_for(self, task: Task, other: Task) -> None:
         self._unsure.update((task.number, *task.above))
         cause = Cause("waits", f"known when {other.name} has run")
@@ -174,15 +217,10 @@ class SelectedRun(PlannedRun):
             return
         found = None if digest is None or look is None else any_kept(look, self._any, digest)
         if found is not None:
-            age = seconds_text(max(0.0, time.time() - found.at))
-            cause = Cause("kept", f"an equal task was done {age} ago in run {found.run}")
-            self._settle(task, "reuse", cause, 0.0, run=found.run)
-            task.settle(Held(task.component, found.outputs))
+            self._reuse(task, found)
             return
-        if self._selecting.skipped(number):
-            self._out(task, self._selecting.why(number))
-            return
-        self._missing.update((number, *task.above))
+        if not self._selecting.skipped(number):
+            self._missing.update((number, *task.above))
         self._out(task, self._selecting.why(number))
 
     def _digest(self, task: Task) -> bytes | None:
@@ -193,9 +231,12 @@ class SelectedRun(PlannedRun):
             values = [other for other, _, port in task.needs if port and other.link is self]
             if any(isinstance(other.exception(), TaskSkipped) for other in values):
                 return None
-            for other in values:
+            for at, other in enumerate(values):
                 self._apply(self._selecting.take(other.number))
                 if isinstance(other.exception(), TaskSkipped):
+                    return None
+                if isinstance(other.exception(), NotYet):
+                    self._doubt(values[at + 1 :], other)  # a run looks no further if it fails
                     return None
             if self._lacks(task.needs) is not None:
                 return None
@@ -205,6 +246,16 @@ class SelectedRun(PlannedRun):
         except (StoreError, TaskSkipped):
             return None
         return task.digest
+
+    def _doubt(self, tasks: Iterable[Task], other: Task) -> None:
+        """Whether the values of these are taken is known only when another task has run."""
+        todo = list(tasks)
+        while todo:
+            task = todo.pop()
+            if not task.done and task.number not in self._doubtful:
+                self._doubtful[task.number] = other.name
+                todo += [need for need, _, port in task.needs if port and need.link is self]
+                todo += [self._called[one][0] for one in self._inside.get(task.number, ())]
 
     def _row(self, task: Task, cause: Cause) -> None:
         """Say that a task does not run, as far as is known."""
@@ -238,14 +289,33 @@ class SelectedRun(PlannedRun):
         if out and role == "take" and not self._selecting.skipped(number):
             self._missing.update((number, *task.above))
         rows = [self._rows[inside] for inside in self._inside.get(number, ())]
-        why = "part of it is left out"
         if not any(row.action in ("run", "blocked") for row in rows):
-            self._row(task, Cause("not selected", why))
+            whole = role == "open" and all(row.action == "skip" for row in rows)
+            said = self._selecting.why(number) if whole else PART
+            self._row(task, Cause("not selected", said))
         if out:
-            task.settle(None, LeftOut(task.name, why))
+            task.settle(None, LeftOut(task.name, PART))
+
+    def _returned_by(self, block: Block, members: Sequence[Task]) -> tuple[object, Task | None]:
+        out = {one.number: one for one in members if isinstance(one.exception(), TaskSkipped)}
+        if not out:
+            return super()._returned_by(block, members)
+        told = [one for one in members if one.number not in out]
+        waits = self._lacks([(one, "", "value") for one in told])
+        settled = [
+            not_selected(one) if one.number in out else Settled(one.name, "succeeded", one)
+            for one in members
+        ]
+        if waits is not None and block.policy.users:
+            return settled, waits
+        judged = settled if waits is not None else cast(list[Settled], resolve(settled))
+        return settled, waits if block.policy.verdict(judged, 0) else next(iter(out.values()))
 
     def _again(self, task: Task) -> None:
-        """What is in a nested pipeline has other roles now; its function was called before."""
+        """What is in a group has other roles now; its function was called before."""
+        if task.number in self._blocks:
+            self._judge(task, self._blocks[task.number])
+            return
         returned = self._returned[task.number]
         waits = self._lacks(needs_of({"value": returned}))
         self._rows[task.number] = self._group_row(task, self._rows[task.number].wires, waits)

@@ -12,7 +12,8 @@ from twingraph_nb.picture.progress import seconds_text
 from twingraph_nb.plan.choice import Choice
 from twingraph_nb.plan.history import History, Names, Past, Recorded
 from twingraph_nb.plan.model import Plan, Row
-from twingraph_nb.plan.reasons import CHANGES, UNDONE, Cause, source_diff
+from twingraph_nb.plan.reasons import CHANGES, UNDONE, Cause, numbered, running, source_diff
+from twingraph_nb.selecting import PART
 from twingraph_nb.selection import ANY, Selection
 from twingraph_nb.source.parsed import parse
 from twingraph_nb.source.text import segment
@@ -22,8 +23,8 @@ __all__ = ["functions_of", "plan_stored"]
 
 _DEFINED = re.compile(r"^\s*(?:async\s+)?def\s+(\w+)", re.MULTILINE)
 _NOTE = (
-    "from the record of the run: calls that its values or a changed pipeline lead to, helpers "
-    "and captured values that have changed, are known only to `pipeline.plan(resume=...)`"
+    "read from the record of the run: only `pipeline.plan(resume=...)` sees that the pipeline, a "
+    "helper or a captured value has changed, and what else is called then"
 )
 
 
@@ -130,32 +131,33 @@ class _Stored:
         took = f" (it took {seconds_text(task.seconds)})" if task.seconds is not None else ""
         return Cause("value not kept", f"it finished, but its value was not kept{took}")
 
-    def _group(self, inside: Sequence[int], task: Past) -> Cause:
-        noun = "item" if task.added.form == "map" else "task"
-        out = [self._causes[n] for n in inside if self._causes[n].reason == "not selected"]
-        running = [
-            self._causes[n]
-            for n in inside
-            if self._causes[n].reason not in ("kept", "not selected")
-        ]
-        if out and not running:
-            return Cause("not selected", "part of it is left out" if out[1:] else out[0].text)
-        if running:
-            said = f"{len(running):,} of {len(inside):,} {noun}{'s' * (len(inside) != 1)} run"
-            return Cause(running[0].reason, said)
+    def _group(self, members: Sequence[int], task: Past) -> Cause:
+        causes, form = [self._causes[n] for n in members], task.added.form
+        out = [cause for cause in causes if cause.reason == "not selected"]
+        run = [cause for cause in causes if cause.reason not in ("kept", "not selected")]
+        if run:
+            return Cause(run[0].reason, running(len(run), len(causes), form))
+        if out:
+            return Cause("not selected", out[0].text if len(out) == len(causes) else PART)
         if task.state in UNDONE:
             return Cause("did not finish", f"it {UNDONE[task.state]}")
-        return Cause("kept", f"{len(inside):,} {noun}{'s' * (len(inside) != 1)}")
+        return Cause("kept", numbered(len(causes), form))
 
     def _row(self, number: int, task: Past) -> Row:
         cause, added, name = self._causes[number], task.added, self._run.component(task)
-        reused, out = cause.reason == "kept", cause.reason == "not selected"
         action = self._choice.action(number, cause)
-        known = added.form == "call" and not out
         return Row(
-            number, added.name, name, action, cause.reason, cause.text,
-            0.0 if reused else self._history.seconds(name) if known else None,
+            number, added.name, name, action, cause.reason, cause.text, self._seconds(number),
             added.form, added.group, added.wires, task.count, cause.diff,
-            task.run or self._run.id if reused else "",
+            task.run or self._run.id if action == "reuse" else "",
             anew=self._history.seconds(name) if added.form == "call" else None,
         )  # fmt: skip
+
+    def _seconds(self, number: int) -> float | None:
+        """How long it will take; of a group, what runs in it."""
+        task, reason = self._run.tasks[number], self._causes[number].reason
+        if reason in ("kept", "not selected"):
+            return 0.0 if reason == "kept" else None
+        if task.added.form == "call":
+            return self._history.seconds(self._run.component(task))
+        return sum(self._seconds(inside) or 0.0 for inside in self._inside.get(number, ()))

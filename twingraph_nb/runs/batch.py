@@ -128,7 +128,8 @@ def _run(namespace: argparse.Namespace) -> int:
         sys.stdout.write(f"report    {folder / 'report.html'}\n")
     if record.trouble:
         sys.stderr.write(f"twingraph run: {record.trouble}\n")
-    said = chosen and selecting.unmet(chosen, map(record.events, record.ids()))
+    logs = map(record.events, record.ids())
+    said = selecting.unmet(chosen, selecting.tasks_of(logs)) if chosen else ""
     record.close()
     if said:
         sys.stderr.write(f"twingraph run: {said}\n")

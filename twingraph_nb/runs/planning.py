@@ -42,9 +42,11 @@ def plan(namespace: argparse.Namespace) -> int:
         functions = functions_of(Path(row.notebook)) if row.notebook else {}
         chosen = selected_by(namespace)
         members = _members(store, row)
-        if said := chosen and unmet(chosen, (store.events(one.id) for one in members)):
-            raise RunError(said)
         plans = [plan_stored(store, one, functions, chosen) for one in members]
+        rows = (one for made in plans for one in made)
+        tasks = ((one.name, one.component, one.action in ("run", "blocked")) for one in rows)
+        if said := unmet(chosen, tasks):
+            raise RunError(said)
     if namespace.json:
         json.dump([made.facts() for made in plans], sys.stdout, indent=2)
         sys.stdout.write("\n")

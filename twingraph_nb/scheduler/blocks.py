@@ -11,19 +11,28 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from twingraph_nb.errors import GroupFailed, TaskCancelled
+from twingraph_nb.errors import GroupFailed, LeftOut, TaskCancelled, TaskSkipped
 from twingraph_nb.events import CancelAsked
 from twingraph_nb.executors.threads import Threads
 from twingraph_nb.graph.task import Task
 from twingraph_nb.scheduler.inputs import fetched
 from twingraph_nb.scheduler.live import LiveRun
+from twingraph_nb.selecting import PART
 from twingraph_nb.settled import Settled
 from twingraph_nb.verdict import GroupPolicy
 
 if TYPE_CHECKING:
     from twingraph_nb.scheduler.drive import Driver
 
-__all__ = ["Block", "BlockWork", "block_of", "contained", "fell_inside", "joined"]
+__all__ = [
+    "Block",
+    "BlockWork",
+    "block_of",
+    "contained",
+    "fell_inside",
+    "joined",
+    "not_selected",
+]
 
 GRACE = 10.0
 """Seconds that a clean-up has when the run is stopping, unless said."""
@@ -78,6 +87,11 @@ def block_of(task: Task | None) -> Block | None:
     """Give the block that a task stands for."""
     found = None if task is None or task.form != "pipeline" else (task.bound or {}).get("block")
     return found if isinstance(found, Block) else None
+
+
+def not_selected(member: Task) -> Settled:
+    """Give how a member ended that is left out of its run."""
+    return Settled(member.name, "skipped", None, "it is left out of this run")
 
 
 def joined(run: LiveRun, task: Task) -> None:
@@ -144,7 +158,7 @@ class BlockWork:
             try:
                 value = await self._judged()
             except Exception as exc:
-                if self._block.catch is None or self._block.interrupted:
+                if self._block.catch is None or self._block.interrupted or self._is_out(exc):
                     raise
                 value = await self._called("catch", partial(self._block.catch, exc))
         except asyncio.CancelledError:
@@ -164,13 +178,12 @@ class BlockWork:
             while not block.closed or self._run.state.is_ending(self._task.number):
                 await self._next()
             self._news.clear()
-            if block.error is not None:
+            if block.error is not None and not self._is_out(block.error):
                 why = f"the code of {name} raised {type(block.error).__name__}"
                 self._cancel_rest(why)
                 raise TaskCancelled(name, why) if block.interrupted else block.error
             members = list(block.members.values())
-            ended = [m for m in members if m.done or m.number in block.broken]
-            if (said := await self._verdict(ended, len(members) - len(ended))) is not None:
+            if (said := await self._said(members)) is not None:
                 break
             await self._next()
         text = block.policy.text
@@ -185,6 +198,29 @@ class BlockWork:
         await self._news.wait()
         self._news.clear()
 
+    def _is_out(self, error: BaseException | None) -> bool:
+        """Tell whether an error says no more than that something is not selected."""
+        return self._run.choosing is not None and isinstance(error, TaskSkipped)
+
+    async def _said(self, members: Sequence[Task]) -> bool | None:
+        """The verdict. What is not selected has neither succeeded nor failed: it counts for
+        nothing until all others have ended, and ends none of them.
+
+        Raises:
+            LeftOut: the block cannot do without it.
+        """
+        ended = [m for m in members if m.done or m.number in self._block.broken]
+        told = [m for m in ended if not self._is_out(m.exception())]
+        open_, stopped = len(members) - len(told), self._is_out(self._block.error)
+        said = await self._verdict(told, open_ + stopped)
+        if said is False or not (open_ or stopped):
+            return said
+        if len(members) > len(ended):
+            return None if stopped else said
+        if not stopped and (said or await self._verdict(ended, 0)):
+            return True
+        raise LeftOut(self._task.name, PART)
+
     async def _verdict(self, ended: Sequence[Task], left: int) -> bool | None:
         policy = self._block.policy
         if not policy.users:
@@ -196,9 +232,11 @@ class BlockWork:
         error = self._block.broken.get(member.number)
         if error is not None:
             return Settled(member.name, "failed", None, _text(error))
+        error = member.exception()
+        if self._is_out(error) or self._is_held(member):
+            return not_selected(member)
         if not member.done:
             return Settled(member.name, "cancelled", None, "it was not needed any more")
-        error = member.exception()
         if error is None:  # reused or not: equal work must look the same to what needs it
             return Settled(member.name, "succeeded")
         return Settled(member.name, self._run.state.state_of(member.number), None, _text(error))
@@ -228,9 +266,20 @@ class BlockWork:
         return GroupFailed(name, block.policy.text, settled)
 
     def _cancel_rest(self, why: str) -> None:
-        for member in self._block.members.values():
-            if not member.done:
-                _cancel(self._run, member.number, why)
+        for member in self._rest():
+            _cancel(self._run, member.number, why)
+
+    def _rest(self) -> list[Task]:
+        """The members that have not ended, but for those that are not selected so far."""
+        return [
+            member
+            for member in self._block.members.values()
+            if not (member.done or self._is_held(member))
+        ]
+
+    def _is_held(self, member: Task) -> bool:
+        choosing = self._run.choosing
+        return choosing is not None and choosing.selecting.role(member.number) == "held"
 
     # -- functions of the block --------------------------------------------------------------
 
@@ -264,15 +313,14 @@ class BlockWork:
         if block.finally_ is None:
             return
         self._cancel_rest("the group is over")
-        left = [member for member in block.members.values() if not member.done]
-        if left:
+        if left := self._rest():
             await asyncio.wait(
                 [asyncio.ensure_future(_end_of(member)) for member in left], timeout=block.grace
             )
         try:
             await self._called("finally", block.finally_, last=True)
-        except Exception:
-            if not hurry:
+        except Exception as exc:
+            if not (hurry or self._is_out(exc)):
                 raise  # else the reason for which the run stops is the one that counts
 
     async def _patiently(self, child: Task) -> None:

@@ -18,6 +18,7 @@ from twingraph_nb.graph.scope import Scope, current_scope
 from twingraph_nb.graph.task import Ref, Task
 from twingraph_nb.policy import RunOptions
 from twingraph_nb.scheduler.blocks import Block
+from twingraph_nb.scheduler.choosing import selectable
 from twingraph_nb.scheduler.drive import Driver
 from twingraph_nb.scheduler.live import LiveRun
 from twingraph_nb.scheduler.maps import WINDOW, Given
@@ -167,7 +168,8 @@ class Calls:
             WiringError: something that is selected cannot be there.
             RunError: that run still runs, or another one resumes it.
         """
-        selected.check([*shelf.components, *shelf.pipelines])
+        if selected:
+            selected.check(selectable())
         if resumes:
             self.driver.flush_to_disk()  # it may be a run of this process that has just ended
         run = self._new_run(

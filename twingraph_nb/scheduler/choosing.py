@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from types import CodeType
 from typing import TYPE_CHECKING
 
 from twingraph_nb.component import shelf
@@ -14,15 +16,36 @@ from twingraph_nb.graph.task import Task
 from twingraph_nb.scheduler.digests import Digests
 from twingraph_nb.scheduler.earlier import Earlier, KeptValue
 from twingraph_nb.scheduler.inputs import arguments_of, is_named
-from twingraph_nb.selection import Selecting, Selection
+from twingraph_nb.selecting import Selecting
+from twingraph_nb.selection import Selection
 
 if TYPE_CHECKING:
+    from twingraph_nb.scheduler.blocks import Block
     from twingraph_nb.scheduler.live import LiveRun
 
-__all__ = ["NOBODY", "Choosing", "only_left_out"]
+__all__ = ["NOBODY", "Choosing", "only_left_out", "selectable"]
 
 NOBODY = -1
 """The task that a task is left out because of: none. It also stands for the run's own function."""
+_LONGEST = 40
+"""Characters of a block's name; a longer text in a pipeline's code is something else."""
+
+
+def selectable() -> set[str]:
+    """Give the names that tasks of this session may have.
+
+    Those are its components, its pipelines, and what may be the name of a block: the texts in the
+    code of the pipelines.
+    """
+    found = {*shelf.components, *shelf.pipelines, "group", "attempt"}
+    codes = [inspect.unwrap(one.function).__code__ for one in shelf.pipelines.values()]
+    while codes:
+        for constant in codes.pop().co_consts:
+            if isinstance(constant, CodeType):
+                codes.append(constant)
+            elif isinstance(constant, str) and len(constant) <= _LONGEST:
+                found.add(constant)
+    return found
 
 
 class Choosing:
@@ -80,7 +103,7 @@ class Choosing:
         if group is not None and (inside := self._run.open.get(group)) is not None:
             above.update(inside.above)
         return any(
-            one not in above and (group is None or one < group)
+            one not in above and (group is None or one < group) and not self.selecting.closed(one)
             for one in self._calling
             if (task := self._run.open.get(one)) is not None and task.form == "pipeline"
         )
@@ -88,6 +111,16 @@ class Choosing:
     def close(self, number: int) -> None:
         """A function has returned, or a map has all its items: it calls nothing more."""
         self._run.driver.call(lambda: self._closed(number))
+
+    def close_block(self, number: int, block: Block) -> None:
+        """A block has been left: it calls its own functions at most."""
+        more = block.catch is not None or block.finally_ is not None
+        self._run.driver.call(lambda: self._left(number, more))
+
+    def _left(self, number: int, more: bool) -> None:
+        self.selecting.close(number, more=more)
+        if not more or self.selecting.role(number) == "open":
+            self._closed(number)  # else when it has ended: what its clean-up gets has to run
 
     async def follow(
         self, call: Awaitable[object], value_of: Callable[[object], Awaitable[object]]
@@ -108,7 +141,7 @@ class Choosing:
         self.close(NOBODY)
         await self._over.wait()
         if not early:
-            self.selecting.check(self._names or {*shelf.components, *shelf.pipelines})
+            self.selecting.check(self._names or selectable())
         try:
             return await value_of(returned)
         except TaskSkipped:
@@ -177,7 +210,9 @@ class Choosing:
             self._fail(task, self._doomed[number])
         elif role == "take":
             self._take(task)
-        elif role == "left" or (role == "held" and self.selecting.over):
+        elif role == "left" or (
+            role == "held" and (self.selecting.over or self.selecting.behind(number))
+        ):
             self.leave(task)
 
     def _apply(self, changed: Iterable[int]) -> None:
