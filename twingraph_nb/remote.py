@@ -37,6 +37,7 @@ __all__ = [
     "GAVE",
     "GIVE",
     "JOB",
+    "KEEP",
     "LOG",
     "PAYLOAD",
     "PROGRESS",
@@ -52,10 +53,10 @@ __all__ = [
     "Unsendable",
 ]
 
-BUNDLE, JOB, FORGET, ENVIRON, GIVE, PAYLOAD, DROP, AGAIN = 1, 2, 3, 4, 5, 6, 7, 8
+BUNDLE, JOB, FORGET, ENVIRON, GIVE, PAYLOAD, DROP, AGAIN, KEEP = 1, 2, 3, 4, 5, 6, 7, 8, 9
 """Kinds of messages to a worker; GIVE asks for jobs back that have not begun, PAYLOAD is a part
 of inputs with its digest, DROP says that one is not needed again, AGAIN that another kernel has
-come to hear all from the beginning."""
+come to hear all from the beginning, KEEP what is to become of the job if this kernel dies."""
 READY, LOG, PROGRESS, CHUNK, RESULT, FAILED, GAVE, TURNED = 11, 12, 13, 14, 15, 16, 17, 18
 STAYS = 19
 CHECKPOINT = 20

@@ -15,6 +15,7 @@ import queue
 import select
 import signal
 import threading
+import time
 from collections import deque
 from collections.abc import Sequence
 from typing import Any
@@ -22,12 +23,14 @@ from typing import Any
 from twingraph_nb.remote import (
     AGAIN,
     BUNDLE,
+    CHECKPOINT,
     DROP,
     FAILED,
     FORGET,
     GAVE,
     GIVE,
     JOB,
+    KEEP,
     LOG,
     PAYLOAD,
     READY,
@@ -38,13 +41,16 @@ from twingraph_nb.remote import (
     Runner,
     Stopped,
 )
-from twingraph_nb.remote_kept import Kept
+from twingraph_nb.remote_kept import Kept, Story
+from twingraph_nb.remote_orphan import Orphan, Will
 from twingraph_nb.wire import Decoder, Message, WireError, frame
 
 __all__ = ["serve"]
 
 _PIPE = 1 << 16
 _TOGETHER = 512  # buffers that go in one call; IOV_MAX is 1024 on Linux
+_RECENT = 2.0  # seconds in which a kernel has kept an answer it has heard
+_CHUNKS = 64 << 20  # bytes that are kept of a job among many, beside the memory of the job
 _SET_PIPE_SIZE, _WIDE = 1031, 1 << 20  # F_SETPIPE_SZ, linux/fcntl.h; its default upper limit
 
 
@@ -54,7 +60,8 @@ def serve(trust: bool = False, plain: bool = True, linger: float = 0.0, limit: f
     Args:
         trust: results may hold pickles. plain: values travel without pickle otherwise.
         linger: seconds the answer of the only job waits for a kernel to come; 0 = there are more
-            jobs, and they end with the kernel. limit: seconds that only job may run, 0 for any.
+            jobs, which end with the kernel unless it has said otherwise. limit: seconds that only
+            job may run, 0 for any.
     """
     signal.signal(signal.SIGTERM, _stop)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -88,8 +95,12 @@ def _stop(signum: int, step: object) -> None:
 class _Worker:
     def __init__(self, come: int, go: int, codec: Codec, kept: Kept | None) -> None:
         self._come, self._go, self._kept = come, go, kept
+        self._story: Story = Story(_CHUNKS) if kept is None else kept
+        self._will: Will | None = None  # of the job that runs, or ran last
+        self._answered = 0.0
+        self._orphan: Orphan | None = None  # set once the kernel has died
         self._sending = threading.Lock()
-        self._turn = threading.Lock()  # held to begin a job, and to give jobs back
+        self._turn = threading.Lock()  # held to begin a job, to end one, and to give jobs back
         self._queue: queue.SimpleQueue[Message] = queue.SimpleQueue()
         self._began = self._running = 0
         self._given: set[int] = set()
@@ -118,8 +129,11 @@ class _Worker:
         """
         with self._sending:
             buffers = frame(frames, kind=kind, tag=tag, checked=True)
-            if self._kept is not None:
-                self._kept.note(kind, buffers)
+            if kind != CHECKPOINT or self._kept is not None or self._orphan is not None:
+                self._story.note(kind, buffers)  # else the kernel has the checkpoint
+            if self._orphan is not None:
+                self._orphan.say(buffers)
+                return
             self._late.extend(buffers)
             if kind not in (RESULT, FAILED) or self._queue.empty():
                 self._send()
@@ -145,13 +159,14 @@ class _Worker:
         self._send()
 
     def _read(self) -> None:
-        """Queue what comes; the end of the near side is the end of this process."""
+        """Queue what comes, until the near side ends."""
         decoder = Decoder()
         while True:
             buffer = decoder.buffer()
             count = os.readv(self._come, [buffer])
             if not count:
-                os._exit(0)
+                self._outlive()
+                return
             if self._kept is not None:
                 self._kept.wait_on()
             try:
@@ -163,10 +178,30 @@ class _Worker:
                     self._give(bytes(message.frames[0]))
                 elif message.kind == AGAIN:
                     self._tell_again(bytes(message.frames[0]))
+                elif message.kind == KEEP:
+                    with self._turn:
+                        if message.tag == self._running:
+                            self._will = Will.read(message)
                 else:
                     if message.kind == JOB and self._kept is not None:
                         self._kept.begin()
                     self._queue.put(message)
+
+    def _outlive(self) -> None:
+        """The kernel is gone: go on with a job that is to be found again; end with any other."""
+        with self._turn:
+            recent = self._running or time.monotonic() - self._answered < _RECENT
+            if self._will is None or self._story.torn or not recent:
+                os._exit(0)
+            try:
+                orphan = Orphan(self._will, self._story, self._sending)
+            except (OSError, RuntimeError):
+                os._exit(0)
+            with self._sending:
+                self._orphan = orphan
+            if not self._running:
+                orphan.answered()
+        orphan.serve()
 
     def _tell_again(self, mark: bytes) -> None:
         """Another kernel has come: tell it all, behind a mark by which it finds the beginning."""
@@ -179,16 +214,19 @@ class _Worker:
     def _take(self, message: Message) -> None:
         if message.kind == JOB:
             with self._turn:
+                if self._orphan is not None:  # another kernel starts it itself
+                    return
                 if message.tag in self._given:
                     self._given.discard(message.tag)
                     self._flush()
                     return
                 self._began = self._running = message.tag
+                if self._kept is None:
+                    self._will = None
+                    self._story.clear()
             self.say(TURNED, message.tag, [])
             self._runner.run(message.tag, message.frames, self._drain)
-            self._running = 0
-            if self._kept is not None:
-                self._kept.over()
+            self._over()
         elif message.kind == BUNDLE:
             self._runner.load(message.tag, message.frames)
         elif message.kind == FORGET:
@@ -198,6 +236,18 @@ class _Worker:
             self._runner.payloads.put(digest.decode(), memory)
         elif message.kind == DROP:
             self._runner.payloads.drop(message.frames[0].decode())
+
+    def _over(self) -> None:
+        """The answer of the job was given."""
+        with self._turn:
+            self._running = 0
+            self._answered = time.monotonic()
+            if self._kept is not None:
+                self._kept.over()
+            elif self._orphan is not None:
+                self._orphan.answered()
+            elif self._will is None:
+                self._story.clear()
 
     def _give(self, asked: bytes) -> None:
         with self._turn:

@@ -8,13 +8,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from twingraph_nb.events import TaskLogged, TaskTicketed
 from twingraph_nb.store import Store
 
-__all__ = ["Kernel"]
+__all__ = ["DYING", "Kernel"]
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = """
@@ -44,6 +44,8 @@ def slow(seconds: float, gate: str, ballast: bytes = b"") -> list:
 def work(seconds: float, gate: str, size: int):
     return slow(seconds, gate, bytes(size))
 
+"""
+DYING = """
 def die_after(spot: str) -> None:
     home, _, name = spot.rpartition(".")
     module, _, owner = home.rpartition(".")
@@ -55,7 +57,10 @@ def die_after(spot: str) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
     setattr(place, name, last)
-
+"""
+SCRIPT += (
+    DYING
+    + """
 if __name__ == "__main__":
     if os.environ.get("DIE_AFTER"):
         die_after(os.environ["DIE_AFTER"])
@@ -67,6 +72,7 @@ if __name__ == "__main__":
     logs = "".join(task.logs for task in run.tasks)
     print("result", json.dumps([result, logs]))
 """
+)
 
 
 class Kernel:
@@ -74,7 +80,7 @@ class Kernel:
 
     seconds: the task takes at most. gate: a folder as the task sees it, in which a file "go" ends
     the task, with an error if there is "fail", and "began" gets a line each time it begins. size:
-    bytes of an input.
+    bytes of an input. script: another one that knows the same variables of its environment.
     """
 
     def __init__(
@@ -87,10 +93,11 @@ class Kernel:
         seconds: float,
         gate: str = "",
         size: int = 0,
+        script: str = SCRIPT,
         **environ: str,
     ) -> None:
         self.script = folder / "slow.py"
-        self.script.write_text(SCRIPT)
+        self.script.write_text(script)
         self.home, self.platform = home, platform
         said = {"LONG": str(seconds), "GATE": gate, "SIZE": str(size)}
         self.environ = {**os.environ, "PYTHONPATH": str(ROOT), "OPTIONS": json.dumps(options)}
@@ -98,17 +105,21 @@ class Kernel:
 
     def die(self) -> str:
         """Start a run and kill it once its task has begun; gives the mark of that execution."""
-        process = self._started()
+        self.die_when(lambda: bool(self._mark()))
+        return self._mark()
+
+    def die_when(self, ready: Callable[[], bool], *words: str) -> None:
+        """Start or resume a run and kill it once something is so."""
+        process = self._started(*words)
         try:
             end = time.monotonic() + 90
-            while not (mark := self._mark()):
-                assert process.poll() is None, "it ended before its task began"
-                assert time.monotonic() < end, "its task did not begin"
+            while not ready():
+                assert process.poll() is None, "it ended before"
+                assert time.monotonic() < end, "it did not come to that"
                 time.sleep(0.05)
         finally:
             process.send_signal(signal.SIGKILL)
             process.wait()
-        return mark
 
     def die_after(self, spot: str, *words: str) -> None:
         """Start or resume a run that kills itself when a method, by its full name, has returned."""
@@ -130,7 +141,7 @@ class Kernel:
 
     def tickets(self) -> list[str]:
         """All tickets of the newest run."""
-        return [event.ticket for event in self._events() if isinstance(event, TaskTicketed)]
+        return [event.ticket for event in self.events() if isinstance(event, TaskTicketed)]
 
     def _resumed(self) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -143,10 +154,11 @@ class Kernel:
         return subprocess.Popen(command, env={**self.environ, **environ})
 
     def _mark(self) -> str:
-        said = "".join(e.text for e in self._events() if isinstance(e, TaskLogged))
+        said = "".join(e.text for e in self.events() if isinstance(e, TaskLogged))
         return said.split("began ")[-1].split()[0] if "began " in said else ""
 
-    def _events(self) -> list[object]:
+    def events(self) -> list[object]:
+        """All events of the newest run that are on disk."""
         if not Store.exists(self.home):
             return []
         store = Store.open(self.home, readonly=True)

@@ -99,6 +99,7 @@ class LambdaExecutor:
         try:
             event = await call.event(sent, job_letter(job, held))
             async with self._place(setup):
+                await call.mark()
                 return await self._called(call, event, report)
         except PortabilityError as exc:
             return Outcome(error=exc)
@@ -281,10 +282,13 @@ class _Call:
         if self.bucket is not None:
             event["post"] = self.bucket.form(self.box)
             event["keep"] = self.kept
-            if self.kept and not self._stored:  # it says that the folder is still needed
-                self._stored = True
-                await asyncio.to_thread(self.bucket.put, f"in/{self._id}", [b""])
         return event
+
+    async def mark(self) -> None:
+        """Say in the bucket that its folder is still needed; not before the call has its place."""
+        if self.bucket is not None and self.kept and not self._stored:
+            self._stored = True
+            await asyncio.to_thread(self.bucket.put, f"in/{self._id}", [b""])
 
     def ticket(self) -> str:
         """Give what it takes to find its answer, just before it is called."""
@@ -324,7 +328,7 @@ class _Call:
 
     async def clear(self) -> None:
         """Remove what was stored for the call."""
-        if self.bucket is not None:
+        if self.bucket is not None and (self.made or self._stored):
             await asyncio.to_thread(self._clear)
 
     def _clear(self) -> None:

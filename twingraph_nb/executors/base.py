@@ -17,6 +17,7 @@ __all__ = [
     "FindsSome",
     "HandsOver",
     "Job",
+    "NamesLate",
     "Outcome",
     "Probes",
     "RemoteParts",
@@ -133,8 +134,22 @@ class Report(Reporter, Protocol):
 
     def chunk(self, value: object) -> None: ...
     def checkpoint(self, state: object) -> None: ...
-    def ticket(self, ticket: str) -> None:
-        """Name the remote job; it is stored before this returns."""
+    def ticket(self, ticket: str) -> object:
+        """Name the remote job; it is stored before this returns.
+
+        Returns:
+            True if a run that resumes this one can find it by that.
+        """
+        ...
+
+
+@runtime_checkable
+class NamesLate(Protocol):
+    """A report that can name its task when its job turns out to last."""
+
+    async def named(self) -> bool:
+        """See that the task has a digest, by which a ticket is found; False if it has none, or is
+        over."""
         ...
 
 
@@ -151,7 +166,8 @@ class Stop(Protocol):
     """Ends a job that was handed over."""
 
     def cancel(self, why: str = "") -> object:
-        """End it. A future that this gives is done when the job really has ended."""
+        """End it. A future that this gives is done when the job really has ended; until then it
+        may be asked again."""
         ...
 
 
@@ -165,7 +181,8 @@ class HandsOver(Protocol):
     def hand_over(self, job: Job, report: Report, done: Callable[[Outcome], None]) -> Stop:
         """Run the job and call `done` once, later, on the loop's thread.
 
-        After a `cancel` of what is returned, `done` is not called.
+        After a `cancel` of what is returned, `done` is called only if the job ends in its own
+        way all the same.
         """
         ...
 

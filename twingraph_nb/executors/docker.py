@@ -1,7 +1,7 @@
-"""Platform `docker`: tasks in containers that stay for the next task and end with their kernel.
+"""Platform `docker`: tasks in containers that stay for the next task, or in one for each.
 
-With `fresh`, each task has one of its own, which goes on when its kernel dies: its answer waits
-for the next one.
+A container goes on when its kernel dies in the middle of a task that lasts: the answer waits for
+the next kernel. Any other that stays ends with its kernel.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from twingraph_nb.executors.docker_native import ContainerHome
 from twingraph_nb.executors.docker_recalled import heard_out
 from twingraph_nb.executors.docker_setup import Setup, setup_of
 from twingraph_nb.executors.docker_worker import DockerWorker
+from twingraph_nb.executors.lasting import Lasting
 from twingraph_nb.executors.native_crews import Natives
 from twingraph_nb.executors.owner import KEPT, LONGEST, OWNER, is_orphan
 from twingraph_nb.executors.payload_stores import FolderStore, Stores
@@ -58,10 +59,11 @@ _NO_NETWORK = {
 @dataclass
 class _Engine:
     """One Docker engine: its client, its images, the pools of containers there, and how many
-    containers for one task there may be."""
+    containers for one task there may be. left: some of dead kernels still run."""
 
     api: Any
     images: Images
+    left: bool = False
     natives: Natives = field(default_factory=Natives)
     pools: dict[str, Pool] = field(default_factory=dict)
     rooms: dict[str, asyncio.Semaphore] = field(default_factory=dict)
@@ -103,7 +105,8 @@ class DockerExecutor:
             return await self._in_its_own(engine, setup, image, job, report)
         pool = self._pool(engine, setup, image)
         self._known[job.component.digest] = (pool, setup)
-        outcome = await pooled(pool, self._travel, job, report)
+        hearing = self._hearing(setup, job, report)
+        outcome = await pooled(pool, self._travel, job, report, hearing=hearing)
         if outcome.error is not None:
             _hint(outcome.error, setup)
         return outcome
@@ -118,7 +121,7 @@ class DockerExecutor:
                     _hint(outcome.error, setup)
                 done(outcome)
 
-            hearing = Hearing(job, report, self._travel)
+            hearing = self._hearing(setup, job, report)
             handed = Handed(pool, self._travel, job, hearing, hinted)
             if handed.begin():
                 return handed
@@ -130,7 +133,7 @@ class DockerExecutor:
         return await heard_out(engine.api, known, report, self._travel)
 
     def finds(self, component: Component) -> bool:
-        """True for containers of one task: those that many use end with their kernel."""
+        """True for containers of one task: in others a task is named once it lasts."""
         return bool(component.options.get("fresh"))
 
     async def close(self) -> None:
@@ -141,7 +144,7 @@ class DockerExecutor:
         await asyncio.gather(*closing, *[engine.natives.close() for engine in engines])
         await asyncio.gather(*self._removing)
         for engine in engines:
-            await asyncio.to_thread(engine.api.close)
+            await asyncio.to_thread(_left, engine)
         await self._stores.close()
         self._engines.clear()
         self._known.clear()
@@ -203,12 +206,18 @@ class DockerExecutor:
         await payloads.ready()  # the engine would make a missing folder as root
         return replace(setup, volumes={**setup.volumes, **payloads.store.mounts})
 
+    def _hearing(self, setup: Setup, job: Job, report: Report) -> Hearing:
+        if setup.lasts:
+            return Lasting(job, report, self._travel, setup.linger, {"host": setup.host})
+        return Hearing(job, report, self._travel)
+
     def _pool(self, engine: _Engine, setup: Setup, image: str) -> Pool:
         key = f"{image} {setup.key}"
         pool = engine.pools.get(key)
         if pool is None:
             start = functools.partial(DockerWorker, api=engine.api, setup=setup, image=image)
-            pool = Pool(setup.workers or self._workers, start, setup.idle)
+            size = setup.workers or self._workers
+            pool = Pool(size, start, setup.idle, lasting=setup.lasts)
             engine.pools[key] = pool
         return pool
 
@@ -216,13 +225,33 @@ class DockerExecutor:
 def _reached(host: str) -> _Engine:
     """Connect to an engine, and remove what kernels that are gone have left there."""
     api = _api(host)
+    return _Engine(api, Images(api), left=_swept(api))
+
+
+def _left(engine: _Engine) -> None:
+    """Look again for what had not ended yet, and let go of the engine."""
+    try:
+        if engine.left:
+            _swept(engine.api)
+    except (DockerException, RequestException, OSError):
+        pass  # it is away: the next session looks
+    engine.api.close()
+
+
+def _swept(api: Any) -> bool:
+    """Remove what kernels that are gone have left; True if some of it still runs."""
+    left = False
     for one in api.containers(all=True, filters={"label": OWNER}):
-        if is_orphan(one["Labels"][OWNER]) and not _may_be_wanted(one):
-            try:
-                api.remove_container(one["Id"], force=True, v=True)
-            except DockerException:
-                pass  # another kernel was quicker
-    return _Engine(api, Images(api))
+        if not is_orphan(one["Labels"][OWNER]):
+            continue
+        if _may_be_wanted(one):
+            left = True
+            continue
+        try:
+            api.remove_container(one["Id"], force=True, v=True)
+        except DockerException:
+            pass  # another kernel was quicker
+    return left
 
 
 def _may_be_wanted(found: Mapping[str, Any]) -> bool:

@@ -41,11 +41,14 @@ class Container:
     """One container of a setup; its methods wait for the engine, so they run in threads.
 
     id: "" before it is made and after it is removed. name: of one that outlives its kernel, which
-    finds it again by that; "" for any other.
+    finds it again by that; "" for any other. lasts: it may outlive its kernel without a name.
     """
 
-    def __init__(self, api: Any, setup: Setup, image: str, name: str = "") -> None:
+    def __init__(
+        self, api: Any, setup: Setup, image: str, name: str = "", *, lasts: bool = False
+    ) -> None:
         self._api, self._setup, self.image, self.name = api, setup, image, name
+        self._kept = lasts or bool(name)
         self._response: Any = None
         self.id = ""
 
@@ -72,17 +75,28 @@ class Container:
         Raises:
             NotFound: there is none, or it was never started.
         """
-        found = self._api.inspect_container(self.name)
-        self.id = found["Id"]
+        found = self._found(self.name)
         if found["State"]["Status"] == "created":
             raise NotFound(f"container {self.name} was not started")
-        self._setup = replace(self._setup, memory=int(found["HostConfig"].get("Memory") or 0))
-        if not found["State"]["Running"]:
+        return self._asked(self._attach(), question) if found["State"]["Running"] else None
+
+    def visit(self, id: str, command: Sequence[str], question: bytes) -> socket.socket | None:
+        """Run a program in one, beside its own, and send it a question; gives the program's
+        stream, None if the container has ended.
+
+        Raises:
+            NotFound: there is none.
+        """
+        if not self._found(id)["State"]["Running"]:
             return None
-        sock = self._attach()
-        sock.sendall(question)
-        sock.setblocking(False)
-        return sock
+        made = self._api.exec_create(self.id, list(command), stdin=True)
+        return self._asked(self._plain(self._api.exec_start(made["Id"], socket=True)), question)
+
+    @property
+    def owner(self) -> str:
+        """The label that says which kernel has made it."""
+        found = self._api.inspect_container(self.id)["Config"]
+        return str(found["Labels"].get(OWNER, ""))
 
     def state(self) -> Mapping[str, Any]:
         """Give what the engine knows about how it is."""
@@ -152,7 +166,7 @@ class Container:
             user=self._user(),
             working_dir="/tmp",
             environment={"HOME": "/tmp", **environment},
-            labels={**labels, KEPT: "yes"} if self.name else labels,
+            labels={**labels, KEPT: "yes"} if self._kept else labels,
             volumes=sorted(_folders(setup.files)),
             host_config=self._host_config(),
         )
@@ -196,9 +210,23 @@ class Container:
             log_config=LogConfig(type=LogConfig.types.NONE),
         )
 
+    def _found(self, name: str) -> Mapping[str, Any]:
+        found: Mapping[str, Any] = self._api.inspect_container(name)
+        self.id = found["Id"]
+        self._setup = replace(self._setup, memory=int(found["HostConfig"].get("Memory") or 0))
+        return found
+
+    def _asked(self, sock: socket.socket, question: bytes) -> socket.socket:
+        sock.sendall(question)
+        sock.setblocking(False)
+        return sock
+
     def _attach(self) -> socket.socket:
         params = {"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1}
-        raw = self._api.attach_socket(self.id, params=params)
+        return self._plain(self._api.attach_socket(self.id, params=params))
+
+    def _plain(self, raw: Any) -> socket.socket:
+        """The socket within what the client gives."""
         inner = getattr(raw, "_sock", raw)
         _keep_alive(inner)
         if not isinstance(inner, socket.socket) or isinstance(inner, ssl.SSLSocket):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import functools
+import socket
 from typing import Any
 
 from docker.errors import DockerException, NotFound
@@ -12,6 +14,8 @@ from twingraph_nb.errors import ExecutorError
 from twingraph_nb.executors.base import Outcome, Report
 from twingraph_nb.executors.docker_container import Container, Streams
 from twingraph_nb.executors.docker_setup import Setup
+from twingraph_nb.executors.lasting import BUSY, asking, is_lasting
+from twingraph_nb.executors.owner import is_alive
 from twingraph_nb.executors.recalled import Echo, Recalled, never_started
 from twingraph_nb.executors.travel import Travel
 
@@ -25,42 +29,89 @@ async def heard_out(api: Any, known: Recalled, report: Report, travel: Travel) -
 
     Raises:
         NotStarted: there is none, or it was never started.
-        ExecutorError: it ended without an answer; says how.
+        ExecutorError: it ended without an answer, or has left the task; says how.
     """
-    echo = Echo(known, report, travel)
-    container = Container(api, Setup(image=""), "", str(known.facts["name"]))
-    streams = Streams(echo.told.get_loop(), echo.received, echo.heard_error, echo.gone)
-    grace = 0.0
+    visit = _Visit(api, known, report, travel)
     try:
-        joining = asyncio.ensure_future(asyncio.to_thread(container.rejoin, echo.question))
+        return await visit.outcome()
+    except NotFound:
+        raise visit.nobody() from None
+    except (DockerException, RequestException, OSError) as exc:
+        raise ExecutorError(f"container {visit.name} cannot be reached: {exc}") from exc
+    finally:
+        await visit.end()
+
+
+class _Visit:
+    """One container of a kernel that has died, while its task is heard."""
+
+    def __init__(self, api: Any, known: Recalled, report: Report, travel: Travel) -> None:
+        self._known, self._lasting = known, is_lasting(known)
+        self._echo = echo = Echo(known, report, travel)
+        self.name = str(known.facts["container" if self._lasting else "name"])
+        self._container = Container(api, Setup(image=""), "", "" if self._lasting else self.name)
+        loop = echo.told.get_loop()
+        self._streams = Streams(loop, echo.received, echo.heard_error, echo.gone)
+        self._grace = 0.0
+        self._leave = False
+
+    async def outcome(self) -> Outcome:
+        """Hear it to its end.
+
+        Raises:
+            ExecutorError: it ended without an answer, or has left the task.
+        """
         try:
-            sock = await asyncio.shield(joining)
+            sock = await self._reached()
+            outcome = None
+            if sock is not None:
+                self._echo.label = self._container.label
+                self._streams.open(sock)
+                outcome = await self._echo.outcome()
+            if outcome is None:
+                raise ExecutorError(await asyncio.to_thread(self._cause))
+            return outcome
+        except asyncio.CancelledError:
+            self._grace = _GRACE
+            raise
+
+    async def end(self) -> None:
+        """Remove the container, unless it works for somebody else."""
+        if self._leave:
+            self._streams.close()
+            self._container.disconnect()
+        else:
+            await ended(self._container, self._streams, self._grace)
+
+    def nobody(self) -> ExecutorError:
+        """Give the error for a container that is not there."""
+        if self._lasting:
+            return ExecutorError(f"there is no container {self.name[:12]} any more")
+        return never_started(self._known, "container")
+
+    async def _reached(self) -> socket.socket | None:
+        container, question = self._container, self._echo.question
+        reach = functools.partial(container.rejoin, question)
+        if self._lasting:
+            reach = functools.partial(container.visit, self.name, asking(self._known), question)
+        joining = asyncio.ensure_future(asyncio.to_thread(reach))
+        try:
+            return await asyncio.shield(joining)
         except asyncio.CancelledError:
             await asyncio.wait([joining])
             raise
-        outcome = None
-        if sock is not None:
-            echo.label = container.label
-            streams.open(sock)
-            outcome = await echo.outcome()
-        if outcome is None:
-            raise ExecutorError(await asyncio.to_thread(_cause, container, echo.tail))
-        return outcome
-    except NotFound:
-        raise never_started(known, "container") from None
-    except (DockerException, RequestException, OSError) as exc:
-        raise ExecutorError(f"container {container.name} cannot be reached: {exc}") from exc
-    except asyncio.CancelledError:
-        grace = _GRACE
-        raise
-    finally:
-        await ended(container, streams, grace)
 
-
-def _cause(container: Container, tail: str) -> str:
-    if container.state().get("ExitCode") == 0:
-        return f"{container.label} has ended: its answer waits as long as linger= says"
-    return f"{container.label} {container.cause(tail)}"
+    def _cause(self) -> str:
+        """Say why there is no answer."""
+        container, tail = self._container, self._echo.tail
+        state = container.state()
+        if self._lasting and state.get("Running"):
+            # Whose kernel lives is not ours to end; of a dead one nothing may run twice.
+            self._leave = BUSY in tail or is_alive(container.owner)
+            return f"{container.label}: {tail.strip() or 'it ended the conversation'}"
+        if state.get("ExitCode") == 0:
+            return f"{container.label} has ended: its answer waits as long as linger= says"
+        return f"{container.label} {container.cause(tail)}"
 
 
 async def ended(container: Container, streams: Streams, grace: float) -> None:

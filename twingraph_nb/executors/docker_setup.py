@@ -44,7 +44,7 @@ class Setup:
     host: of the engine, "" for that of the environment. build: what an image is built from.
     files: path there to path here. volumes: path or volume to path there, with ":ro".
     memory: bytes. idle: seconds after which an unused container is ended. linger: seconds that the
-    answer of a container for one task waits when its kernel has died; 0 = it ends with the kernel.
+    answer of a task waits when its kernel has died; 0 = its container ends with the kernel.
     """
 
     image: str
@@ -75,8 +75,13 @@ class Setup:
 
     @property
     def keeps(self) -> bool:
-        """True if its containers outlive the kernel."""
+        """True if each task has a container that outlives the kernel."""
         return self.fresh and self.linger > 0
+
+    @property
+    def lasts(self) -> bool:
+        """True if a task that takes long makes its container, of many tasks, outlive the kernel."""
+        return not self.fresh and self.linger > 0
 
     def device_requests(self) -> list[dict[str, Any]] | None:
         """Give the request for GPUs as the engine wants it."""

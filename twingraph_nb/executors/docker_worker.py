@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from docker.errors import DockerException
@@ -51,7 +51,7 @@ class DockerWorker(StreamWorker):
         linger = setup.linger if name else 0.0
         program = bootstrap(trust=setup.trust, linger=linger, limit=limit)
         self._program = ["python3", "-u", "-c", program]
-        self._container = Container(api, setup, image, name)
+        self._container = Container(api, setup, image, name, lasts=setup.lasts)
         self._streams = Streams(loop, self.received, self.heard_error, self.gone)
         self._watching: asyncio.Task[None] | None = None
         super().__init__(loop, heard, ended)
@@ -70,6 +70,10 @@ class DockerWorker(StreamWorker):
         self.label = self._container.label
         self._streams.open(sock)
         self._watching = self._loop.create_task(self._watch())
+
+    @property
+    def whereabouts(self) -> Mapping[str, str]:
+        return {"container": self._container.id}
 
     def write(self, data: Sequence[memoryview]) -> int:
         return self._streams.write(data, self.flush)

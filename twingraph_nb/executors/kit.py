@@ -30,6 +30,7 @@ MODULES = (
     "remote_payloads",
     "remote",
     "remote_kept",
+    "remote_orphan",
     "remote_stream",
     "remote_post",
 )

@@ -2,7 +2,8 @@
 
 Inputs, variables and secrets go to a pod's standard input, so no description holds them and no
 disk is shared. Results come on its standard output, of which its node keeps a log for a while.
-A Job goes on when its kernel dies, and its answer waits for the next one; a warm pod ends.
+A Job goes on when its kernel dies, and its answer waits for the next one; so does a warm pod in the
+middle of a task that lasts, any other ends.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from twingraph_nb.executors.kubernetes_recalled import heard_out
 from twingraph_nb.executors.kubernetes_setup import Setup, job_name, setup_of
 from twingraph_nb.executors.kubernetes_watch import PodWatch
 from twingraph_nb.executors.kubernetes_worker import KubernetesWorker
+from twingraph_nb.executors.lasting import Lasting
 from twingraph_nb.executors.native_crews import Natives
 from twingraph_nb.executors.owner import KEPT, LONGEST, POD_OWNER, is_orphan, owner_label
 from twingraph_nb.executors.payload_stores import Stores
@@ -83,6 +85,7 @@ class KubernetesExecutor:
         try:
             setup = setup_of(job)
             place = await self._place(setup)
+            await self._tidy()  # what an attempt before this one could not end
         except ExecutorError:
             raise
         except TwingraphError as exc:
@@ -110,7 +113,7 @@ class KubernetesExecutor:
         return await heard_out(place.cluster, watch, known, report, self._travel)
 
     def finds(self, component: Component) -> bool:
-        """True for Jobs: pods that many tasks use end with their kernel."""
+        """True for Jobs: in pods that many tasks use one is named once it lasts."""
         return not component.options.get("warm")
 
     async def close(self) -> None:
@@ -119,6 +122,7 @@ class KubernetesExecutor:
         natives = [place.natives.close() for place in self._entered]
         await asyncio.gather(*natives, *[pool.close() for pool in (*pools, *self._jobs)])
         await asyncio.gather(*self._closing)
+        await self._tidy()
         for place in self._entered:
             for watch in (place.watch, *place.others.values()):
                 watch.close()
@@ -140,16 +144,17 @@ class KubernetesExecutor:
     async def _in_warm_pod(self, place: _Place, setup: Setup, job: Job, report: Report) -> Outcome:
         if job.component.language != "python":
             return await place.natives.run(job, report, self._home(place, setup, job))
-        return await pooled(self._pool(place, setup), self._travel, job, report)
+        hearing = None
+        if setup.lasts:
+            hearing = Lasting(job, report, self._travel, setup.linger, _where(setup))
+        return await pooled(self._pool(place, setup), self._travel, job, report, hearing=hearing)
 
     async def _as_job(self, place: _Place, setup: Setup, job: Job, report: Report) -> Outcome:
         """Run in a pod of its own; it is removed while the next task runs already."""
         name = ""
         if setup.keeps:
             name = name_of(job)
-            where = {"kubeconfig": setup.kubeconfig, "context": setup.context}
-            where |= {"namespace": setup.namespace, "owner": owner_label()}
-            report.ticket(ticket_of(job, **where))
+            report.ticket(ticket_of(job, **_where(setup)))
         if job.component.language != "python":
             return await place.natives.run(job, report, self._home(place, setup, job))
         start = functools.partial(
@@ -169,6 +174,12 @@ class KubernetesExecutor:
         name = "" if setup.warm else job_name(component.name)
         return PodHome(place.cluster, place.watch, setup, component, size=size, name=name)
 
+    async def _tidy(self) -> None:
+        """Remove what could not be removed when it was over."""
+        for place in self._entered:
+            if place.cluster.left:
+                await place.cluster.tidy()
+
     async def _removed(self, pool: Pool) -> None:
         await pool.close()
         self._jobs.discard(pool)
@@ -186,7 +197,8 @@ class KubernetesExecutor:
             start = functools.partial(
                 KubernetesWorker, cluster=place.cluster, watch=place.watch, setup=setup
             )
-            pool = Pool(setup.workers or self._workers, start, setup.idle)
+            size = setup.workers or self._workers
+            pool = Pool(size, start, setup.idle, lasting=setup.lasts)
             place.pools[setup.key] = pool
         return pool
 
@@ -222,6 +234,12 @@ class KubernetesExecutor:
         place = _Place(cluster, watch)
         self._entered.append(place)
         return place
+
+
+def _where(setup: Setup) -> dict[str, str]:
+    """What a ticket says of the cluster."""
+    where = {"kubeconfig": setup.kubeconfig, "context": setup.context}
+    return where | {"namespace": setup.namespace, "owner": owner_label()}
 
 
 async def _swept(cluster: Cluster, namespace: str) -> None:

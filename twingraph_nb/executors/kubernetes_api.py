@@ -7,7 +7,7 @@ import functools
 import json
 import os
 import socket
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -46,7 +46,7 @@ _UNREADABLE = (
 """What the client raises about a kubeconfig that is none."""
 _RIGHTS = (
     "ask its admin for a Role with: create, get, list, delete jobs (group batch); "
-    "get, list, watch, delete pods; get, create pods/attach; get pods/log; list events"
+    "get, list, watch, delete pods; get, create pods/attach, pods/exec; get pods/log; list events"
 )
 
 
@@ -65,12 +65,14 @@ class Gone(Failed):
 class Cluster:
     """A client of one cluster. The calls are coroutines; they block threads of their own.
 
-    namespace: for components that name none. version: of the server.
+    namespace: for components that name none. version: of the server. left: namespace and name of
+    Jobs that could not be deleted; see `tidy`.
     """
 
     def __init__(self, api: client.ApiClient, server: str, namespace: str) -> None:
         self.server, self.namespace = server, namespace
         self.version = ""
+        self.left: set[tuple[str, str]] = set()
         self._api = api
         self._core, self._batch = client.CoreV1Api(api), client.BatchV1Api(api)
         self._threads = ThreadPoolExecutor(_THREADS, "twingraph-kubernetes")
@@ -150,10 +152,23 @@ class Cluster:
         drop = functools.partial(self._core.delete_namespaced_pod, grace_period_seconds=grace)
         await self._drop("pods", namespace, name, drop)
 
-    async def attach(self, namespace: str, pod: str, container: str) -> socket.socket:
-        """Give a socket of the websocket that carries a container's standard streams."""
-        where = ("get", "pods/attach", namespace)
-        made: socket.socket = await self._run(*where, self._attached, namespace, pod, container)
+    async def tidy(self) -> None:
+        """Delete what is left, if the cluster is there again."""
+        try:
+            for namespace, name in tuple(self.left):
+                await self.delete_job(namespace, name)
+                self.left.discard((namespace, name))
+        except Failed:
+            pass  # the label lets the next session find them, and the server its own time limit
+
+    async def attach(
+        self, namespace: str, pod: str, container: str, command: Sequence[str] = ()
+    ) -> socket.socket:
+        """Give a socket of the websocket that carries a container's standard streams, or those of
+        a command beside it."""
+        what = "exec" if command else "attach"
+        reach = functools.partial(self._attached, what, namespace, pod, container, command)
+        made: socket.socket = await self._run("get", f"pods/{what}", namespace, reach)
         return made
 
     def listed(self, namespace: str, selector: str) -> Mapping[str, Any]:
@@ -230,9 +245,11 @@ class Cluster:
         except Gone:
             pass
 
-    def _attached(self, namespace: str, pod: str, container: str) -> socket.socket:
-        path = f"/api/v1/namespaces/{namespace}/pods/{pod}/attach"
-        asked = [("container", container)]
+    def _attached(
+        self, what: str, namespace: str, pod: str, container: str, command: Sequence[str]
+    ) -> socket.socket:
+        path = f"/api/v1/namespaces/{namespace}/pods/{pod}/{what}"
+        asked = [("container", container), *(("command", part) for part in command)]
         asked += [(one, "true") for one in ("stdin", "stdout", "stderr")]
         settings = self._api.configuration
         sent = {"sec-websocket-protocol": "v4.channel.k8s.io"}

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from twingraph_nb.errors import ExecutorError
-from twingraph_nb.executors.kubernetes_api import Cluster, Failed
+from twingraph_nb.executors.kubernetes_api import Cluster, Failed, Gone
 from twingraph_nb.executors.kubernetes_setup import CONTAINER, NAME, Launch, Setup, job_body
 from twingraph_nb.executors.kubernetes_story import Story, is_active, story_of
 from twingraph_nb.executors.kubernetes_stream import Channels
@@ -21,6 +21,8 @@ _UNSEEN = 3.0  # seconds without a pod after which the Job is asked why
 _QUIET = 20  # of these without news, and the cluster is asked whether it is there
 _NEWS = 5.0  # seconds for the watch to say how a pod ended whose streams did
 _LEAVING = 30.0  # seconds for a pod to go before it is forced to
+_AWAY = 300.0  # seconds for a cluster to be reached again while a task goes on there
+_SOON = 0.5  # seconds before each attempt
 
 
 class Pod:
@@ -37,6 +39,7 @@ class Pod:
         self._space, self._name, self._ears = setup.namespace, name, ears
         self.label = ""
         self._launch: Launch
+        self._command: Sequence[str] = ()
         self._made = self._found = False
         self._pod = self._uid = ""
         self._pods: dict[str, bool] = {}  # those that are not gone: name -> something runs in it
@@ -77,31 +80,60 @@ class Pod:
             raise
         await self._reach()
 
-    async def rejoin(self, launch: Launch) -> None:
-        """Find the one that a kernel which died has made, and reach its streams.
+    async def rejoin(self, launch: Launch, command: Sequence[str] = ()) -> None:
+        """Find the one that a kernel which died has made, and reach its streams, or those of a
+        command beside them.
 
         Raises:
             ExecutorError: it is over, or cannot be reached; `Gone` if there is none.
         """
-        self._launch = launch
+        self._launch, self._command = launch, command
         await self._watch.ready()
         await self._cluster.job(self._space, self._name)
         self._made = self._found = True
         self._watch.follow(self._name, self._changed)
         await self._reach()
 
+    async def again(self) -> bool:
+        """Reach its streams once more, when they have ended; False if it has, or stays away."""
+        self.disconnect()
+        began, told = self._loop.time(), False
+        while (away := self._loop.time() - began) < _AWAY:
+            # Most often it has ended too, of which the watch hears a moment later.
+            await self._until(lambda: bool(self._story.ended), _SOON)
+            if self._story.ended or self._killing:
+                return False
+            if away > _NEWS and not told:
+                told = True
+                self._ears.tell(f"{self.label} cannot be heard now; its task goes on there")
+            try:
+                await self._cluster.job(self._space, self._name)  # unlike the next it takes no hole
+                await self._attach()
+            except Gone:
+                return False
+            except Failed:
+                continue
+            self._ears.tell(f"the connection to {self.label} was lost, and is there again")
+            return True
+        return False
+
     async def _reach(self) -> None:
         """Wait until it runs, and reach its streams."""
         await self._until_it_runs()
-        reaching = asyncio.ensure_future(self._cluster.attach(self._space, self._pod, CONTAINER))
+        try:
+            await self._attach()
+        except Failed as exc:
+            raise await self._not_reached(exc) from exc
+        self.label = f"pod {self._pod}"
+
+    async def _attach(self) -> None:
+        where = (self._space, self._pod, CONTAINER)
+        reaching = asyncio.ensure_future(self._cluster.attach(*where, self._command))
         try:
             sock = await asyncio.shield(reaching)
         except asyncio.CancelledError:
             reaching.add_done_callback(_hung_up)
             raise
-        except Failed as exc:
-            raise await self._not_reached(exc) from exc
-        self.label = f"pod {self._pod}"
         ears = self._ears
         self._channels = Channels(
             sock, out=ears.out, error=ears.error, drained=ears.more, gone=ears.over
@@ -128,7 +160,7 @@ class Pod:
             try:
                 await self._removed(max(1, math.ceil(grace)))
             except ExecutorError:
-                pass  # the label lets the next session find it, and the server its own time limit
+                self._cluster.left.add((self._space, self._name))
             self._made = False
         self.disconnect()
         self._watch.forget(self._name)
@@ -152,6 +184,14 @@ class Pod:
         heard = f" ({self._watch.trouble})" if self._watch.trouble else ""
         words = await self._last_words(tail, worked=worked)
         return f"lost its connection to this kernel{heard}{words}"
+
+    def leave(self) -> None:
+        """Let go of it; it stays as it is."""
+        self._killing = True
+        if self._patience is not None:
+            self._patience.cancel()
+        self.disconnect()
+        self._watch.forget(self._name)
 
     def disconnect(self) -> None:
         """Close its streams; nobody hears of it."""

@@ -10,7 +10,9 @@ from twingraph_nb.executors.kubernetes_api import Cluster, Gone
 from twingraph_nb.executors.kubernetes_pod import Pod
 from twingraph_nb.executors.kubernetes_setup import PYTHON, Setup
 from twingraph_nb.executors.kubernetes_watch import PodWatch
+from twingraph_nb.executors.lasting import BUSY, asking, is_lasting
 from twingraph_nb.executors.native_far import Ears
+from twingraph_nb.executors.owner import is_alive
 from twingraph_nb.executors.recalled import Echo, Recalled, never_started
 from twingraph_nb.executors.travel import Travel
 
@@ -22,14 +24,16 @@ _GRACE = 1.0  # seconds a task has to tidy up of which only the ticket is known
 async def heard_out(
     cluster: Cluster, watch: PodWatch, known: Recalled, report: Report, travel: Travel
 ) -> Outcome:
-    """Go on hearing the Job of a ticket, to the end of its task; it is removed then.
+    """Go on hearing the Job or warm pod of a ticket, to the end of its task; it is removed then.
 
     Args:
         watch: of the pods of the kernel that has died.
     Raises:
         NotStarted: there is none.
-        ExecutorError: it ended without an answer; says how.
+        ExecutorError: it ended without an answer, or has left the task; says how.
     """
+    lasting = is_lasting(known)
+    name = str(known.facts["pod" if lasting else "name"])
     echo = Echo(known, report, travel)
     left = [memoryview(echo.question)]
 
@@ -42,17 +46,23 @@ async def heard_out(
 
     setup = Setup(image="", namespace=str(known.facts["namespace"]))
     ears = Ears(echo.received, echo.heard_error, ask, echo.gone, tell)
-    pod = Pod(cluster, watch, setup, str(known.facts["name"]), ears)
-    grace = 0.0
+    pod = Pod(cluster, watch, setup, name, ears)
+    grace, leave = 0.0, False
     try:
-        await pod.rejoin(PYTHON)
+        await pod.rejoin(PYTHON, asking(known) if lasting else ())
         echo.label = pod.label
         ask()
         outcome = await echo.outcome()
+        if outcome is None and lasting and echo.tail:
+            # Whose kernel lives is not ours to end; of a dead one nothing may run twice.
+            leave = BUSY in echo.tail or is_alive(str(known.facts["owner"]))
+            raise ExecutorError(f"{pod.label}: {echo.tail.strip()}")
         if outcome is None:
             raise ExecutorError(f"{pod.label} {await pod.cause(echo.tail, worked=True)}")
         return outcome
     except Gone:
+        if lasting:
+            raise ExecutorError(f"there is no pod of Job {name} any more") from None
         raise never_started(known, "Job") from None
     except OSError as exc:
         raise ExecutorError(f"{pod.label} cannot be asked: {exc}") from exc
@@ -60,4 +70,7 @@ async def heard_out(
         grace = _GRACE
         raise
     finally:
-        await pod.remove(grace)
+        if leave:
+            pod.leave()
+        else:
+            await pod.remove(grace)

@@ -50,7 +50,7 @@ class Setup:
     pod: what is merged over the description of the pod. warm: pods stay for the next task.
     workers: most pods at once. idle: seconds after which an unused one is ended. patience:
     seconds for a pod that cannot be started. memory: bytes. timeout: of the task, seconds.
-    linger: seconds that the answer of a Job waits when its kernel has died; 0 = it ends with that.
+    linger: seconds that an answer waits when its kernel has died; 0 = its pod ends with that.
     """
 
     image: str
@@ -85,8 +85,13 @@ class Setup:
 
     @property
     def keeps(self) -> bool:
-        """True if its pods outlive the kernel."""
+        """True if each task has a pod that outlives the kernel."""
         return self.python and not self.warm and self.linger > 0
+
+    @property
+    def lasts(self) -> bool:
+        """True if a task that takes long makes its pod, of many tasks, outlive the kernel."""
+        return self.python and self.warm and self.linger > 0
 
 
 @dataclass(frozen=True)
@@ -157,7 +162,7 @@ def job_body(setup: Setup, name: str, launch: Launch = PYTHON) -> dict[str, Any]
         "app.kubernetes.io/managed-by": "twingraph",
         "app.kubernetes.io/component": _label(setup.component),
     }
-    if setup.keeps:
+    if setup.keeps or setup.lasts:
         labels[KEPT] = "yes"
     pod = _template(setup, launch)
     pod["metadata"]["labels"] |= labels

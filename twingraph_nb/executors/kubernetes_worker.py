@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from twingraph_nb.executors.kubernetes_api import Cluster
 from twingraph_nb.executors.kubernetes_pod import Pod
 from twingraph_nb.executors.kubernetes_setup import Setup, job_name, python_launch
 from twingraph_nb.executors.kubernetes_watch import PodWatch
 from twingraph_nb.executors.native_far import Ears
-from twingraph_nb.executors.stream_worker import StreamWorker, room_of
+from twingraph_nb.executors.rejoining import RejoiningWorker
+from twingraph_nb.executors.stream_worker import room_of
 from twingraph_nb.executors.worker import Ending, Worker
 from twingraph_nb.wire import Message
 
 __all__ = ["KubernetesWorker"]
 
 
-class KubernetesWorker(StreamWorker):
-    """A pod whose standard streams carry jobs.
+class KubernetesWorker(RejoiningWorker):
+    """A pod whose standard streams carry jobs; that of a Job outlives a connection.
 
     name: of its Job; one is made up if it is not given.
     """
@@ -40,13 +41,21 @@ class KubernetesWorker(StreamWorker):
         self.single = not setup.warm
         self.checked = setup.keeps  # what another kernel sends must not pass for the rest of a part
         self.room = room_of(setup.memory) if setup.warm else 0
-        ears = Ears(self.received, self.heard_error, self.flush, self.gone, self.tell)
-        self._pod = Pod(cluster, watch, setup, name or job_name(setup.component), ears)
+        ears = Ears(self.received, self.heard_error, self.flush, self.lost, self.tell)
+        self._name = name or job_name(setup.component)
+        self._pod = Pod(cluster, watch, setup, self._name, ears)
         super().__init__(loop, heard, ended)
 
     async def connect(self) -> None:
         await self._pod.start(self._launch)
         self.label = self._pod.label
+
+    async def again(self) -> bool:
+        return await self._pod.again()
+
+    @property
+    def whereabouts(self) -> Mapping[str, str]:
+        return {"pod": self._name}
 
     def write(self, data: Sequence[memoryview]) -> int:
         return self._pod.write(data)

@@ -9,8 +9,8 @@ from contextvars import copy_context
 from typing import TYPE_CHECKING, ClassVar
 
 from twingraph_nb.context import current_report
-from twingraph_nb.errors import TaskError
 from twingraph_nb.executors.base import Capabilities, Job, Outcome, Report, Stop
+from twingraph_nb.executors.coroutines import Coroutines, told
 from twingraph_nb.executors.threads import Threads
 
 if TYPE_CHECKING:
@@ -27,12 +27,13 @@ class LocalExecutor:
 
     name: ClassVar[str] = "local"
     capabilities: ClassVar[Capabilities] = Capabilities()
-    handed_styles: ClassVar[frozenset[str]] = frozenset({"sync", "stream"})
+    handed_styles: ClassVar[frozenset[str]] = frozenset({"sync", "async", "stream"})
 
     def __init__(self, threads: Threads, processes: int = 2) -> None:
         self._threads = threads
         self._processes = processes
         self._natives: NativeExecutor | None = None
+        self._coroutines = Coroutines()
         self._base = copy_context()
 
     async def open(self) -> None:
@@ -57,17 +58,19 @@ class LocalExecutor:
                 raise
             return Outcome(error=exc)  # the component raised it itself
         except BaseException as exc:
-            return Outcome(error=_told(job.name, exc))
+            return Outcome(error=told(job.name, exc))
 
     def hand_over(self, job: Job, report: Report, done: Callable[[Outcome], None]) -> Stop:
         if job.component.language != "python":
             return self._in_their_language().hand_over(job, report, done)
+        if job.component.style == "async":
+            return self._coroutines.submit(job, report, done)
         return self._threads.submit(
             _ThreadCall(job, report),
             lambda work: done(
                 Outcome(work.value)
                 if work.error is None
-                else Outcome(error=_told(job.name, work.error))
+                else Outcome(error=told(job.name, work.error))
             ),
             begun=report.started,
             context=self._base.copy(),
@@ -115,13 +118,3 @@ async def _collected(job: Job, report: Report) -> list[object]:
         chunks.append(chunk)
         report.chunk(chunk)
     return chunks
-
-
-def _told(name: str, exc: BaseException) -> BaseException:
-    """The error of a task: what ends programs must not end the thread or the loop."""
-    if isinstance(exc, Exception):
-        return exc
-    if isinstance(exc, SystemExit):
-        said = f"called sys.exit({exc.code!r})"
-        return TaskError(f"{name} {said}; a component ends by `return` or by raising an error")
-    return TaskError(f"{name} raised {type(exc).__name__}, which ends a program, not a task")

@@ -7,7 +7,7 @@ import hashlib
 import os
 import socket
 
-__all__ = ["KEPT", "LONGEST", "OWNER", "POD_OWNER", "is_orphan", "owner_label"]
+__all__ = ["KEPT", "LONGEST", "OWNER", "POD_OWNER", "is_alive", "is_orphan", "owner_label"]
 
 OWNER = "twingraph.owner"
 """The label that tells which kernel a container belongs to."""
@@ -15,7 +15,8 @@ POD_OWNER = "twingraph.pod-owner"
 """The same of a pod or a Job: a node's containers bear their pods' labels, and the cluster ends
 them."""
 KEPT = "twingraph.kept"
-"""The label of a container or Job that goes on when its kernel has died, to be found again."""
+"""The label of a container or Job that may go on when its kernel has died, to be found again; one
+that does not ends by itself."""
 LONGEST = 7 * 24 * 3600.0
 """Seconds after its start for which nobody takes one that still runs for left over."""
 
@@ -39,6 +40,13 @@ def is_orphan(label: str) -> bool:
     if machine != _machine() or not pid.isdigit() or started == _NOTHING:
         return False
     return _started_at(int(pid)) != started
+
+
+def is_alive(label: str) -> bool:
+    """True if the label's kernel is on this machine and runs."""
+    machine, _, rest = label.partition(".")
+    pid, _, started = rest.partition(".")
+    return machine == _machine() and pid.isdigit() and _started_at(int(pid)) == started
 
 
 @functools.cache

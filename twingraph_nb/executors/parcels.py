@@ -61,7 +61,7 @@ class Load:
         *,
         lane: Any = None,
         shared: Mapping[str, Buffer] | None = None,
-        ticketed: Callable[[str], None] | None = None,
+        ticketed: Callable[[str], object] | None = None,
     ) -> None:
         self.job, self.bundle, self.meta, self.frames = job, bundle, meta, frames
         self.hearing, self.settle, self.lane, self.ticketed = hearing, settle, lane, ticketed

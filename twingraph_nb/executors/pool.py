@@ -10,7 +10,7 @@ from typing import Any
 
 from twingraph_nb.errors import ExecutorError, WorkerDied
 from twingraph_nb.executors.payloads import Held
-from twingraph_nb.executors.worker import BEGAN, Ending, Ticket, Worker
+from twingraph_nb.executors.worker import BEGAN, LASTS, Ending, Ticket, Worker
 from twingraph_nb.remote import (
     CHECKPOINT,
     CHUNK,
@@ -41,6 +41,7 @@ _AHEAD = 32  # jobs a worker may have at a time
 _AHEAD_SECONDS = 0.004  # of work; more would keep a job from a worker that gets free
 _SHORT = 0.002  # seconds; longer jobs are never sent ahead
 _STALL = 0.02  # seconds after which jobs behind one that runs long are taken back
+_LOOK = 0.5  # seconds between looks for jobs that last: one that is seen twice does
 _GRACE = 1.0  # seconds between asking a worker to end and ending it
 _STARTS = 3  # times a job is sent to a worker that does not get as far as running it
 
@@ -49,16 +50,20 @@ class Pool:
     """Workers started when they are needed, up to `size`; all on one asyncio loop.
 
     start: makes a worker. idle: seconds after which one without a job is ended; None = never.
+    lasting: jobs are told when they have run for a while.
     """
 
-    def __init__(self, size: int, start: Start, idle: float | None = None) -> None:
+    def __init__(
+        self, size: int, start: Start, idle: float | None = None, *, lasting: bool = False
+    ) -> None:
         self._size, self._start, self._idle = size, start, idle
         self._loop = asyncio.get_running_loop()
         self._queue: deque[Ticket] = deque()
         self._workers: list[Worker] = []
         self._tags = 0
         self._pace: dict[object, float] = {}
-        self._pumping = self._watching = self._closed = False
+        self._pumping = self._watching = self._looking = self._closed = False
+        self._lasting = lasting
         self._ends: set[asyncio.Task[None]] = set()
         self._reaper: asyncio.TimerHandle | None = None
 
@@ -137,6 +142,9 @@ class Pool:
         if not self._watching and any(len(w.tickets) > 1 for w in used):
             self._watching = True
             self._loop.call_later(_STALL, self._watch, {})
+        if self._lasting and used and not self._looking:
+            self._looking = True
+            self._loop.call_later(_LOOK, self._look, {})
 
     def _free(self, ticket: Ticket) -> Worker | None:
         """A worker for the job: an idle one, a new one, or one whose jobs are all short."""
@@ -203,6 +211,24 @@ class Pool:
         self._watching = bool(now)
         if now:
             self._loop.call_later(_STALL, self._watch, now)
+
+    def _look(self, before: dict[Worker, tuple[int, bool]]) -> None:
+        """Tell the jobs that were there when we looked last that they last, each once."""
+        now: dict[Worker, tuple[int, bool]] = {}
+        told = []
+        for worker in self._workers:
+            if worker.tickets and worker.ready:
+                first = worker.tickets[0]
+                tag, done = before.get(worker, (0, False))
+                lasts = tag == first.tag
+                now[worker] = (first.tag, lasts)
+                if lasts and not (done or first.cancelled):
+                    told.append((worker, first))
+        self._looking = any(worker.tickets for worker in self._workers)
+        if self._looking:
+            self._loop.call_later(_LOOK, self._look, now)
+        for worker, ticket in told:
+            ticket.listener(LASTS, [worker, ticket.tag])
 
     # -- hearing -------------------------------------------------------------------------------
 

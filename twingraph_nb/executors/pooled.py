@@ -16,14 +16,22 @@ __all__ = ["Handed", "Running", "pooled"]
 
 
 async def pooled(
-    pool: Pool, travel: Travel, job: Job, report: Report, *, folder: str = ""
+    pool: Pool,
+    travel: Travel,
+    job: Job,
+    report: Report,
+    *,
+    folder: str = "",
+    hearing: Hearing | None = None,
 ) -> Outcome:
     """Run a job in a pool, to its outcome; cancelling this frees what it holds.
 
+    Args:
+        folder: see `travel.ticket_of`. hearing: of just this job, in place of a plain one.
     Raises:
         ExecutorError: no worker could be started.
     """
-    hearing = Hearing(job, report, travel)
+    hearing = hearing or Hearing(job, report, travel)
     answer: asyncio.Future[tuple[int, Any]] = asyncio.get_running_loop().create_future()
     try:
         sent, frames = await travel.packed(job)
@@ -57,7 +65,17 @@ class Handed:
     `done` is called once with its outcome, later, unless it was cancelled before.
     """
 
-    __slots__ = ("_done", "_hearing", "_job", "_over", "_pool", "_reading", "_ticket", "_travel")
+    __slots__ = (
+        "_done",
+        "_gone",
+        "_hearing",
+        "_job",
+        "_over",
+        "_pool",
+        "_reading",
+        "_ticket",
+        "_travel",
+    )
 
     def __init__(
         self,
@@ -72,6 +90,7 @@ class Handed:
         self._over = False
         self._ticket: Ticket | None = None
         self._reading: asyncio.Task[None] | None = None
+        self._gone: asyncio.Future[None] | None = None
 
     def begin(self, folder: str = "") -> bool:
         """Submit the job; False if it is too large to be packed on the loop's thread."""
@@ -91,7 +110,9 @@ class Handed:
         self._over = True
         if self._reading is not None or self._ticket is None:
             return None
-        return asyncio.ensure_future(self._pool.cancel(self._ticket))
+        if self._gone is None:
+            self._gone = asyncio.ensure_future(self._pool.cancel(self._ticket))
+        return self._gone
 
     def _settle(self, kind: int, said: Any) -> None:
         if isinstance(said, BaseException):

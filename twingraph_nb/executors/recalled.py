@@ -16,7 +16,7 @@ from twingraph_nb.executors.worker import BEGAN
 from twingraph_nb.remote import AGAIN, FAILED, READY, RESULT, TURNED
 from twingraph_nb.wire import Decoder, Message, WireError, frame
 
-__all__ = ["Echo", "Recalled", "name_of", "never_started", "ticket_of"]
+__all__ = ["Echo", "Question", "Recalled", "name_of", "never_started", "ticket_of"]
 
 _MARK = 32  # bytes
 _WORD = 20  # characters of the component's name in the name of a job
@@ -65,37 +65,51 @@ class Recalled(NamedTuple):
         raise ExecutorError(f"{ticket!r} is no ticket of platform {platform!r}")
 
 
+class Question:
+    """Asks a worker for all it has said since its job began, and finds that in what comes."""
+
+    def __init__(self) -> None:
+        self._mark = secrets.token_bytes(_MARK)
+        self._before: bytes | None = b""
+
+    @property
+    def message(self) -> bytes:
+        """What to send."""
+        return b"".join(frame([self._mark], kind=AGAIN, checked=True))
+
+    def answer(self, data: bytes | memoryview) -> bytes | memoryview:
+        """Give what of the bytes belongs to the answer; what was on its way before does not."""
+        if self._before is None:
+            return data
+        self._before += bytes(data)
+        at = self._before.find(self._mark)
+        if at < 0:
+            self._before = self._before[-_MARK:]
+            return b""
+        data, self._before = self._before[at + _MARK :], None
+        return data
+
+
 class Echo:
     """Hears a worker behind a stream from the beginning of its job, whatever was on its way.
 
-    told: comes true with the last message, or None when the stream ended without one.
+    question: what to send first. told: comes true with the last message, or None when the stream
+    ended without one.
     """
 
     def __init__(self, known: Recalled, report: Report, travel: Travel) -> None:
         self._known, self._travel = known, travel
         self.hearing = Hearing(known.job, report, travel)
-        self._mark = secrets.token_bytes(_MARK)
-        self._before: bytes | None = b""
+        self._asked = Question()
+        self.question = self._asked.message
         self._decoder = Decoder()
         self.told: asyncio.Future[Message | None] = asyncio.get_running_loop().create_future()
         self.label = self.tail = ""
 
-    @property
-    def question(self) -> bytes:
-        """What to send first."""
-        return b"".join(frame([self._mark], kind=AGAIN, checked=True))
-
     def received(self, data: bytes | memoryview) -> None:
         """Take bytes of its standard output."""
-        if self._before is not None:
-            self._before += bytes(data)
-            at = self._before.find(self._mark)
-            if at < 0:
-                self._before = self._before[-_MARK:]
-                return
-            data, self._before = self._before[at + _MARK :], None
         try:
-            for message in self._decoder.feed(data):
+            for message in self._decoder.feed(self._asked.answer(data)):
                 self._hear(message)
         except WireError as exc:
             self.tail = f"its answer is not to be understood: {exc}"

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from abc import abstractmethod
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from twingraph_nb.errors import ExecutorError
 from twingraph_nb.executors.kit import kit_bytes
 from twingraph_nb.executors.worker import Ending, Ticket, Worker
-from twingraph_nb.remote import DROP, GIVE, PAYLOAD, TAG, TURNED
+from twingraph_nb.remote import DROP, GIVE, KEEP, PAYLOAD, SECONDS, TAG, TURNED
 from twingraph_nb.remote_payloads import ROOM, Part
 from twingraph_nb.wire import Buffer, Decoder, Message, WireError, frame
 
@@ -97,6 +97,19 @@ class StreamWorker(Worker):
         if not self._over:
             self._over = True
             self._loop.create_task(self._buried())
+
+    # -- for those who find it again -----------------------------------------------------------
+
+    @property
+    def whereabouts(self) -> Mapping[str, str]:
+        """What a ticket says, by which another kernel finds it."""
+        return {}
+
+    def keep(self, tag: int, door: str, linger: float, limit: float) -> None:
+        """Have a job go on when this kernel dies; see `remote_orphan.Will`."""
+        seconds = SECONDS.pack(linger), SECONDS.pack(limit)
+        self.send([door.encode(), *seconds], kind=KEEP, tag=tag)
+        self.flush()
 
     # -- Worker --------------------------------------------------------------------------------
 

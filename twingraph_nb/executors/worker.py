@@ -14,7 +14,7 @@ from twingraph_nb.remote_payloads import Part
 from twingraph_nb.source.bundle import Bundle
 from twingraph_nb.wire import Buffer, Message, frame
 
-__all__ = ["BEGAN", "Ending", "Ticket", "Worker"]
+__all__ = ["BEGAN", "LASTS", "Ending", "Ticket", "Worker"]
 
 _KNOWN = 32  # components a worker keeps; each may hold captured data
 _FEW, _SMALL = 8, 1 << 12  # buffers and bytes that are cheaper sent as one
@@ -34,6 +34,8 @@ class Ending(NamedTuple):
 
 BEGAN = -1
 """Told to a job's listener, with the worker's label, when the worker turns to it."""
+LASTS = -2
+"""Told to it, with the worker and the job's tag, when it has run for about a second."""
 
 
 class Ticket:
