@@ -67,7 +67,8 @@ def attempt(
     """Give the task of a block that is tried: try, except and finally for calls in a graph.
 
     All its calls must succeed. The block does not wait for them; both functions are called like
-    pipelines, inside of the attempt, so they may call components.
+    pipelines, inside of the attempt, so they may call components. A plan calls `finally_` too, as
+    it calls pipelines: what changes something belongs into a component.
 
     Args:
         catch: called with the error of the first call that failed, or of the block's own code,

@@ -10,10 +10,11 @@ from gremlin_python.process.graph_traversal import GraphTraversalSource
 from twingraph_nb.errors import LineageError
 from twingraph_nb.events import Batch
 from twingraph_nb.lineage.forgotten import Forgotten
+from twingraph_nb.lineage.graph import Graph
 from twingraph_nb.lineage.live import LiveGraph, live_source
 from twingraph_nb.session import Session, get_session
 
-__all__ = ["lineage", "live_graph"]
+__all__ = ["graph_so_far", "lineage", "live_graph"]
 
 _graphs: weakref.WeakKeyDictionary[Session, LiveGraph] = weakref.WeakKeyDictionary()
 """One graph for each session: it is made at the first question and kept up to date from then."""
@@ -65,6 +66,12 @@ def live_graph(session: Session | None = None) -> LiveGraph:
         session.driver.flush_to_disk()
         _graphs[session] = found
     return found
+
+
+def graph_so_far() -> Graph | None:
+    """Give the graph as it was when somebody last asked it; None when nobody has."""
+    made = [live.graph for live in _graphs.values()]
+    return made[-1] if made else None  # of the newest session
 
 
 class _History:

@@ -81,6 +81,9 @@ def test_a_notebook_runs_and_resumes_in_part(notebook: Path, tmp_path: Path) -> 
     assert "--only: the notebook has no 'slwo' (did you mean 'slow'?)" in said.stderr
     first = twingraph(tmp_path, "run", "steps.ipynb", "--skip", "nobody,go", "-o", "none")
     assert (first.returncode, "the notebook has no 'nobody'" in first.stderr) == (2, True)
+    both = twingraph(tmp_path, "run", "steps.ipynb", "--only", "slow", "--skip", "s*", "-o", "none")
+    assert both.returncode == 2
+    assert "--only: 'slow' fits slow, and --skip=s* leaves it out" in both.stderr
     assert not (tmp_path / "trace").exists()
     first = twingraph(tmp_path, "run", "steps.ipynb", "-o", "one")
     assert first.returncode == 0, first.stderr

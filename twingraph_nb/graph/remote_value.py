@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from itertools import groupby
+from typing import Self
 
-__all__ = ["RemoteParts", "RemoteValue"]
+__all__ = ["RemoteParts", "RemoteValue", "brought"]
+
+_TOGETHER = 1000
+"""Values that are asked for at a time."""
 
 
 class RemoteValue:
@@ -28,6 +33,11 @@ class RemoteValue:
         """
         raise NotImplementedError
 
+    @classmethod
+    async def fetch_all(cls, values: Sequence[Self]) -> Sequence[object]:
+        """Give several values of this kind, brought here together; see `fetch`."""
+        return await asyncio.gather(*[value.fetch() for value in values])
+
     def __repr__(self) -> str:
         return f"<{self.about}>"
 
@@ -43,6 +53,15 @@ class RemoteParts(RemoteValue):
         self.parts = tuple(parts)
 
     async def fetch(self) -> object:
-        remote = [part for part in self.parts if isinstance(part, RemoteValue)]
-        found = iter(await asyncio.gather(*[part.fetch() for part in remote]))
+        found = iter(await brought([p for p in self.parts if isinstance(p, RemoteValue)]))
         return [next(found) if isinstance(p, RemoteValue) else p for p in self.parts]
+
+
+async def brought(values: Sequence[RemoteValue]) -> list[object]:
+    """Give values that are elsewhere, brought here; neighbours of one kind together."""
+    found: list[object] = []
+    for _, some in groupby(values, type):
+        group = list(some)
+        for at in range(0, len(group), _TOGETHER):
+            found += await group[0].fetch_all(group[at : at + _TOGETHER])
+    return found

@@ -8,7 +8,6 @@ from collections.abc import Callable, Coroutine, Mapping
 from contextvars import copy_context
 from typing import TYPE_CHECKING
 
-from twingraph_nb.component import Component
 from twingraph_nb.context import current_report
 from twingraph_nb.errors import BreakerOpen, ResultError, TaskCancelled
 from twingraph_nb.events import TaskCancelled as TaskCancelledEvent
@@ -28,9 +27,10 @@ from twingraph_nb.scheduler.blocks import contained, fell_inside
 from twingraph_nb.scheduler.earlier import Finished, attached
 from twingraph_nb.scheduler.failures import error_info, retry_wanted, user_part
 from twingraph_nb.scheduler.handed import Handed
-from twingraph_nb.scheduler.inputs import arguments_of, bring, is_named, is_remote
+from twingraph_nb.scheduler.inputs import arguments_of, is_named, is_remote
 from twingraph_nb.scheduler.limits import Admission, Claim
 from twingraph_nb.scheduler.live import LiveRun, TaskReport
+from twingraph_nb.scheduler.opened import Opened
 from twingraph_nb.scheduler.places import Places, lane_of
 from twingraph_nb.scheduler.questions import is_question
 from twingraph_nb.scheduler.reuse import KeptResult, Reuse
@@ -52,19 +52,18 @@ class Attempts:
         admission: Admission,
         reuse: Reuse,
     ) -> None:
-        self._driver, self._executor = driver, executor
+        self._driver = driver
         self._reuse = reuse
         self._places = Places(driver.loop, admission, self._begin, self.fail)
         self.release = self._places.release
-        self._opened: dict[str, Executor] = {}
-        self._handing: dict[str, HandsOver] = {}
-        self._opening: dict[str, asyncio.Lock] = {}
+        self._looks: list[tuple[LiveRun, Task, int]] = []
+        self._opened = Opened(executor, self._places)
         self._base = copy_context()
         self.group: Callable[[LiveRun, Task], Coroutine[object, object, None]]
         """Gives the work of a map's or nested pipeline's task; set by the driver."""
 
     def launch(self, run: LiveRun, number: int, attempt: int) -> None:
-        """Start an attempt, now or when there is a place for it."""
+        """Start an attempt, unless something has to be waited for."""
         task = run.open.get(number)
         if task is None:
             return
@@ -78,7 +77,36 @@ class Attempts:
                 return
         if task.form != "call":
             self._begin_group(run, task, attempt)
-        elif task.component.quick and (not run.options.max_parallel or is_question(task)):
+        elif run.earlier is not None and is_named(task):
+            # In the loop's next turn: what is found lets others begin, in a chain one by one.
+            if not self._looks:
+                self._driver.loop.call_soon(self._look_all)
+            self._looks.append((run, task, attempt))
+        else:
+            self._ask(run, task, attempt)
+
+    def _look_all(self) -> None:
+        looks, self._looks = self._looks, []
+        for run, task, attempt in looks:
+            self._look(run, task, attempt)
+
+    def _look(self, run: LiveRun, task: Task, attempt: int) -> None:
+        """Take over what an earlier run has done of just this work, else have it begin."""
+        if task.number not in run.open or run.holds(task.number, attempt):
+            return
+        try:
+            found = self._reuse.recalled(run, task)
+        except Exception as exc:  # of the store, of a digest
+            self.fail(run, task, attempt, exc)
+            return
+        if found is not None:
+            self.reused(run, task, *found)
+        else:
+            self._ask(run, task, attempt)
+
+    def _ask(self, run: LiveRun, task: Task, attempt: int) -> None:
+        """Begin an attempt, now or when there is a place for it."""
+        if task.component.quick and (not run.options.max_parallel or is_question(task)):
             self._begin(run, task, attempt, None)
         elif run.options.max_parallel or lane_of(task.component):
             policy = task.component.policy
@@ -133,10 +161,10 @@ class Attempts:
         component = task.component
         policy = component.policy
         if not policy.watched:
-            handing = self._handing.get(component.platform)
+            handing = self._opened.handing.get(component.platform)
             if (
                 handing is not None
-                and run.earlier is None
+                and not (run.earlier and run.earlier.begun(task.digest))
                 and task.number not in run.saved
                 and component.style in handing.handed_styles
                 and not (task.needs and any(map(is_remote, task.needs)))
@@ -158,7 +186,9 @@ class Attempts:
             handed.done(Outcome(error=exc))
             return
         component = task.component
-        if task.digest is None and is_found_again(self._opened[component.platform], component):
+        if task.digest is None and is_found_again(
+            self._opened.executors[component.platform], component
+        ):
             self._spawn(run, task, self._go(run, task, attempt, claim))  # a ticket needs its digest
             return
         job = Job(task.hash, task.name, component, arguments, attempt)
@@ -176,7 +206,7 @@ class Attempts:
         report = TaskReport(run, task, attempt)
         current_report.set(report)
         try:
-            executor = await self._executor_of(task.component)
+            executor = await self._opened.of(task.component)
             if await self._known(run, task, executor):
                 return
             arguments = arguments_of(task) if task.needs else task.bound or {}
@@ -218,7 +248,7 @@ class Attempts:
     async def _look_first(self, run: LiveRun, task: Task, attempt: int) -> None:
         """Take what is known already, which costs no token of a limit; else ask for a place."""
         try:
-            if await self._known(run, task, await self._executor_of(task.component)):
+            if await self._known(run, task, await self._opened.of(task.component)):
                 return
         except asyncio.CancelledError as exc:
             self.cancelled(run, task, str(exc.args[0]) if exc.args else "")
@@ -230,28 +260,8 @@ class Attempts:
                 self._places.ask(run, task, attempt)
 
     async def _known(self, run: LiveRun, task: Task, executor: Executor) -> bool:
-        """Take over what an earlier run or an equal task has done, and bring the inputs here."""
-        if run.earlier is not None and await self._recalled(run, task, executor):
-            return True
-        if task.needs:
-            await bring(task, executor)
-        if task.component.policy.cache is None:
-            return False
-        arguments = arguments_of(task) if task.needs else task.bound or {}
-        found = await self._reuse.find(task, arguments)
-        if found is not None:
-            self.reused(run, task, found.value, found.kept)
-        return found is not None
-
-    async def _recalled(self, run: LiveRun, task: Task, executor: Executor) -> bool:
-        """Take over what an earlier run has done of just this work; False if it has not."""
-        assert run.earlier is not None
-        if is_named(task):  # then no value has to be looked at
-            arguments = task.bound or {}
-        else:
-            await bring(task, executor)
-            arguments = arguments_of(task)
-        found = await self._reuse.recall(run.earlier, task, arguments)
+        """Take over what an earlier run or an equal task has done; else the inputs are here."""
+        found = await self._reuse.known(run, task, executor)
         if found is not None:
             self.reused(run, task, *found)
         return found is not None
@@ -303,22 +313,6 @@ class Attempts:
         except Exception as exc:  # of the output's shape
             self._driver.write_log(report)
             self.fail(run, task, report.attempt, exc)
-
-    async def _executor_of(self, component: Component) -> Executor:
-        """The component's platform, ready to be used."""
-        found = self._opened.get(component.platform)
-        return found or await self._places.guarded(component, self._open)
-
-    async def _open(self, platform: str) -> Executor:
-        async with self._opening.setdefault(platform, asyncio.Lock()):
-            executor = self._opened.get(platform)
-            if executor is None:
-                executor = self._executor(platform)
-                await executor.open()
-                self._opened[platform] = executor
-                if isinstance(executor, HandsOver):
-                    self._handing[platform] = executor
-            return executor
 
     # -- outcomes ----------------------------------------------------------------------------
 

@@ -17,7 +17,7 @@ from twingraph_nb.graph.summary import summary
 from twingraph_nb.graph.task import Task
 from twingraph_nb.scheduler.blocks import BlockWork, block_of
 from twingraph_nb.scheduler.failures import error_info, user_part
-from twingraph_nb.scheduler.inputs import fetched
+from twingraph_nb.scheduler.inputs import fetched_all
 from twingraph_nb.scheduler.maps import MapWork
 
 if TYPE_CHECKING:
@@ -135,14 +135,8 @@ async def _value(returned: object) -> object:
     """What a pipeline returned, with the values of tasks put in once they are there."""
     for task, _, _ in needs_of({"value": returned}):
         await _Quiet(task)
-    await _here(returned)
+    await fetched_all(task for task, _, _ in needs_of({"value": returned}))
     return resolve(returned)
-
-
-async def _here(value: object) -> None:
-    """Bring the values here of the tasks in it, all finished."""
-    for task, _, _ in needs_of({"value": value}):
-        await fetched(task)
 
 
 class _Quiet:

@@ -195,11 +195,10 @@ class Driver:
         self.call(done.set)
         done.wait(_FLUSH_WAIT)
 
-    def flush_to_disk(self) -> None:
-        """See that all events so far are on disk."""
+    def flush_to_disk(self) -> bool:
+        """See that all events so far are on disk; False if there is none, or it takes nothing."""
         self.flush()
-        if self.keeper is not None:
-            self.keeper.flush()
+        return self.keeper is not None and bool(self.keeper.flush())
 
     def close(self) -> None:
         """Let the threads of pipelines and of the store's values end. On the scheduler's thread."""
@@ -210,8 +209,10 @@ class Driver:
 
     def happen(self, run: LiveRun, event: Event) -> None:
         """Record an event, let the state take it in, and obey."""
-        if self._inbox and run.state.unfinished < 2 and type(event) in _MAY_END:
-            while self._inbox and not self._draining:
+        kind = type(event)
+        if self._inbox and run.state.unfinished < 2 and kind in _MAY_END:
+            one = kind is TaskDone or kind is TaskReused  # then another that is open is enough
+            while self._inbox and not self._draining and not (one and run.state.unfinished > 1):
                 self._drain()  # calls made before this: the run must not end without them
         if run.finished is not None:
             return
@@ -221,7 +222,7 @@ class Driver:
             if not self._flushing:
                 self._flush_soon()
         outbox.append(event)
-        handler = HANDLERS.get(type(event))
+        handler = HANDLERS.get(kind)
         if handler is None:
             return
         commands = handler(run.state, event)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Generic, TypeVar
 
 import msgspec
@@ -16,12 +16,14 @@ from twingraph_nb.events import (
     Asked,
     Batch,
     Event,
+    RunFinished,
     TaskAdded,
     TaskCancelled,
     TaskCheckpointed,
     TaskDone,
     TaskErred,
     TaskReused,
+    TaskStarted,
     TaskTicketed,
 )
 from twingraph_nb.executors.base import Executor, Job, Outcome, Report
@@ -39,6 +41,7 @@ class Finished(msgspec.Struct, frozen=True, gc=False):
     """A task of an earlier run that is done and whose outputs are kept.
 
     run, hash: who made them. outputs: blob of each port. texts: what a person sees of them.
+    digest: under which a resumed run looks for it.
     There are as many as tasks, so the garbage collector need not look at each (`gc=False`).
     """
 
@@ -47,6 +50,7 @@ class Finished(msgspec.Struct, frozen=True, gc=False):
     at: float
     outputs: Mapping[str, str]
     texts: Mapping[str, str] | None = None
+    digest: str = ""
 
 
 class _Lines(Generic[_T]):
@@ -65,11 +69,17 @@ class _Lines(Generic[_T]):
         else:
             self._lines[digest] = deque((there, one))
 
+    def __contains__(self, digest: bytes) -> bool:
+        return digest.hex() in self._lines
+
     def take(self, digest: bytes) -> _T | None:
-        there = self._lines.get(digest.hex())
+        there = self._lines.pop(key := digest.hex(), None)
         if not isinstance(there, deque):
-            return self._lines.pop(digest.hex(), None)  # type: ignore[return-value]
-        return there.popleft() if there else None
+            return there
+        first = there.popleft()
+        if there:
+            self._lines[key] = there
+        return first
 
     def copy(self) -> _Lines[_T]:
         other: _Lines[_T] = _Lines()
@@ -78,6 +88,39 @@ class _Lines(Generic[_T]):
             for digest, there in self._lines.items()
         }
         return other
+
+
+class _Open:
+    """What the log of a run says of tasks that have not ended, by their numbers."""
+
+    def __init__(self) -> None:
+        self.tickets: dict[int, tuple[str, str]] = {}
+        self.saved: dict[int, tuple[str, str]] = {}
+        self.asked: dict[int, str] = {}
+        self._answered: set[int] = set()
+
+    def hear(self, event: Event) -> None:
+        if isinstance(event, TaskTicketed):
+            if event.digest:
+                self.tickets[event.task] = event.digest, event.ticket
+        elif isinstance(event, TaskCheckpointed):
+            if event.digest:
+                self.saved[event.task] = event.digest, event.blob
+        elif isinstance(event, Asked):
+            if event.digest:
+                self.asked[event.task] = event.digest
+        elif isinstance(event, Answered):
+            self._answered.add(event.task)
+        elif isinstance(event, (TaskErred, TaskCancelled)):
+            self.tickets.pop(event.task, None)
+            if event.task in self._answered:  # with no: it is asked again
+                self.asked.pop(event.task, None)
+
+    def close(self, number: int) -> None:
+        """The task has given its value."""
+        self.tickets.pop(number, None)
+        self.saved.pop(number, None)
+        self.asked.pop(number, None)
 
 
 class Earlier:
@@ -101,60 +144,43 @@ class Earlier:
 
     def add(self, run: str, batches: Iterable[Batch]) -> None:
         """Take in the log of a run; newer runs first, then those which they had resumed."""
-        self._runs.add(run)
+        whole, open_ = False, _Open()
         hashes: dict[int, str] = {}
-        open_tickets: dict[int, tuple[str, str]] = {}
-        saved: dict[int, tuple[str, str]] = {}
-        asked: dict[int, str] = {}
-        answered: set[int] = set()
-        found: list[tuple[int, str, Finished]] = []
+        found: dict[int, Finished] = {}
         for event in _events(batches):
-            kind = type(event)
-            if kind is TaskAdded:
-                hashes[event.task] = event.hash  # type: ignore[attr-defined]
-            elif kind is TaskDone:
-                assert isinstance(event, TaskDone)
+            if isinstance(event, TaskStarted):
+                continue  # a third of all
+            if isinstance(event, TaskAdded):
+                hashes[event.task] = event.hash
+            elif isinstance(event, TaskDone):
                 hash_ = hashes.pop(event.task)
-                open_tickets.pop(event.task, None)
-                saved.pop(event.task, None)
-                asked.pop(event.task, None)
+                open_.close(event.task)
                 if event.digest and event.kept:
-                    done = Finished(run, hash_, event.at, event.kept, event.outputs)
-                    found.append((event.task, event.digest, done))
-            elif kind is TaskReused:
-                assert isinstance(event, TaskReused)
+                    found[event.task] = Finished(
+                        run, hash_, event.at, event.kept, event.outputs, event.digest
+                    )
+            elif isinstance(event, TaskReused):
                 if event.digest and event.kept:
                     made = event.at - event.age
-                    done = Finished(event.run, event.hash, made, event.kept, event.outputs)
-                    found.append((event.task, event.digest, done))
-            elif kind is TaskTicketed:
-                assert isinstance(event, TaskTicketed)
-                if event.digest:
-                    open_tickets[event.task] = (event.digest, event.ticket)
-            elif kind is TaskCheckpointed:
-                assert isinstance(event, TaskCheckpointed)
-                if event.digest:
-                    saved[event.task] = (event.digest, event.blob)
-            elif kind is Asked:
-                assert isinstance(event, Asked)
-                if event.digest:
-                    asked[event.task] = event.digest
-            elif kind is Answered:
-                answered.add(event.task)  # type: ignore[attr-defined]
-            elif kind is TaskErred or kind is TaskCancelled:
-                number: int = event.task  # type: ignore[attr-defined]
-                open_tickets.pop(number, None)
-                if number in answered:  # with no: it is asked again
-                    asked.pop(number, None)
-        for _, digest, done in sorted(found, key=lambda one: one[0]):
+                    found[event.task] = Finished(
+                        event.run, event.hash, made, event.kept, event.outputs, event.digest
+                    )
+            elif isinstance(event, RunFinished):
+                whole = event.state == "succeeded"
+            else:
+                open_.hear(event)
+        if not whole:
+            self._runs.add(run)
+        for number in sorted(found):
+            done = found[number]
             if done.hash not in self._seen:
                 self._seen.add(done.hash)
-                self._finished.add(digest, done)
-        for _, (digest, ticket) in sorted(open_tickets.items()):
+                self._finished.add(done.digest, done)
+        for _, (digest, ticket) in sorted(open_.tickets.items()):
             self._tickets.add(digest, ticket)
-        for _, (digest, blob) in sorted(saved.items()):
+        for _, (digest, blob) in sorted(open_.saved.items()):
             self._checkpoints.add(digest, blob)
-        for number, digest in sorted(asked.items()):
+        for number, digest in sorted(open_.asked.items()):
             self._questions.add(digest, (run, number))
 
     def take(self, digest: bytes) -> Finished | None:
@@ -188,6 +214,16 @@ class Earlier:
         """Give the blob that an unfinished task of this digest had saved; "" if none."""
         return self._checkpoints.take(digest) or ""
 
+    def begun(self, digest: bytes | None) -> bool:
+        """Tell whether a task of this digest may be about somewhere, or has saved how far it was;
+        of one without a name that is not known."""
+        return digest is None or digest in self._tickets or digest in self._checkpoints
+
+    @property
+    def partial(self) -> bool:
+        """True when outputs may be kept of which nothing is known here; see `lacks`."""
+        return self.all or bool(self._runs)
+
     def lacks(self, run: str, hash: str) -> bool:
         """True of a task whose outputs were kept, but whose process died before it could say so."""
         return self.all or (run in self._runs and hash not in self._seen)
@@ -202,7 +238,7 @@ class KeptValue(RemoteValue):
         self,
         component: Component,
         finished: Finished,
-        load: Callable[[Mapping[str, str]], Awaitable[Mapping[str, object]]],
+        load: Callable[[Sequence[Mapping[str, str]]], Awaitable[Sequence[Mapping[str, object]]]],
     ) -> None:
         texts = finished.texts or {}
         super().__init__("store", ", ".join(texts.values()) or "a value that is kept in the store")
@@ -219,8 +255,12 @@ class KeptValue(RemoteValue):
             StoreError: it is missing or damaged; it is forgotten then, and a resumed run makes
                 it again.
         """
-        values = await self._load(self._outputs)
-        return whole(self._component, values)
+        return (await self.fetch_all([self]))[0]
+
+    @classmethod
+    async def fetch_all(cls, values: Sequence[KeptValue]) -> Sequence[object]:
+        found = await values[0]._load([value._outputs for value in values])
+        return [whole(value._component, one) for value, one in zip(values, found, strict=True)]
 
 
 async def attached(

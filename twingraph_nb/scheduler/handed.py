@@ -19,7 +19,7 @@ __all__ = ["Handed"]
 class Handed:
     """Stands where the task of its coroutine would; its place is given back when it has ended."""
 
-    __slots__ = ("_attempts", "_claim", "_over", "_report", "_run", "_task", "stop")
+    __slots__ = ("_asked", "_attempts", "_claim", "_ended", "_report", "_run", "_task", "stop")
 
     def __init__(
         self,
@@ -31,28 +31,35 @@ class Handed:
     ) -> None:
         self._attempts, self._run, self._task = attempts, run, task
         self._report, self._claim = report, claim
-        self._over = False
+        self._asked = self._ended = False
         self.stop: Stop | None = None
 
     def done(self, outcome: Outcome) -> None:
         """Take how it ended."""
-        self._over = True
+        self._ended = True
+        self.stop = None  # it leads back here: a cycle would be left to the garbage collector
         self._attempts.handed_back(self._run, self._task, outcome, self._report)
         if self._claim is not None:
             self._attempts.release(self._claim)
 
     def cancel(self, why: str = "") -> None:
         """Stop it, and say so when it really has ended."""
-        if self._over:
+        if self._ended:
             return
-        self._over = True
         gone = None if self.stop is None else self.stop.cancel(why)
+        if self._asked:
+            return
+        self._asked = True
         if isinstance(gone, asyncio.Future):
             gone.add_done_callback(lambda _: self._cancelled(why))
         else:
             self._cancelled(why)
 
     def _cancelled(self, why: str) -> None:
+        if self._ended:  # in its own way all the same
+            return
+        self._ended = True
+        self.stop = None
         self._run.driver.write_log(self._report)
         self._attempts.cancelled(self._run, self._task, why)
         if self._claim is not None:

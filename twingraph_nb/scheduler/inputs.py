@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from twingraph_nb.events import FarWire, Wire
 from twingraph_nb.executors.base import Executor, RemoteValue, TakesRemote
 from twingraph_nb.graph.refs import resolve
+from twingraph_nb.graph.remote_value import brought
 from twingraph_nb.graph.task import Ref, Task
 
-__all__ = ["arguments_of", "bring", "fetched", "is_named", "is_remote", "wires_of"]
+__all__ = [
+    "arguments_of",
+    "bring",
+    "fetched",
+    "fetched_all",
+    "is_named",
+    "is_remote",
+    "wires_of",
+]
 
 
 def wires_of(run: object, task: Task) -> tuple[tuple[Wire, ...], tuple[FarWire, ...]]:
@@ -44,8 +55,16 @@ async def fetched(task: Task) -> object:
     return value
 
 
+async def fetched_all(tasks: Iterable[Task]) -> None:
+    """Bring the values of finished tasks here, those that were elsewhere. On the driver's loop."""
+    far = {task: value for task in tasks if isinstance(value := task.peek(), RemoteValue)}
+    for task, value in zip(far, await brought(list(far.values())), strict=True):
+        task.arrived(value)
+
+
 async def bring(task: Task, executor: Executor) -> None:
     """Bring the values here that the task needs, but for those its platform takes as they are."""
+    wanted = []
     for other, port, name in task.needs:
         value = other.peek()
         if not name or not isinstance(value, RemoteValue):
@@ -54,7 +73,8 @@ async def bring(task: Task, executor: Executor) -> None:
         direct = whole and (task.bound or {}).get(name) is other
         if direct and isinstance(executor, TakesRemote) and executor.takes(value, task.component):
             continue
-        await fetched(other)
+        wanted.append(other)
+    await fetched_all(wanted)
 
 
 def arguments_of(task: Task) -> dict[str, object]:

@@ -36,7 +36,7 @@ from twingraph_nb.scheduler.answering import Asking, take_answer
 from twingraph_nb.scheduler.choosing import Choosing
 from twingraph_nb.scheduler.earlier import Earlier
 from twingraph_nb.scheduler.forced import Forced
-from twingraph_nb.scheduler.inputs import fetched
+from twingraph_nb.scheduler.inputs import arguments_of, fetched
 from twingraph_nb.scheduler.state import RunState
 from twingraph_nb.selection import Selection
 
@@ -203,7 +203,7 @@ class LiveRun:
 
     def close_block(self, task: Task, block: Block, error: BaseException | None) -> None:
         if self.choosing is not None:
-            self.choosing.close(task.number)
+            self.choosing.close_block(task.number, block)
         self.driver.call(lambda: block.close(error))
 
     def interrupted(self, task: Task) -> None:
@@ -392,8 +392,16 @@ class TaskReport:
         driver = self.link.driver
         driver.tell(self.link, TaskStreamed(driver.now(), self.task.number, len(chunks.items)))
 
-    def ticket(self, ticket: str) -> None:
+    async def named(self) -> bool:
+        """See that the task has a digest, however large its arguments are; see `NamesLate`."""
+        task = self.task
+        if task.digest is None:
+            arguments = arguments_of(task) if task.needs else task.bound or {}
+            await self.link.driver.reuse.named(task, arguments, fully=True)
+        return task.digest is not None and task.number in self.link.open
+
+    def ticket(self, ticket: str) -> bool:
         driver = self.link.driver
         digest = self.task.digest.hex() if self.task.digest is not None else ""
         driver.tell(self.link, TaskTicketed(driver.now(), self.task.number, ticket, digest))
-        driver.flush_to_disk()
+        return driver.flush_to_disk() and bool(digest)

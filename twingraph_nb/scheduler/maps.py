@@ -21,7 +21,7 @@ from twingraph_nb.graph.flow import Flow
 from twingraph_nb.graph.refs import needs_of, resolve
 from twingraph_nb.graph.remote_value import RemoteParts, RemoteValue
 from twingraph_nb.graph.task import Task
-from twingraph_nb.scheduler.inputs import fetched
+from twingraph_nb.scheduler.inputs import fetched, fetched_all
 from twingraph_nb.scheduler.live import LiveRun
 
 if TYPE_CHECKING:
@@ -97,8 +97,7 @@ class MapWork:
         try:
             items = given.items
             if not is_sized(items) and not isinstance(items, Iterator):
-                for other, _, _ in needs_of({"": items}):
-                    await fetched(other)
+                await fetched_all(other for other, _, _ in needs_of({"": items}))
                 items = _listed(resolve(items), self._task.name)
             if is_sized(items):
                 self._expanded(len(cast("Sequence[object]", items)))

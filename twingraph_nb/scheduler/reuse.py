@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from twingraph_nb.component import Component
 from twingraph_nb.errors import ResultError, StoreError
 from twingraph_nb.events import Batch
+from twingraph_nb.executors.base import Executor
 from twingraph_nb.executors.threads import Threads
 from twingraph_nb.graph.outputs import by_port, whole
 from twingraph_nb.graph.remote_value import RemoteValue
 from twingraph_nb.graph.task import Task
 from twingraph_nb.scheduler.digests import LIGHT, Digests
 from twingraph_nb.scheduler.earlier import Earlier, Finished, KeptValue
+from twingraph_nb.scheduler.inputs import arguments_of, bring, is_named
 from twingraph_nb.scheduler.questions import is_question
 from twingraph_nb.store.commands import Answer, Command
 
 if TYPE_CHECKING:
     from twingraph_nb.scheduler.live import LiveRun
 
-__all__ = ["Found", "Keeper", "KeptResult", "Reuse", "any_kept", "taken", "valid"]
+__all__ = ["Keeper", "KeptResult", "Reuse", "any_kept", "taken", "valid"]
 
 _THREADS = 4
 """Values read or written at once. They wait in no line with tasks: what is done must be kept before
@@ -64,12 +65,8 @@ class Keeper(Finder, Protocol):
     def behind(self) -> int: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
-    """What an equal task gave before, and which task that was."""
-
-    value: object
-    kept: KeptResult
+Taken = tuple[object, KeptResult]
+"""What an equal task gave before, and which task that was."""
 
 
 def valid(keeper: Finder, component: Component, digest: bytes) -> KeptResult | None:
@@ -85,7 +82,7 @@ def taken(keeper: Finder, earlier: Earlier, digest: bytes) -> Finished | None:
     finished = earlier.take(digest)
     while finished is not None and not keeper.has(finished.outputs.values()):
         finished = earlier.take(digest)
-    if finished is None:
+    if finished is None and earlier.partial:
         found = keeper.find(digest.hex())
         if found is not None and earlier.lacks(found.run, found.hash):
             return Finished(found.run, found.hash, found.at, found.outputs)
@@ -124,15 +121,59 @@ class Reuse:
         self, task: Task, arguments: Mapping[str, object], *, fully: bool = False
     ) -> None:
         """Set the task's digest; `fully`, however large its arguments are."""
-        self.name(task, arguments)
+        if task.digest is None:
+            self.name(task, arguments)
         if fully and task.digest is None and self._keeper is not None:
             task.digest = await self._full_digest(task, arguments)
 
-    async def find(self, task: Task, arguments: Mapping[str, object]) -> Found | None:
+    def recalled(self, run: LiveRun, task: Task) -> Taken | None:
+        """Set the digest of a task that `is_named`; give what an earlier run has done of just
+        this work. None too if that takes long to tell: then it has no digest, and `known` looks.
+        """
+        if self._keeper is None or run.earlier is None or _forced(task):
+            return None
+        self.name(task, task.bound or {})
+        return self._taken(run.earlier, task)
+
+    async def known(self, run: LiveRun, task: Task, executor: Executor) -> Taken | None:
+        """Give what an earlier run or an equal task has done; if nothing, the inputs are here."""
+        if run.earlier is not None and task.digest is None:  # else it was looked for
+            found = await self._recall(run.earlier, task, executor)
+            if found is not None:
+                return found
+        if task.needs:
+            await bring(task, executor)
+        if task.component.policy.cache is None:
+            return None
+        return await self._find(task, arguments_of(task) if task.needs else task.bound or {})
+
+    async def _recall(self, earlier: Earlier, task: Task, executor: Executor) -> Taken | None:
+        """Give what an earlier run has done, with values looked at where the name needs them."""
+        arguments: Mapping[str, object] = task.bound or {}
+        if not is_named(task):
+            await bring(task, executor)
+            arguments = arguments_of(task)
+        if self._keeper is None or _forced(task):
+            return None
+        self.name(task, arguments)
+        if task.digest is None:  # large plain arguments
+            task.digest = await self._full_digest(task, arguments)
+        return self._taken(earlier, task)
+
+    def _taken(self, earlier: Earlier, task: Task) -> Taken | None:
+        if self._keeper is None or task.digest is None:
+            return None
+        finished = taken(self._keeper, earlier, task.digest)
+        return None if finished is None else (self._value(task, finished), finished)
+
+    def _value(self, task: Task, finished: Finished) -> KeptValue:
+        return KeptValue(task.component, finished, self._load)
+
+    async def _find(self, task: Task, arguments: Mapping[str, object]) -> Taken | None:
         """Set the task's digest; give what an equal task gave before, if it is still valid."""
         keeper = self._keeper
         self.name(task, arguments)
-        if keeper is None or task.component.policy.cache is None:
+        if keeper is None:
             return None
         if task.digest is None:
             task.digest = await self._full_digest(task, arguments)
@@ -144,38 +185,15 @@ class Reuse:
             kept = valid(keeper, task.component, task.digest)
             if kept is None:
                 return None
-            values = await self._load(kept.outputs)
+            (values,) = await self._load([kept.outputs])
         except StoreError:
             return None  # it was damaged, and is forgotten: do the work again
-        return Found(whole(task.component, values), kept)
+        return whole(task.component, values), kept
 
-    async def recall(
-        self, earlier: Earlier, task: Task, arguments: Mapping[str, object]
-    ) -> tuple[KeptValue, Finished] | None:
-        """Set the task's digest; give what an earlier run has done of just this work."""
-        keeper = self._keeper
-        if keeper is None or _forced(task):
-            return None
-        self.name(task, arguments)
-        digest = task.digest
-        if digest is None:  # large plain arguments; see `keep`
-            digest = await self._full_digest(task, arguments)
-            if digest is None:
-                return None
-        finished = taken(keeper, earlier, digest)
-        if finished is None:
-            return None
-        task.digest = digest
-        return KeptValue(task.component, finished, self._load), finished
-
-    def kept(
-        self, earlier: Earlier, task: Task, digest: bytes
-    ) -> tuple[KeptValue, Finished] | None:
+    def kept(self, earlier: Earlier, task: Task, digest: bytes) -> Taken | None:
         """Give what an equal task gave, whatever the component's policy says of that."""
         finished = None if self._keeper is None else any_kept(self._keeper, earlier, digest)
-        if finished is None:
-            return None
-        return KeptValue(task.component, finished, self._load), finished
+        return None if finished is None else (self._value(task, finished), finished)
 
     async def restored(
         self, earlier: Earlier | None, task: Task, saved: str | None
@@ -196,11 +214,12 @@ class Reuse:
         except StoreError:
             return ()  # it was damaged: from the beginning, then
 
-    async def _load(self, outputs: Mapping[str, str]) -> Mapping[str, object]:
+    async def _load(self, several: Sequence[Mapping[str, str]]) -> Sequence[Mapping[str, object]]:
+        """Read the outputs of several tasks, all in one thread: each read takes microseconds."""
         keeper = self._keeper
         assert keeper is not None
         return await self._threads.run(  # type: ignore[return-value]
-            lambda: {port: keeper.load(blob) for port, blob in outputs.items()}
+            lambda: [{port: keeper.load(blob) for port, blob in each.items()} for each in several]
         )
 
     async def _full_digest(self, task: Task, arguments: Mapping[str, object]) -> bytes | None:

@@ -267,8 +267,7 @@ class RunState:
 
     def _wired(self, number: int, node: _Node, event: TaskAdded) -> Commands | None:
         """See what it has to wait for; None if all of that is there."""
-        wires = event.wires
-        for need in (wires[0][0],) if len(wires) == 1 else {w[0] for w in wires}:
+        for need, _, _ in event.wires:
             other = self._nodes.get(need)
             if other is None:
                 if _NAMES.get(self._code(need)) in _GOOD:
@@ -276,10 +275,13 @@ class RunState:
                 out: list[Command] = []
                 self._skip(number, need, event.at, out)
                 return out
-            node.left += 1
             if other.dependents is None:
-                other.dependents = []
-            other.dependents.append(number)
+                other.dependents = [number]
+            elif other.dependents[-1] != number:
+                other.dependents.append(number)
+            else:
+                continue  # it needs another output of the same task
+            node.left += 1
         return _NONE if node.left else None
 
     def _cancelled_at_birth(self, number: int, at: float, why: str) -> Commands:

@@ -17,7 +17,7 @@ __all__ = ["Blobs", "DamagedBlob"]
 
 Part = bytes | bytearray | memoryview | mmap.mmap
 _FEW = 4  # questions about a subfolder before it is listed
-_FRESH = 1.0  # seconds that a list counts
+_FRESH = 10.0  # seconds that a list counts
 _NONE: frozenset[str] = frozenset()
 YOUNG_SECONDS = 3600.0  # a file this young may belong to a result that is being written just now
 

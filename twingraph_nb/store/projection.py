@@ -32,7 +32,7 @@ _COUNTED: Mapping[type[Event], str] = {
     TaskSkipped: "skipped",
     TaskCancelled: "cancelled",
 }
-_TELLING = (RunStarted, ComponentUsed, TaskErred, CancelAsked, RunTimedOut, RunFinished)
+_TELLING = frozenset({RunStarted, ComponentUsed, TaskErred, CancelAsked, RunTimedOut, RunFinished})
 """What has to be looked at one by one; all else is counted."""
 
 
@@ -84,7 +84,7 @@ class Live:
         if self._groups:
             self._discount(events, change)
         for event in events if any(kinds[kind] for kind in _TELLING) else ():
-            if isinstance(event, _TELLING):
+            if type(event) in _TELLING:
                 self._fold_one(event, change)
         if self._patient:
             for event in events:

@@ -85,4 +85,4 @@ def mark(source: object, screen: Screen) -> bool:
 
 
 def _sources() -> Mapping[str, str]:
-    return {name: made.source.text for name, made in list(shelf.components.items())}
+    return {name: made.source.text for name, made in shelf.components.copy().items()}
