@@ -23,10 +23,12 @@ demo: $(READY)  ## run the quickstart notebook as a batch job and leave a report
 	@$(BIN)/twingraph run notebooks/00_quickstart.ipynb -o out/demo
 
 test: $(TESTED) packages programs  ## set up what the tests need, then run the whole suite
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
-chaos: $(TESTED) packages programs  ## kill 200 random graphs again and again, and cancel storms against the clock
+chaos: $(TESTED) packages programs  ## kill 200 random graphs again and again, break networks, cancel storms by the clock
 	@TWINGRAPH_TESTS_SEEDS=200 $(BIN)/python -m pytest tests/faults/test_resume.py -k random -n $(WORKERS) $(ARGS)
+	@TWINGRAPH_TESTS_SEEDS=30 $(BIN)/python -m pytest tests/faults/test_network_seeds.py $(ARGS)
+	@TWINGRAPH_TESTS_ALONE=1 $(BIN)/python -m pytest tests/faults/test_apiserver.py $(ARGS)
 	@TWINGRAPH_TESTS_SOON=10 $(BIN)/python -m pytest tests/faults/test_storms.py $(ARGS)
 
 lab: $(READY)  ## open JupyterLab on the quickstart notebook

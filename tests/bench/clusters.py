@@ -23,7 +23,7 @@ from twingraph_nb.component import make_component
 from twingraph_nb.executors.celery_protocol import WORKERS
 from twingraph_nb.executors.dask_local import LocalDask
 
-__all__ = ["app", "celery", "dask"]
+__all__ = ["app", "celery", "celery_workers", "dask", "dask_workers"]
 
 N = 1000
 RUNS = 3
@@ -45,21 +45,29 @@ def same(x: int) -> int:
 
 
 def celery() -> Iterator[Row]:
+    theirs = ("-m", "celery", "-A", "tests.bench.clusters", "worker")
+    with celery_workers() as url:
+        os.environ[BROKER] = url
+        app.conf.update(broker_url=url, result_backend=url)
+        with _process(*theirs, "--concurrency", str(PROCESSES)):
+            mine, base = compared(_fan("celery"), _by_celery, RUNS)
+    yield Row("1,000 no-ops on Celery", mine, base, N, at_most=1.1, note="delay and get")
+
+
+@contextlib.contextmanager
+def celery_workers() -> Iterator[str]:
+    """Our workers, which the environment then names; gives their broker."""
     url = urlsplit(ensure("redis")["url"])._replace(path="/9").geturl()
-    os.environ[BROKER] = os.environ["TWINGRAPH_CELERY_BROKER"] = url
+    os.environ["TWINGRAPH_CELERY_BROKER"] = url
     os.environ["TWINGRAPH_SECRET"] = secrets.token_hex(32)
-    app.conf.update(broker_url=url, result_backend=url)
-    concurrency = ("--concurrency", str(PROCESSES))
-    ours = ("-m", "twingraph_nb.runs.cli", "worker", "celery", "--broker", url, *concurrency)
-    theirs = ("-m", "celery", "-A", "tests.bench.clusters", "worker", *concurrency)
+    ours = ("-m", "twingraph_nb.runs.cli", "worker", "celery", "--broker", url)
     with redis.Redis.from_url(url) as there:
         there.flushdb()
-        with _process(*ours), _process(*theirs):
+        with _process(*ours, "--concurrency", str(PROCESSES)):
             while not there.zcard(WORKERS):
                 time.sleep(0.1)
-            mine, base = compared(_fan("celery"), _by_celery, RUNS)
+            yield url
         there.flushdb()
-    yield Row("1,000 no-ops on Celery", mine, base, N, at_most=1.1, note="delay and get")
 
 
 def _by_celery() -> int:
@@ -67,9 +75,7 @@ def _by_celery() -> int:
 
 
 def dask() -> Iterator[Row]:
-    cluster = LocalDask(PROCESSES)
-    os.environ["TWINGRAPH_DASK_ADDRESS"] = cluster.address
-    with Client(cluster.address, set_as_default=False) as client:
+    with dask_workers() as address, Client(address, set_as_default=False) as client:
         mine, base = compared(
             _fan("dask"),
             lambda: sum(client.gather(client.map(same, range(N), pure=False))),
@@ -78,8 +84,18 @@ def dask() -> Iterator[Row]:
         from twingraph_nb.session import close_session
 
         close_session()
-    cluster.close()
     yield Row("1,000 no-ops on Dask", mine, base, N, at_most=1.1, note="map and gather")
+
+
+@contextlib.contextmanager
+def dask_workers() -> Iterator[str]:
+    """A cluster, which the environment then names; gives its address."""
+    cluster = LocalDask(PROCESSES)
+    os.environ["TWINGRAPH_DASK_ADDRESS"] = cluster.address
+    try:
+        yield cluster.address
+    finally:
+        cluster.close()
 
 
 def _fan(platform: str) -> Callable[[], int]:

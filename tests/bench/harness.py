@@ -15,7 +15,7 @@ __all__ = ["RUNS", "Row", "compared", "measured_there", "seconds", "shown", "spa
 
 ROOT = Path(__file__).resolve().parents[2]
 RUNS = 5
-UNITS = {"us": 1e6, "ms": 1e3, "s": 1.0, "B": 1.0}
+UNITS = {"us": 1e6, "ms": 1e3, "s": 1.0, "B": 1.0, "% of a core": 1.0}
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ class Module:
     def public(self) -> bool:
         """True unless a part of its name starts with one underscore, or it is empty."""
         parts = self.name.split(".")
-        return bool(self.tree.body) and not any(part.startswith("_") for part in parts)
+        return bool(self.text.strip()) and not any(part.startswith("_") for part in parts)
 
     def functions(self) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
         """Each function and method, nested ones too."""

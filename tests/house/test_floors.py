@@ -18,10 +18,11 @@ FLOORS = (
     ("events", "settings", "rebuild"),
     ("remote", "remote_turns"),
     ("remote_kept",),
+    ("remote_orphan",),
     ("remote_process", "remote_stream", "remote_dask", "remote_post", "platforms", "question"),
     ("source",),
     ("fallback", "binding", "platform_choice", "verdict", "selection"),
-    ("policy",),
+    ("policy", "selecting"),
     ("component",),
     ("languages",),
     ("decorators",),
@@ -41,7 +42,7 @@ TRAVELS = (
     "context", "settled", "wire", "outlet", "values_kinds", "values_classes", "values_data",
     "values_tables", "values", "segments", "failure", "rebuild", "remote", "remote_turns",
     "remote_process", "remote_stream", "remote_kept",
-    "remote_payloads", "remote_post",
+    "remote_orphan", "remote_payloads", "remote_post",
 )  # fmt: skip
 """They go to the far side as they are: standard library and each other only."""
 

@@ -6,6 +6,7 @@ import re
 import tomllib
 from pathlib import Path
 
+from tests.conftest import FIRST
 from tests.house.package import ROOT, tracked
 from twingraph_nb import __version__
 from twingraph_nb.platforms import PLATFORMS
@@ -55,6 +56,10 @@ def test_no_file_holds_a_path_of_this_machine() -> None:
 def test_no_file_is_large() -> None:
     sizes = {str(path): (ROOT / path).stat().st_size for path in tracked()}
     assert {path: size for path, size in sizes.items() if size > LARGEST} == {}
+
+
+def test_files_of_tests_that_are_begun_first_are_there() -> None:
+    assert [path for path in FIRST if not (ROOT / path).is_file()] == []
 
 
 def test_changelog_has_a_place_for_what_comes_next() -> None:
