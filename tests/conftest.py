@@ -6,6 +6,7 @@ of this run share it, and it ends with the run unless it was up before (see test
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Iterator, Mapping
@@ -15,6 +16,16 @@ import pytest
 
 from tests.services import base, processes
 
+FIRST = (
+    "tests/pythons/test_pythons.py",
+    "tests/faults/test_network.py",
+    "tests/faults/test_storms.py",
+    "tests/conformance/test_kubernetes.py",
+    "tests/notebooks/test_platforms_in_lab.py",
+    "tests/notebooks/test_platforms.py",
+    "tests/browser/test_quickstart.py",
+)
+"""Files that take minutes with few tests: one that began last would be waited for alone."""
 IN_CI = os.environ.get("CI", "").lower() in ("1", "true", "yes")
 
 
@@ -92,6 +103,19 @@ def aws() -> Mapping[str, str]:
 def pytest_configure(config: pytest.Config) -> None:
     # Workers, and a pytest that a test starts, belong to the session that they find here.
     os.environ.setdefault(base.SESSION, processes.identity(os.getpid()))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    # Only `--no-loadscope-reorder` leaves it at that: xdist would begin with the most tests.
+    rank = {path: at for at, path in enumerate(FIRST)}
+    items.sort(key=lambda item: rank.get(item.nodeid.partition("::")[0], len(FIRST)))
+
+
+def pytest_collection_finish() -> None:
+    # Thousands of tests are half a million objects, and IPython searches all for garbage before
+    # each test: it took longer than the tests.
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

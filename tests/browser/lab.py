@@ -42,6 +42,8 @@ SETTINGS = {
 }
 TOKEN = "browser-tests"
 _READY = "() => jupyterapp.shell.currentWidget.sessionContext.ready.then(() => true)"
+_SHOW = """index =>
+    jupyterapp.shell.currentWidget.content.scrollToItem(index, 'smart').then(() => true)"""
 _RUN = """async index => {
     const notebook = jupyterapp.shell.currentWidget.content;
     notebook.activeCellIndex = index;
@@ -173,6 +175,10 @@ class Notebook:
 
     def cell(self, index: int) -> Locator:
         return self.page.locator(f".jp-Notebook .jp-Cell[data-windowed-list-index='{index}']")
+
+    def show(self, index: int) -> None:
+        """Scroll to a cell: one that is far away is not on the page."""
+        self.page.evaluate(_SHOW, index)
 
     def run(self, index: int, *, wait: bool = True) -> None:
         """Run a cell; by default until its number appears."""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 from PIL import Image
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Browser, Locator, Page, expect
 
 from tests.browser.lab import Lab, Notebook
 from twingraph_nb.picture.collapse import TIMES
@@ -48,6 +48,19 @@ def mixed():
     broken(n)
     return n
 """
+HANG = "@component()\nasync def hang():\n    import asyncio\n    await asyncio.sleep(600)"
+QUICK = "@component()\nasync def quick(n: int) -> int:\n    return n"
+MIXED, MOVING, BLOCKING, STOPPED, WAITING, MANY = range(1, 7)
+"""The cells after SETUP."""
+CELLS = (
+    SETUP,
+    "run = mixed()\nrun",
+    "three_steps()",
+    "time.sleep(5)",
+    "three_steps()",
+    f"{HANG}\n\nhang().result()",
+    f"{QUICK}\n\neverything = quick.map(range(400))\neverything",
+)
 
 
 def pixels(canvas: Locator, color: str) -> list[tuple[int, int]]:
@@ -97,118 +110,108 @@ def click(notebook: Notebook, index: int, state: str, title: str) -> Locator:
     return panel
 
 
-@pytest.fixture
-def opened(lab: Lab, page: Page) -> Callable[..., Notebook]:
-    """Opens a notebook of the given cells after SETUP, and runs SETUP."""
+@pytest.fixture(scope="module")
+def notebook(browser: Browser, lab: Lab) -> Iterator[Notebook]:
+    """The one notebook of all tests, with its SETUP run."""
+    lab.write("live.ipynb", CELLS)
+    page = browser.new_page(viewport={"width": 1200, "height": 900})
+    opened = Notebook(lab, page, "live.ipynb")
+    opened.run(0)
+    yield opened
+    page.close()
+    lab.end_kernels()
 
-    def open_notebook(name: str, *cells: str) -> Notebook:
-        lab.write(name, [SETUP, *cells])
-        notebook = Notebook(lab, page, name)
-        notebook.run(0)
-        return notebook
 
-    return open_notebook
+def mixed_in(notebook: Notebook) -> Notebook:
+    """The notebook with the run that failed in part on the page."""
+    notebook.show(MIXED)
+    if notebook.prompt(MIXED) == "[ ]:":
+        notebook.run(MIXED)
+    wait_for(notebook.page, lambda: len(drawn(notebook, MIXED, "failed")) > 50)
+    return notebook
 
 
-def test_colours_change_while_another_cell_blocks_the_kernel(
-    opened: Callable[..., Notebook], page: Page
-) -> None:
-    notebook = opened("moving.ipynb", "three_steps()", "time.sleep(5)")
-    notebook.run(1)
-    notebook.run(2, wait=False)
-    wait_for(page, lambda: len(drawn(notebook, 1, "running")) > 50)
-    before = len(drawn(notebook, 1, "succeeded"))
+def test_colours_change_while_another_cell_blocks_the_kernel(notebook: Notebook) -> None:
+    notebook.run(MOVING)
+    notebook.run(BLOCKING, wait=False)
+    wait_for(notebook.page, lambda: len(drawn(notebook, MOVING, "running")) > 50)
+    before = len(drawn(notebook, MOVING, "succeeded"))
     notebook.shot("moving")
-    wait_for(page, lambda: len(drawn(notebook, 1, "succeeded")) > before + 50)
-    assert notebook.prompt(2) == "[*]:"
-    wait_for(page, lambda: not drawn(notebook, 1, "running"))
-    expect(notebook.cell(1).locator(".tg-line")).to_contain_text("3/3 done")
+    wait_for(notebook.page, lambda: len(drawn(notebook, MOVING, "succeeded")) > before + 50)
+    assert notebook.prompt(BLOCKING) == "[*]:"
+    wait_for(notebook.page, lambda: not drawn(notebook, MOVING, "running"))
+    expect(notebook.cell(MOVING).locator(".tg-line")).to_contain_text("3/3 done")
     notebook.shot("moved")
-    notebook.finished(2)
+    notebook.finished(BLOCKING)
 
 
-def test_a_click_on_a_node_fills_the_inspector(opened: Callable[..., Notebook], page: Page) -> None:
-    notebook = opened("inspector.ipynb", "run = mixed()\nrun")
-    notebook.run(1)
-    wait_for(page, lambda: len(drawn(notebook, 1, "failed")) > 50)
-    panel = click(notebook, 1, "succeeded", "load")
+def test_a_click_on_a_node_fills_the_inspector(notebook: Notebook) -> None:
+    panel = click(mixed_in(notebook), MIXED, "succeeded", "load")
     expect(panel.locator("table")).to_contain_text("Oslo")
     expect(panel).to_contain_text("'cities.csv'")
     notebook.shot("inspector-table", panel)
-    click(notebook, 1, "failed", "broken")
+    click(notebook, MIXED, "failed", "broken")
     expect(panel).to_contain_text("ValueError: 3 is more than 2")
     expect(panel).to_contain_text("raise ValueError")
     notebook.shot("inspector-error", panel)
 
 
-def test_the_stop_button_of_the_view_cancels_the_run(
-    opened: Callable[..., Notebook], page: Page
-) -> None:
-    notebook = opened("stop.ipynb", "three_steps()")
-    notebook.run(1)
-    wait_for(page, lambda: len(drawn(notebook, 1, "running")) > 50)
-    notebook.cell(1).get_by_role("button", name="Stop").click()
-    expect(notebook.cell(1).locator(".tg-line .tg-badge")).to_have_text("cancelled")
-    wait_for(page, lambda: len(drawn(notebook, 1, "cancelled")) > 50)
+def test_the_stop_button_of_the_view_cancels_the_run(notebook: Notebook) -> None:
+    notebook.run(STOPPED)
+    wait_for(notebook.page, lambda: len(drawn(notebook, STOPPED, "running")) > 50)
+    notebook.cell(STOPPED).get_by_role("button", name="Stop").click()
+    expect(notebook.cell(STOPPED).locator(".tg-line .tg-badge")).to_have_text("cancelled")
+    wait_for(notebook.page, lambda: len(drawn(notebook, STOPPED, "cancelled")) > 50)
     notebook.shot("cancelled")
 
 
 def test_the_stop_button_of_the_notebook_interrupts_a_waiting_cell_at_once(
-    opened: Callable[..., Notebook], page: Page
+    notebook: Notebook,
 ) -> None:
-    hang = "@component()\nasync def hang():\n    import asyncio\n    await asyncio.sleep(600)"
-    notebook = opened("interrupt.ipynb", hang, "hang().result()")
-    notebook.run(1)
-    notebook.run(2, wait=False)
-    wait_for(page, lambda: notebook.prompt(2) == "[*]:")
+    page = notebook.page
+    notebook.run(WAITING, wait=False)
+    wait_for(page, lambda: notebook.prompt(WAITING) == "[*]:")
     page.wait_for_timeout(500)  # the wait itself has begun; nothing tells of it
     page.get_by_role("button", name="Interrupt the kernel").first.click()
-    notebook.finished(2, timeout=10_000)
-    expect(notebook.cell(2)).to_contain_text("KeyboardInterrupt")
+    notebook.finished(WAITING, timeout=10_000)
+    expect(notebook.cell(WAITING)).to_contain_text("KeyboardInterrupt")
+
+
+def test_a_map_of_hundreds_is_one_box_with_counters(notebook: Notebook) -> None:
+    notebook.run(MANY)
+    expect(notebook.cell(MANY).locator(".tg-line")).to_contain_text("400/400 done")
+    wait_for(notebook.page, lambda: len(drawn(notebook, MANY, "succeeded")) > 50)
+    panel = click(notebook, MANY, "succeeded", f"quick {TIMES} 400")
+    expect(panel).to_contain_text("Took longest")
+    notebook.shot("collapsed", panel)
 
 
 def test_the_view_is_there_after_a_reload_in_the_dark_and_without_its_kernel(
-    opened: Callable[..., Notebook], page: Page, lab: Lab
+    notebook: Notebook, lab: Lab
 ) -> None:
-    notebook = opened("again.ipynb", "run = mixed()\nrun")
-    notebook.run(1)
-    wait_for(page, lambda: len(drawn(notebook, 1, "failed")) > 50)
-    expect(notebook.cell(1).locator("img[alt='graph of the run']")).to_be_hidden()
+    page = mixed_in(notebook).page
+    expect(notebook.cell(MIXED).locator("img[alt='graph of the run']")).to_be_hidden()
     notebook.command("docmanager:save")
 
     notebook.open()
-    wait_for(page, lambda: len(drawn(notebook, 1, "failed")) > 50, 30)
-    panel = click(notebook, 1, "failed", "broken")
+    wait_for(page, lambda: len(drawn(notebook, MIXED, "failed")) > 50, 30)
+    panel = click(notebook, MIXED, "failed", "broken")
     expect(panel).to_contain_text("3 is more than 2")
     notebook.shot("reloaded", panel)
 
     notebook.command("apputils:change-theme", {"theme": "JupyterLab Dark"})
     page.wait_for_function("document.body.dataset.jpThemeLight === 'false'")
-    wait_for(page, lambda: len(drawn(notebook, 1, "failed")) > 50)
-    corner = Image.open(io.BytesIO(notebook.graph(1).screenshot())).convert("L").getpixel((2, 2))
-    assert corner < 64
+    wait_for(page, lambda: len(drawn(notebook, MIXED, "failed")) > 50)
+    canvas = notebook.graph(MIXED).screenshot()
+    assert Image.open(io.BytesIO(canvas)).convert("L").getpixel((2, 2)) < 64
     notebook.shot("dark", panel)
     notebook.command("apputils:change-theme", {"theme": "JupyterLab Light"})
 
     lab.end_kernels()
     notebook.open()  # starts a new kernel, which knows no widgets
-    picture = notebook.cell(1).locator("img[alt='graph of the run']")
+    picture = notebook.cell(MIXED).locator("img[alt='graph of the run']")
     expect(picture).to_be_visible(timeout=30_000)
     assert picture.evaluate("image => image.complete && image.naturalWidth > 200")
-    expect(notebook.cell(1).get_by_text("Error displaying widget")).to_be_hidden()
-    expect(notebook.cell(1).get_by_text("Loading widget")).to_be_hidden()
+    expect(notebook.cell(MIXED).get_by_text("Error displaying widget")).to_be_hidden()
+    expect(notebook.cell(MIXED).get_by_text("Loading widget")).to_be_hidden()
     notebook.shot("no-kernel")
-
-
-def test_a_map_of_hundreds_is_one_box_with_counters(
-    opened: Callable[..., Notebook], page: Page
-) -> None:
-    quick = "@component()\nasync def quick(n: int) -> int:\n    return n"
-    notebook = opened("many.ipynb", quick, "everything = quick.map(range(400))\neverything")
-    notebook.run(1)
-    notebook.run(2)
-    expect(notebook.cell(2).locator(".tg-line")).to_contain_text("400/400 done")
-    wait_for(page, lambda: len(drawn(notebook, 2, "succeeded")) > 50)
-    panel = click(notebook, 2, "succeeded", f"quick {TIMES} 400")
-    expect(panel).to_contain_text("Took longest")
-    notebook.shot("collapsed", panel)

@@ -24,16 +24,12 @@ def test_quickstart_runs_by_run_all_and_draws_its_graphs(lab: Lab, page: Page) -
     expect(page.locator(".jp-Notebook-ExecutionIndicator")).to_have_attribute(
         "data-status", "idle", timeout=180_000
     )
-    page.evaluate(
-        "index => jupyterapp.shell.currentWidget.content.scrollToItem(index, 'smart')", ANSWER
-    )
+    notebook.show(ANSWER)
     notebook.finished(ANSWER, timeout=180_000)
     expect(notebook.cell(ANSWER).locator("svg").first).to_be_visible()
     notebook.shot("quickstart-answer")
     for index, state in ((SECOND_RUN, "succeeded"), (FIRST_RUN, "failed")):
-        page.evaluate(
-            "index => jupyterapp.shell.currentWidget.content.scrollToItem(index, 'smart')", index
-        )
+        notebook.show(index)
         graph = notebook.graph(index)
         expect(notebook.cell(index)).to_contain_text(re.compile(state))
         notebook.shot(f"quickstart-{state}", notebook.cell(index))

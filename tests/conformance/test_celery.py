@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import functools
+import os
 import re
 from urllib.parse import urlsplit
 
@@ -16,8 +17,8 @@ from tests.executors.clusters import ended, started
 from twingraph_nb.executors import celery_broker
 from twingraph_nb.executors.celery_protocol import WORKERS
 
-NUMBER = 11
-"""The database of Redis that is the suite's alone: it is emptied. Other tests have 7 and 9."""
+NUMBER = 11 + int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 5
+"""The database of Redis that is this process's alone: it is emptied. Other tests have 7 and 9."""
 SHARED = "a secret that workers and kernel of the suite share"
 
 

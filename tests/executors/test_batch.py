@@ -1,4 +1,7 @@
-"""Platform `batch`: real containers behind an emulated AWS Batch, S3 and CloudWatch."""
+"""Platform `batch`: real containers behind an emulated AWS Batch, S3 and CloudWatch.
+
+What it shares with all platforms is in tests/conformance/test_batch.py.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,6 @@ import os
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
 
@@ -21,7 +23,6 @@ from botocore.exceptions import ClientError
 from tests.executors.aws_running import Told, client, job, objects, opened, until, value
 from tests.services import base
 from tests.services.aws import environment
-from twingraph_nb.context import ctx
 from twingraph_nb.errors import (
     ExecutorError,
     PortabilityError,
@@ -78,20 +79,6 @@ def containers() -> Iterator[Callable[[str], list[Any]]]:
 # -- what comes back ----------------------------------------------------------------------------
 
 
-async def test_values_arrive_equal_in_both_directions(
-    batch: BatchExecutor, options: dict[str, object]
-) -> None:
-    def step(x: object) -> object:
-        return {"back": x, "pair": (1, None), "when": [{1, 2}]}
-
-    given = {
-        "a": [1, 2.5, "ä\n'\"🙂", None, True],
-        "t": (datetime(2026, 1, 2, tzinfo=UTC),),
-    }
-    found = await value(batch, job("batch", step, (given,), **options))
-    assert found == {"back": given, "pair": (1, None), "when": [{1, 2}]}
-
-
 async def test_arrays_and_frames_travel_to_an_image_that_has_the_libraries(
     batch: BatchExecutor, options: dict[str, object], data_image: str
 ) -> None:
@@ -106,69 +93,6 @@ async def test_arrays_and_frames_travel_to_an_image_that_has_the_libraries(
     doubled, more = cast(Any, await value(batch, asked))
     assert (doubled == array * 2).all()
     assert more.y.tolist() == [2, 3]
-
-
-async def test_five_megabytes_travel_both_ways(
-    batch: BatchExecutor, options: dict[str, object]
-) -> None:
-    def step(x: bytes) -> bytes:
-        return x[::-1]
-
-    body = os.urandom(5_000_000)
-    assert await value(batch, job("batch", step, (body,), **options)) == body[::-1]
-
-
-async def test_the_users_error_comes_with_its_cause_and_lines(
-    batch: BatchExecutor, options: dict[str, object]
-) -> None:
-    def step() -> None:
-        try:
-            {}["key"]
-        except KeyError as exc:
-            raise ValueError("bad") from exc  # this line
-
-    with pytest.raises(ValueError, match="bad") as caught:
-        await value(batch, job("batch", step, **options))
-    assert isinstance(caught.value.__cause__, KeyError)
-    assert any("this line" in str(entry.statement) for entry in caught.traceback)
-
-
-async def test_logs_and_progress_are_heard_while_the_job_runs(
-    batch: BatchExecutor, options: dict[str, object], aws: Mapping[str, str]
-) -> None:
-    def step(bucket: str, key: str) -> str:
-        import boto3
-
-        print("to stdout")
-        print("to stderr", file=sys.stderr)
-        os.system("echo from a program")
-        ctx.progress(0.5, "half")
-        boto3.client("s3").get_waiter("object_exists").wait(
-            Bucket=bucket, Key=key, WaiterConfig={"Delay": 1, "MaxAttempts": 60}
-        )
-        return "over"
-
-    told = Told()
-    env = {**environment(aws), "AWS_CONFIG_FILE": "/dev/null"}
-    asked = job("batch", step, (aws["bucket"], "go-on"), env=env, **options)
-    running = asyncio.create_task(batch.run(asked, told))
-    await until(lambda: told.progressed)
-    assert not running.done()
-    assert told.progressed == [(0.5, "half")]
-    assert told.text() == "to stdout\nfrom a program\n"
-    assert told.text("stderr") == "to stderr\n"
-    client(aws, "s3").put_object(Bucket=aws["bucket"], Key="go-on", Body=b"")
-    assert (await running).value == "over"
-    client(aws, "s3").delete_object(Bucket=aws["bucket"], Key="go-on")
-
-
-async def test_a_stream_gives_its_chunks(batch: BatchExecutor, options: dict[str, object]) -> None:
-    def step() -> Iterator[int]:
-        yield from range(3)
-
-    told = Told()
-    assert await value(batch, job("batch", step, **options), told) == [0, 1, 2]
-    assert told.chunks == [0, 1, 2]
 
 
 async def test_equal_components_of_one_turn_are_one_array(
@@ -187,46 +111,6 @@ async def test_equal_components_of_one_turn_are_one_array(
     marks = [json.loads(told.tickets[-1])["mark"] for told in tolds]
     assert len({(mark["name"], mark["group"], mark["size"]) for mark in marks}) == 1
     assert sorted(mark["index"] for mark in marks) == list(range(5))
-
-
-# -- what is visible ------------------------------------------------------------------------------
-
-
-async def test_secrets_reach_the_task_and_no_description(
-    batch: BatchExecutor,
-    options: dict[str, object],
-    aws: Mapping[str, str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    def step() -> tuple[str, str]:
-        print("up")
-        return os.environ["PLAIN"], os.environ["TOKEN"]
-
-    monkeypatch.setenv("TOKEN", "hunter-2")
-    told = Told()
-    asked = job("batch", step, env={"PLAIN": "visible-1"}, secrets="TOKEN", **options)
-    assert await value(batch, asked, told) == ("visible-1", "hunter-2")
-    api = client(aws, "batch")
-    described = api.describe_jobs(jobs=[id_of(told)])["jobs"]
-    definitions = api.describe_job_definitions()["jobDefinitions"]
-    assert described
-    for text in ("hunter-2", "visible-1"):
-        assert text not in json.dumps([described, definitions, told.logs], default=str)
-
-
-async def test_nothing_is_unpickled_unless_the_component_is_trusted(
-    batch: BatchExecutor, options: dict[str, object]
-) -> None:
-    class Odd:
-        def __reduce__(self) -> object:
-            return (str, ("made",))
-
-    def odd() -> object:
-        return Odd()
-
-    with pytest.raises(Exception, match="Odd"):
-        await value(batch, job("batch", odd, **options))
-    assert await value(batch, job("batch", odd, trust=True, **options)) == "made"
 
 
 # -- how jobs end -------------------------------------------------------------------------------
@@ -290,34 +174,6 @@ async def test_a_job_that_is_cancelled_in_its_turn_is_never_submitted(
         jobQueue=aws["queue"], filters=[{"name": "JOB_NAME", "values": [job_name(asked)]}]
     )
     assert [one["jobName"] for one in listed["jobSummaryList"] if "never" in one["jobName"]] == []
-
-
-async def test_an_exit_code_becomes_a_sentence_and_the_last_lines_are_kept(
-    batch: BatchExecutor, options: dict[str, object]
-) -> None:
-    def step() -> None:
-        print("before", flush=True)
-        os._exit(3)
-
-    told = Told()
-    with pytest.raises(WorkerDied, match="Batch job that ran step ended with exit code 3"):
-        await value(batch, job("batch", step, **options), told)
-    assert told.text() == "before\n"
-
-
-async def test_a_killed_job_says_so(batch: BatchExecutor, options: dict[str, object]) -> None:
-    def step() -> None:
-        print("up", flush=True)
-        time.sleep(600)
-
-    told = Told()
-    running = asyncio.create_task(value(batch, job("batch", step, **options), told))
-    await until(told.text)
-    with containers() as found_of:
-        (container,) = found_of(id_of(told))
-        container.kill()
-    with pytest.raises(WorkerDied, match="the Batch job that ran step was killed by signal 9"):
-        await running
 
 
 async def test_too_much_memory_becomes_a_sentence(
@@ -469,7 +325,9 @@ def detail(**said: object) -> dict[str, object]:
         ({"reason": "CannotPullContainerError: no", "image": "x"}, ExecutorError, "image 'x'"),
         ({"reason": "OutOfMemoryError: Container killed", "exitCode": 137}, WorkerDied, "memory="),
         ({"exitCode": 139}, WorkerDied, "killed by signal 11"),
+        ({"exitCode": 137}, WorkerDied, "killed by signal 9, perhaps for want of memory"),
         ({"exitCode": 127}, WorkerDied, "its image has no python3"),
+        ({"exitCode": 3}, WorkerDied, "ended with exit code 3"),
         ({"statusReason": "Job attempt duration exceeded timeout"}, TaskTimeout, "within"),
         ({"statusReason": "Terminated by an admin"}, WorkerDied, "Terminated by an admin"),
         ({"status": "SUCCEEDED"}, ExecutorError, "without an answer"),

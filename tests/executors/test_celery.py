@@ -1,4 +1,7 @@
-"""Platform `celery`: real workers behind a real Redis; nothing is lost, nothing is left."""
+"""Platform `celery`: real workers behind a real Redis; nothing is lost, nothing is left.
+
+What it shares with all platforms is in tests/conformance/test_celery.py.
+"""
 
 from __future__ import annotations
 
@@ -30,10 +33,8 @@ from tests.executors.clusters import (
 )
 from tests.executors.running import Memory
 from tests.services.base import free_port
-from twingraph_nb import __version__
-from twingraph_nb.context import ctx
 from twingraph_nb.errors import ExecutorError, Unreachable, WorkerDied
-from twingraph_nb.executors import celery_broker, celery_protocol
+from twingraph_nb.executors import celery_broker, celery_link, celery_protocol
 from twingraph_nb.executors.base import Job
 from twingraph_nb.executors.celery import CeleryExecutor
 from twingraph_nb.executors.celery_protocol import Refused, Seal
@@ -125,19 +126,6 @@ def same(x: object) -> object:
 # -- values, words, errors -----------------------------------------------------------------------
 
 
-async def test_values_go_there_and_back_with_their_types(far: CeleryExecutor) -> None:
-    for one in (None, {"a": [1, {2}]}, b"\0", 2**100, "\N{SNAKE}'\"\n", ValueError("v")):
-        back = await value(far, on(same, one))
-        assert (type(back), repr(back)) == (type(one), repr(one))
-    array = np.arange(10.0)
-    assert np.array_equal(await value(far, on(same, array)), array)  # type: ignore[arg-type]
-
-
-async def test_twenty_megabytes_go_there_and_back(far: CeleryExecutor) -> None:
-    large = os.urandom(20_000_000)
-    assert await value(far, on(same, large)) == large
-
-
 def counted(array: np.ndarray, number: int) -> tuple[int, int]:
     array[0] = number
     return number, int(array.sum())
@@ -186,70 +174,6 @@ async def test_tasks_find_their_inputs_in_a_folder_that_is_mounted(
     assert not [key for key in keys_of(url) if ":payload:" in key]
 
 
-async def test_an_error_comes_back_with_its_cause_and_its_own_lines(far: CeleryExecutor) -> None:
-    def broken() -> None:
-        try:
-            {}["no"]
-        except KeyError as exc:
-            raise RuntimeError("it broke") from exc
-
-    outcome = await far.run(on(broken), Memory())
-    assert isinstance(outcome.error, RuntimeError)
-    assert isinstance(outcome.error.__cause__, KeyError)
-    step = outcome.error.__traceback__
-    assert step is not None
-    assert step.tb_frame.f_code.co_name == "broken"
-    assert step.tb_frame.f_code.co_filename == __file__
-
-
-async def test_what_is_printed_comes_live_and_in_order(far: CeleryExecutor, tmp_path: Path) -> None:
-    gate = tmp_path / "gate"
-
-    def talks(gate: str) -> None:
-        import os
-        import subprocess
-        import sys
-        import time
-
-        print("one")
-        while not os.path.exists(gate):
-            time.sleep(0.01)
-        subprocess.run(["echo", "two"], check=True)
-        print("three")
-        print("four", file=sys.stderr)
-
-    report = Memory()
-    task = asyncio.create_task(far.run(on(talks, str(gate)), report))
-    await until(lambda: report.text() == "one\n")
-    assert not task.done()
-    gate.touch()
-    await task
-    # What a program writes itself comes by another way than what Python prints.
-    assert sorted(report.text().split()) == ["one", "three", "two"]
-    assert report.text("stderr") == "four\n"
-
-
-async def test_progress_and_chunks_come_while_it_runs(far: CeleryExecutor, tmp_path: Path) -> None:
-    gate = tmp_path / "gate"
-
-    def streams(gate: str):  # type: ignore[no-untyped-def]
-        import os
-        import time
-
-        ctx.progress(0.5, "half")
-        yield 1
-        while not os.path.exists(gate):
-            time.sleep(0.01)
-        yield 2
-
-    report = Memory()
-    task = asyncio.create_task(value(far, on(streams, str(gate)), report))
-    await until(lambda: report.chunks == [1])
-    assert report.progressed == [(0.5, "half")]
-    gate.touch()
-    assert await task == [1, 2]
-
-
 async def test_a_task_finds_its_variables_and_secrets_which_redis_never_shows(
     far: CeleryExecutor, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -275,18 +199,7 @@ async def test_a_task_finds_its_variables_and_secrets_which_redis_never_shows(
         assert word not in seen
 
 
-async def test_a_hundred_at_once_and_then_a_thousand_small_ones(far: CeleryExecutor) -> None:
-    def slow(x: int) -> int:
-        import time
-
-        time.sleep(0.005)
-        return x
-
-    jobs = [on(slow, 0).component] * 100
-    found = await asyncio.gather(
-        *[value(far, Job("h", "slow", c, {"x": x})) for x, c in enumerate(jobs)]
-    )
-    assert found == list(range(100))
+async def test_a_thousand_small_ones_go_side_by_side(far: CeleryExecutor) -> None:
     small = on(same, 0).component
     found = await asyncio.gather(
         *[value(far, Job("h", "same", small, {"x": x})) for x in range(1000)]
@@ -365,7 +278,10 @@ async def test_cancelling_a_queued_task_takes_it_off_the_queue(
     assert report.workers == []
 
 
-async def test_a_task_that_nobody_takes_says_so_in_its_log(far: CeleryExecutor) -> None:
+async def test_a_task_that_nobody_takes_says_so_in_its_log(
+    far: CeleryExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(celery_link, "_UNHEARD", 0.1)
     report = Memory()
     task = asyncio.create_task(far.run(on(same, 1, queue="nobodys"), report))
     await until(lambda: report.logs)
@@ -378,7 +294,7 @@ async def test_a_task_that_nobody_takes_says_so_in_its_log(far: CeleryExecutor) 
 async def test_a_worker_killed_in_the_middle_loses_nothing(far: CeleryExecutor, url: str) -> None:
     process = worker(url, "--queue", "mortal")
     report = Memory()
-    task = asyncio.create_task(value(far, on(holding, 3.0, queue="mortal"), report))
+    task = asyncio.create_task(value(far, on(holding, 1.0, queue="mortal"), report))
     pid = await process_of(report)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
@@ -433,17 +349,6 @@ async def test_a_kernel_with_another_secret_is_refused(
             await far.run(on(same, 1, broker=url), Memory())
     finally:
         await far.close()
-
-
-async def test_another_version_is_refused_on_both_sides_of_the_signature(
-    far: CeleryExecutor, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    other = celery_protocol.ABOUT._replace(package="9.9", python="3.99")
-    monkeypatch.setattr(celery_broker, "ABOUT", other)
-    with pytest.raises(ExecutorError) as caught:
-        await far.run(on(same, 1), Memory())
-    assert f"it has twingraph_nb {__version__} on Python 3." in str(caught.value)
-    assert "this kernel 9.9 on Python 3.99" in str(caught.value)
 
 
 async def test_a_message_of_a_run_that_is_over_is_not_run_again(

@@ -1,4 +1,7 @@
-"""Platform `dask`: real clusters; results stay there, jobs can be ended, nothing is left."""
+"""Platform `dask`: real clusters; results stay there, jobs can be ended, nothing is left.
+
+What it shares with all platforms is in tests/conformance/test_dask.py.
+"""
 
 from __future__ import annotations
 
@@ -32,13 +35,12 @@ from tests.executors.running import Memory
 from tests.services.base import free_port
 from twingraph_nb.context import ctx
 from twingraph_nb.errors import ExecutorError, Unreachable, WorkerDied
-from twingraph_nb.executors import dask_link
+from twingraph_nb.executors import dask_cluster, dask_link
 from twingraph_nb.executors.base import Job, RemoteParts
 from twingraph_nb.executors.dask import DaskExecutor
 from twingraph_nb.executors.dask_cluster import Cluster
 from twingraph_nb.executors.dask_local import LocalDask
 from twingraph_nb.executors.dask_values import DaskValue
-from twingraph_nb.remote_dask import ABOUT
 from twingraph_nb.settings import Settings
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -168,14 +170,6 @@ async def test_an_input_that_was_lost_with_its_worker_is_put_there_again() -> No
 # -- values, words, errors -----------------------------------------------------------------------
 
 
-async def test_values_go_there_and_back_with_their_types(far: DaskExecutor) -> None:
-    for one in (None, {"a": [1, {2}]}, b"\0", 2**100, "\N{SNAKE}'\"\n", ValueError("v")):
-        back = await value(far, on(same, one))
-        assert (type(back), repr(back)) == (type(one), repr(one))
-    array = np.arange(10.0)
-    assert np.array_equal(await value(far, on(same, array)), array)  # type: ignore[arg-type]
-
-
 async def test_a_large_result_stays_and_is_handed_on_where_it_is(
     far: DaskExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -204,47 +198,6 @@ async def test_a_large_result_stays_and_is_handed_on_where_it_is(
     assert gathered == [1]
 
 
-async def test_an_error_comes_back_with_its_cause_and_its_own_lines(far: DaskExecutor) -> None:
-    def broken() -> None:
-        try:
-            {}["no"]
-        except KeyError as exc:
-            raise RuntimeError("it broke") from exc
-
-    outcome = await far.run(on(broken), Memory())
-    assert isinstance(outcome.error, RuntimeError)
-    assert isinstance(outcome.error.__cause__, KeyError)
-    step = outcome.error.__traceback__
-    assert step is not None
-    assert step.tb_frame.f_code.co_name == "broken"
-
-
-async def test_what_is_printed_comes_live_and_in_order(far: DaskExecutor, tmp_path: Path) -> None:
-    gate = tmp_path / "gate"
-
-    def talks(gate: str) -> None:
-        import os
-        import subprocess
-        import sys
-        import time
-
-        print("one")
-        while not os.path.exists(gate):
-            time.sleep(0.01)
-        subprocess.run(["echo", "two"], check=True)
-        print("three")
-        print("four", file=sys.stderr)
-
-    report = Memory()
-    task = asyncio.create_task(far.run(on(talks, str(gate)), report))
-    await until(lambda: report.text() == "one\n")
-    assert not task.done()
-    gate.touch()
-    await task
-    assert sorted(report.text().split()) == ["one", "three", "two"]
-    assert report.text("stderr") == "four\n"
-
-
 async def test_progress_and_chunks_come_while_it_runs_also_large_ones(
     far: DaskExecutor, tmp_path: Path
 ) -> None:
@@ -269,32 +222,7 @@ async def test_progress_and_chunks_come_while_it_runs_also_large_ones(
     assert await task == [b"x" * 1_000_000, 1, 2]
 
 
-async def test_a_task_finds_its_variables_and_secrets(
-    far: DaskExecutor, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("TOKEN_OF_MINE", "hush")
-
-    def asks() -> tuple[str, str]:
-        import os
-
-        return os.environ["PLAIN"], os.environ["TOKEN_OF_MINE"]
-
-    job = on(asks, env={"PLAIN": "to see"}, secrets=["TOKEN_OF_MINE"])
-    assert await value(far, job) == ("to see", "hush")
-
-
-async def test_a_hundred_at_once_and_then_a_thousand_small_ones(far: DaskExecutor) -> None:
-    def slow(x: int) -> int:
-        import time
-
-        time.sleep(0.005)
-        return x
-
-    component = on(slow, 0).component
-    found = await asyncio.gather(
-        *[value(far, Job(f"h{x}", "slow", component, {"x": x})) for x in range(100)]
-    )
-    assert found == list(range(100))
+async def test_a_thousand_small_ones_go_side_by_side(far: DaskExecutor) -> None:
     small = on(same, 0).component
     found = await asyncio.gather(
         *[value(far, Job(f"h{x}", "same", small, {"x": x})) for x in range(1000)]
@@ -357,38 +285,6 @@ async def test_cancelling_a_running_task_kills_it_with_what_it_started(
     again.cancel()
     await asyncio.wait([again])
     await until(lambda: not alive(pid))
-
-
-async def test_a_cancelled_task_that_waited_never_begins(far: DaskExecutor, tmp_path: Path) -> None:
-    def leaves(trace: str) -> None:
-        open(trace, "w").close()
-
-    busy = [Memory(), Memory()]
-    holders = [asyncio.create_task(far.run(on(holding), report)) for report in busy]
-    for report in busy:
-        await process_of(report)
-    waits = asyncio.create_task(far.run(on(leaves, str(tmp_path / "trace")), Memory()))
-    await asyncio.sleep(0)
-    waits.cancel()
-    await asyncio.wait([waits])
-    for holder in holders:
-        holder.cancel()
-    await asyncio.wait(holders)
-    assert await value(far, on(same, 1)) == 1
-    assert not (tmp_path / "trace").exists()
-
-
-async def test_a_task_that_kills_its_process_fails_alone(far: DaskExecutor) -> None:
-    def deadly() -> None:
-        import os
-        import signal
-
-        os.kill(os.getpid(), signal.SIGKILL)
-
-    outcome = await far.run(on(deadly), Memory())
-    assert isinstance(outcome.error, WorkerDied)
-    assert "was killed by signal SIGKILL" in str(outcome.error)
-    assert await value(far, on(same, 1)) == 1
 
 
 async def test_a_worker_killed_in_the_middle_loses_nothing_and_others_may_come() -> None:
@@ -486,16 +382,6 @@ async def first() -> None:
     await asyncio.sleep(60)
 
 
-async def test_another_version_is_refused(
-    far: DaskExecutor, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(dask_link, "ABOUT", (1, "9.9", "3.99"))
-    with pytest.raises(ExecutorError) as caught:
-        await far.run(on(same, 1), Memory())
-    assert f"this Dask worker has twingraph_nb {ABOUT[1]} on Python {ABOUT[2]}" in str(caught.value)
-    assert "the kernel 9.9 on Python 3.99" in str(caught.value)
-
-
 async def test_a_scheduler_that_dies_fails_its_tasks_and_the_next_finds_a_new_one() -> None:
     place, scheduler, worker = await cluster()
     only = worker()
@@ -524,7 +410,10 @@ async def test_a_module_that_was_changed_is_imported_anew(
     await edited(far, "dask", tmp_path, monkeypatch)
 
 
-async def test_no_scheduler_names_the_address_and_how_to_start_one() -> None:
+async def test_no_scheduler_names_the_address_and_how_to_start_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(dask_cluster, "_PATIENCE", 0.5)
     place = f"tcp://127.0.0.1:{free_port()}"
     far = DaskExecutor(Settings.load())
     with pytest.raises(Unreachable) as caught:

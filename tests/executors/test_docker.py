@@ -241,7 +241,7 @@ async def test_what_a_kernel_that_was_killed_left_behind_is_removed(
     assert left()
     async with executor(client, python_image) as using:
         await using.run(where)
-        assert left() == []
+    assert left() == []
 
 
 # -- images --------------------------------------------------------------------------------------

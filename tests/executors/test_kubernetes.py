@@ -1,4 +1,7 @@
-"""Platform `kubernetes` on a real cluster: values, logs, rights, cancel, leftovers."""
+"""Platform `kubernetes` on a real cluster: pods and Jobs, their rights, ends and leftovers.
+
+What it shares with all platforms is in tests/conformance/test_kubernetes.py.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +21,7 @@ import pytest
 import pytest_asyncio
 
 from tests.executors.kubernetes_running import Admin, Ticketed, Using, admin, using
-from twingraph_nb.context import ctx
-from twingraph_nb.errors import ExecutorError, TaskTimeout, WorkerDied
+from twingraph_nb.errors import ExecutorError, WorkerDied
 from twingraph_nb.executors.kubernetes_setup import NAME
 from twingraph_nb.executors.kubernetes_worker import KubernetesWorker
 from twingraph_nb.executors.owner import POD_OWNER, owner_label
@@ -62,10 +64,6 @@ def length(data: bytes) -> int:
     return len(data)
 
 
-def same(x: object) -> object:
-    return x
-
-
 def place() -> str:
     import socket
 
@@ -101,45 +99,6 @@ async def test_values_and_classes_travel_to_a_job_and_back(shared: Using) -> Non
     assert report.workers[0].startswith("pod tg-moved-")
 
 
-async def test_the_users_error_keeps_cause_and_lines(shared: Using) -> None:
-    def fails() -> None:
-        try:
-            {}["missing"]
-        except KeyError as exc:
-            raise ValueError("no such thing") from exc
-
-    with pytest.raises(ValueError, match="no such thing") as caught:
-        await shared.run(fails, warm=True)
-    assert isinstance(caught.value.__cause__, KeyError)
-    assert "raise ValueError" in str(caught.traceback[-1].statement)
-
-
-async def test_output_progress_and_chunks_come_while_the_task_runs(shared: Using) -> None:
-    async def talks() -> Any:
-        import subprocess
-
-        for number in range(3):
-            print("line", number)
-            yield number
-        subprocess.run(["sh", "-c", "echo from a child; echo oops >&2"], check=True)
-        ctx.progress(0.5, "half")
-        print("waiting")
-        import asyncio
-
-        await asyncio.sleep(60)
-
-    task, report = start(shared, talks, warm=True)
-    await begun(task, report, "waiting")
-    while "oops" not in report.text("stderr"):
-        report.told.clear()
-        await report.told.wait()
-    assert report.text() == "line 0\nline 1\nline 2\nfrom a child\nwaiting\n"
-    assert (report.text("stderr"), report.chunks) == ("oops\n", [0, 1, 2])
-    assert report.progressed == [(0.5, "half")]
-    task.cancel()
-    await asyncio.wait([task])
-
-
 async def test_small_tasks_share_warm_pods(shared: Using) -> None:
     places = {(await shared.run(place, warm=True))[0] for _ in range(200)}
     assert len(places) == 1
@@ -169,16 +128,10 @@ async def test_a_warm_pod_ends_when_nobody_needs_it(shared: Using) -> None:
         await asyncio.sleep(0.05)
 
 
-async def test_20_mb_travel_both_ways(shared: Using) -> None:
-    data = os.urandom(20 << 20)
-    value, _ = await shared.run(same, data, warm=True)
-    assert value == data
-
-
 async def test_a_map_is_as_many_jobs_at_once(shared: Using) -> None:
-    found = await asyncio.gather(*[shared.run(add, one) for one in range(5)])
-    assert [value for value, _ in found] == [1, 2, 3, 4, 5]
-    assert len({report.tickets[0] for _, report in found}) == 5
+    found = await asyncio.gather(*[shared.run(add, one) for one in range(3)])
+    assert [value for value, _ in found] == [1, 2, 3]
+    assert len({report.tickets[0] for _, report in found}) == 3
 
 
 async def test_a_task_has_least_rights(shared: Using) -> None:
@@ -209,30 +162,6 @@ async def test_a_task_has_least_rights(shared: Using) -> None:
         "no_new": "1",
         "seccomp": "2",
     }
-
-
-async def test_secrets_and_variables_are_in_no_description(
-    shared: Using, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def looks() -> list[str]:
-        import os
-
-        print("looking", flush=True)
-        while not os.path.exists("/tmp/go"):
-            time.sleep(0.02)
-        return [os.environ["PLAIN"], os.environ["HIDDEN"]]
-
-    monkeypatch.setenv("HIDDEN", "swordfish-1")
-    options = {"env": {"PLAIN": "plainfish-2"}, "secrets": ["HIDDEN"]}
-    task, report = start(shared, looks, **options)
-    await begun(task, report, "looking")
-    described = json.dumps(await asyncio.to_thread(shared.admin.objects))
-    assert "tg-looks" in described
-    assert "swordfish" not in described
-    assert "plainfish" not in described
-    assert "swordfish" not in str(report.logs)
-    task.cancel()
-    await asyncio.wait([task])
 
 
 async def test_options_reach_the_pod(shared: Using) -> None:
@@ -289,22 +218,6 @@ async def test_a_task_that_waits_for_a_node_says_so_and_can_be_cancelled(shared:
     assert [one for one in shared.admin.pods() if one.startswith("tg-add")] == []
 
 
-async def test_a_timeout_ends_the_pod(shared: Using, home: Path) -> None:
-    from twingraph_nb import component
-
-    address = shared.admin.address
-    slow = component(
-        platform="kubernetes",
-        timeout=1,
-        image=address["image"],
-        kubeconfig=address["kubeconfig"],
-        namespace=shared.admin.namespace,
-    )(hold)
-    with pytest.raises(TaskTimeout, match="did not finish within 1 s"):
-        await asyncio.to_thread(slow().result, 60)
-    assert [one for one in shared.admin.pods() if one.startswith("tg-hold")] == []
-
-
 async def test_a_pod_deleted_by_somebody_else_fails_its_task(shared: Using) -> None:
     task, report = start(shared, hold)
     await begun(task, report)
@@ -313,30 +226,6 @@ async def test_a_pod_deleted_by_somebody_else_fails_its_task(shared: Using) -> N
     outcome = await task
     assert isinstance(outcome.error, WorkerDied)
     assert str(outcome.error) == "the pod that ran hold was deleted by somebody else"
-
-
-def exits() -> None:
-    os._exit(3)
-
-
-def eats() -> int:
-    return len(bytearray(400 << 20))
-
-
-@pytest.mark.parametrize(
-    ("function", "options", "said"),
-    [
-        (exits, {}, "ended with exit code 3 before the task was done"),
-        (eats, {"memory": "100m"}, "ran out of memory (the limit is 100 MiB)"),
-    ],
-    ids=["exit", "memory"],
-)
-async def test_a_death_says_its_cause(
-    shared: Using, function: Any, options: dict[str, Any], said: str
-) -> None:
-    with pytest.raises(WorkerDied) as caught:
-        await shared.run(function, **options)
-    assert f"the pod that ran {function.__name__} {said}" in str(caught.value)
 
 
 async def test_a_deadline_of_the_pod_is_named(shared: Using) -> None:

@@ -224,7 +224,7 @@ async def test_a_cluster_that_restarts_is_found_again(boss: Admin, tmp_path: Pat
     async with using(boss) as made:
         path = config_of(boss.address, tmp_path, server=await door.open())
         report = Ticketed()
-        job = made.job(hold, kubeconfig=path)
+        job = made.job(hold, kubeconfig=path, linger=0)  # else it would be heard again
         task = asyncio.create_task(made.made.run(job, report))
         while "holding" not in report.text():
             report.told.clear()

@@ -1,23 +1,25 @@
-"""Platform `lambda`: real containers with Amazon's runtime client behind an emulated AWS."""
+"""Platform `lambda`: real containers with Amazon's runtime client behind an emulated AWS.
+
+What it shares with all platforms is in tests/conformance/test_lambda.py, which has a bucket; most
+of what is here goes without one.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import io
-import json
 import os
 import sys
 import time
 import zipfile
 from collections.abc import AsyncIterator, Iterator, Mapping
-from datetime import UTC, datetime
 
 import pytest
 import pytest_asyncio
 from botocore.exceptions import ClientError
 
-from tests.executors.aws_running import Told, client, job, objects, opened, until, value
+from tests.executors.aws_running import Told, client, job, opened, value
 from tests.services import base
 from tests.services.aws import environment
 from twingraph_nb.context import ctx
@@ -35,20 +37,17 @@ from twingraph_nb.executors.aws_lambda import LambdaExecutor
 from twingraph_nb.executors.aws_package import MIB, UNZIPPED, check_size, setup_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-BUCKET = "twingraph-lambda"
 NAMED = ("shared", "narrow", "mine", "networked", "theirs", "passing", "garbage")
 
 
 @pytest.fixture(scope="module", autouse=True)
 def service(aws: Mapping[str, str]) -> Iterator[None]:
-    """The emulator as AWS, a bucket that is empty at the end, and no function of ours by name."""
+    """The emulator as AWS, and at the end no function of ours by name."""
     with pytest.MonkeyPatch.context() as patch:
         for name, text in environment(aws).items():
             patch.setenv(name, text)
         patch.delenv("AWS_PROFILE", raising=False)
-        client(aws, "s3").create_bucket(Bucket=BUCKET)
         yield
-        assert objects(aws, BUCKET) == []
         for name in NAMED:
             with contextlib.suppress(ClientError):  # a part of the tests makes a part of them
                 client(aws, "lambda").delete_function(FunctionName=name)
@@ -66,17 +65,6 @@ async def functional(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[
 
 
 # -- what comes back ------------------------------------------------------------------------------
-
-
-async def test_values_arrive_equal_in_both_directions(
-    functional: LambdaExecutor, options: dict[str, object]
-) -> None:
-    def step(x: object) -> object:
-        return {"back": x, "pair": (1, None)}
-
-    given = {"a": [1, 2.5, "ä\n'\"🙂", None], "t": (datetime(2026, 1, 2, tzinfo=UTC), b"\x00\xff")}
-    found = await value(functional, job("lambda", step, (given,), **options))
-    assert found == {"back": given, "pair": (1, None)}
 
 
 async def test_components_of_equal_settings_share_one_function(
@@ -99,21 +87,6 @@ async def test_components_of_equal_settings_share_one_function(
     assert names.pop().startswith("twingraph-")
 
 
-async def test_the_users_error_comes_with_its_cause_and_lines(
-    functional: LambdaExecutor, options: dict[str, object]
-) -> None:
-    def step() -> None:
-        try:
-            {}["key"]
-        except KeyError as exc:
-            raise ValueError("bad") from exc  # this line
-
-    with pytest.raises(ValueError, match="bad") as caught:
-        await value(functional, job("lambda", step, **options))
-    assert isinstance(caught.value.__cause__, KeyError)
-    assert any("this line" in str(entry.statement) for entry in caught.traceback)
-
-
 async def test_logs_progress_and_chunks_come_with_the_answer(
     functional: LambdaExecutor, options: dict[str, object]
 ) -> None:
@@ -132,40 +105,6 @@ async def test_logs_progress_and_chunks_come_with_the_answer(
     assert told.chunks == [0, 1, 2]
 
 
-async def test_with_a_bucket_a_function_is_heard_while_it_runs(
-    functional: LambdaExecutor, options: dict[str, object], aws: Mapping[str, str]
-) -> None:
-    def step(bucket: str, key: str) -> str:
-        import boto3
-
-        print("working")
-        boto3.client("s3").get_waiter("object_exists").wait(
-            Bucket=bucket, Key=key, WaiterConfig={"Delay": 1, "MaxAttempts": 60}
-        )
-        return "over"
-
-    told = Told()
-    asked = job("lambda", step, (aws["bucket"], "lambda-go-on"), bucket=BUCKET, **options)
-    running = asyncio.create_task(functional.run(asked, told))
-    await until(told.text)
-    assert not running.done()
-    client(aws, "s3").put_object(Bucket=aws["bucket"], Key="lambda-go-on", Body=b"")
-    assert (await running).value == "over"
-    assert told.text() == "working\n"
-    client(aws, "s3").delete_object(Bucket=aws["bucket"], Key="lambda-go-on")
-
-
-async def test_large_values_go_through_the_bucket_both_ways(
-    functional: LambdaExecutor, options: dict[str, object]
-) -> None:
-    def step(x: bytes) -> bytes:
-        return x[::-1]
-
-    body = os.urandom(5_000_000)
-    asked = job("lambda", step, (body,), bucket=BUCKET, **options)
-    assert await value(functional, asked) == body[::-1]
-
-
 async def test_without_a_bucket_large_values_are_errors_that_name_it(
     functional: LambdaExecutor, options: dict[str, object]
 ) -> None:
@@ -176,42 +115,6 @@ async def test_without_a_bucket_large_values_are_errors_that_name_it(
         await value(functional, job("lambda", step, (bytes(5_000_000),), **options))
     with pytest.raises(ResultError, match=r"a result of 5.7 MiB.*bucket='my-bucket'"):
         await value(functional, job("lambda", step, (os.urandom(3_000_000),), **options))
-
-
-async def test_secrets_reach_the_task_and_no_setting(
-    functional: LambdaExecutor,
-    options: dict[str, object],
-    aws: Mapping[str, str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    def step() -> tuple[str, str]:
-        return os.environ["PLAIN"], os.environ["TOKEN"]
-
-    def after() -> bool:
-        return "TOKEN" in os.environ
-
-    monkeypatch.setenv("TOKEN", "hunter-2")
-    asked = job("lambda", step, env={"PLAIN": "visible-1"}, secrets="TOKEN", **options)
-    assert await value(functional, asked) == ("visible-1", "hunter-2")
-    assert await value(functional, job("lambda", after, **options)) is False
-    said = json.dumps(client(aws, "lambda").list_functions(), default=str)
-    assert "hunter-2" not in said
-    assert "visible-1" not in said
-
-
-async def test_nothing_is_unpickled_unless_the_component_is_trusted(
-    functional: LambdaExecutor, options: dict[str, object]
-) -> None:
-    class Odd:
-        def __reduce__(self) -> object:
-            return (str, ("made",))
-
-    def odd() -> object:
-        return Odd()
-
-    with pytest.raises(ResultError, match="Odd"):
-        await value(functional, job("lambda", odd, **options))
-    assert await value(functional, job("lambda", odd, trust=True, **options)) == "made"
 
 
 async def test_packages_are_in_the_function(
@@ -229,25 +132,6 @@ async def test_packages_are_in_the_function(
 # -- how calls end --------------------------------------------------------------------------------
 
 
-async def test_a_cancelled_call_is_given_up_at_once(
-    functional: LambdaExecutor, options: dict[str, object], aws: Mapping[str, str]
-) -> None:
-    def step() -> None:
-        print("up")
-        time.sleep(3)
-
-    told = Told()
-    asked = job("lambda", step, bucket=BUCKET, timeout=30, **options)
-    running = asyncio.create_task(functional.run(asked, told))
-    await until(told.text)
-    running.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await running
-    assert functional.capabilities.stops is False
-    root = "jobs/"
-    await until(lambda: not [key for key in objects(aws, BUCKET) if root in key])
-
-
 async def test_an_exit_code_becomes_a_sentence_and_the_last_lines_are_kept(
     functional: LambdaExecutor, options: dict[str, object]
 ) -> None:
@@ -259,18 +143,6 @@ async def test_an_exit_code_becomes_a_sentence_and_the_last_lines_are_kept(
     with pytest.raises(WorkerDied, match="Lambda function that ran step ended with exit code 3"):
         await value(functional, job("lambda", step, **options), told)
     assert told.text() == "before\n"
-
-
-async def test_too_much_memory_becomes_a_sentence(
-    functional: LambdaExecutor, options: dict[str, object]
-) -> None:
-    def step() -> int:
-        return len(bytearray(2 << 30))
-
-    with pytest.raises(
-        WorkerDied, match=r"out of memory: it has 256 MiB; ask for more with memory="
-    ):
-        await value(functional, job("lambda", step, memory="256m", **options))
 
 
 async def test_lambdas_own_time_limit_is_a_timeout(
@@ -497,12 +369,12 @@ async def test_a_function_that_answers_garbage_is_a_sentence(
 ) -> None:
     named = {**options, "function_name": "garbage"}
     assert await value(functional, job("lambda", nothing, **named)) is None
-    for answer in ('{"body": "AAAA"}', '{"body": ""}', '"text"', '{"body": "=?"}'):
-        body = io.BytesIO()
-        with zipfile.ZipFile(body, "w") as archive:
-            archive.writestr(
-                "twingraph_function.py", f"def handler(event, context): return {answer}"
-            )
-        client(aws, "lambda").update_function_code(FunctionName="garbage", ZipFile=body.getvalue())
+    answers = ({"body": "AAAA"}, {"body": ""}, "text", {"body": "=?"})
+    code = f"left = iter({answers!r})\ndef handler(event, context): return next(left)"
+    body = io.BytesIO()
+    with zipfile.ZipFile(body, "w") as archive:
+        archive.writestr("twingraph_function.py", code)
+    client(aws, "lambda").update_function_code(FunctionName="garbage", ZipFile=body.getvalue())
+    for _ in answers:
         with pytest.raises(ExecutorError, match=r"answer of nothing|answer of ours|failed"):
             await value(functional, job("lambda", nothing, **named))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import pytest
 from jupyter_client.blocking.client import BlockingKernelClient
@@ -45,7 +45,7 @@ class Cell:
     message: str = ""
     traceback: str = ""
     idle: bool = False
-    outputs: list[dict[str, object]] = field(default_factory=list)
+    number: int = 0
 
 
 @dataclass
@@ -69,6 +69,8 @@ class Kernel:
                     interrupt_after = ""
                     time.sleep(0.3)  # the cell goes from its print on to its wait
                     self.manager.interrupt_kernel()
+            elif message["msg_type"] == "execute_input":
+                cell.number = content["execution_count"]
             elif message["msg_type"] == "execute_result":
                 cell.result = content["data"]["text/plain"]
             elif message["msg_type"] == "error":
@@ -79,9 +81,12 @@ class Kernel:
         return list(ids.values())
 
 
-@pytest.fixture
-def kernel(home: object) -> Iterator[Kernel]:
-    manager, client = start_new_kernel(kernel_name="python3")
+@pytest.fixture(scope="module")
+def kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernel]:
+    """The one kernel of all tests, of which the last ends it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TWINGRAPH_HOME", str(tmp_path_factory.mktemp("home")))
+        manager, client = start_new_kernel(kernel_name="python3")
     try:
         kernel = Kernel(manager, client)
         (setup,) = kernel.run(SETUP)
@@ -142,14 +147,14 @@ def test_stop_button_interrupts_a_waiting_cell_and_cancels_its_run(
 
 
 def test_error_of_a_task_shows_the_cells_own_lines(kernel: Kernel) -> None:
-    _, failed = kernel.run(
+    defined, failed = kernel.run(
         "@component()\ndef broken(x):\n    y = x + 1\n    return 1 / (y - y)",
         "broken(1).result()",
     )
     assert (failed.error, failed.message) == ("ZeroDivisionError", "division by zero")
     plain = _without_colours(failed.traceback)
     assert "----> 4     return 1 / (y - y)" in plain
-    assert "in component broken, cell [2], line 4" in plain
+    assert f"in component broken, cell [{defined.number}], line 4" in plain
     assert "drive.py" not in plain
 
 

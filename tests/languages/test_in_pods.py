@@ -14,7 +14,7 @@ import pytest_asyncio
 
 from tests.executors.kubernetes_running import Admin, Ticketed, Using, admin, using
 from tests.executors.running import value_of
-from tests.languages.samples import LANGUAGES, echo, made
+from tests.languages.samples import echo, made
 from tests.languages.test_in_containers import BASHED, COMPILED, FAILING, GIVEN, WAITING
 from tests.languages.test_workers import PRINTING, SIGNATURE, job_of
 from tests.services.images import python_image as image_with
@@ -81,13 +81,13 @@ async def test_values_come_back_as_they_went_from_a_pod_that_stays(shared: Using
     async def echoed(language: str) -> set[str]:
         component, pods = there(shared, echo(language)), set()
         given = BASHED if language == "bash" else GIVEN
-        for _ in range(3):
+        for _ in range(2):
             found, report = await ran(shared, component, *given.values())
             assert list(found) == list(given.values()), language
             pods |= set(report.workers)
         return pods
 
-    for pods in await asyncio.gather(*map(echoed, LANGUAGES)):
+    for pods in await asyncio.gather(*map(echoed, ("typescript", "bash", "rust"))):
         assert len(pods) == 1
         assert pods.pop().startswith("pod tg-echo-warm-")
 
@@ -223,14 +223,16 @@ async def test_compiler_in_the_pod_compiles_there_and_its_errors_have_the_cells_
         {"hostPath": {"path": path}, "mount": path, "read_only": True}
         for path in ("/usr", "/etc/alternatives")
     ]
-    right, wrong, unfit = (
-        there(shared, made("c++", "f(x: int) -> y: int", code), volumes=tools) for code in COMPILED
+    right, wrong = (
+        there(shared, made("c++", "f(x: int) -> y: int", code), volumes=tools)
+        for code in COMPILED[:2]
     )
-    assert (await ran(shared, right, 21))[0] == 42
-    for component, line, said in ((wrong, 3, "two"), (unfit, 2, "not the int that")):
-        report = Ticketed()
-        error = (await shared.made.run(job_of(component, 21), report)).error
-        assert isinstance(error, CompileError)
-        assert error.errors[0][0] == line
-        assert said in str(error)
-        assert report.text("stderr") == ""
+    report = Ticketed()
+    (value, _), outcome = await asyncio.gather(
+        ran(shared, right, 21), shared.made.run(job_of(wrong, 21), report)
+    )
+    assert value == 42
+    assert isinstance(outcome.error, CompileError)
+    assert outcome.error.errors[0][0] == 3
+    assert "two" in str(outcome.error)
+    assert report.text("stderr") == ""

@@ -53,6 +53,23 @@ def test_selectors_are_understood_by_plan_and_by_resume(notebook: Notebook) -> N
     ]
     assert "--fro" in str(notebook.bad(f"%twingraph resume {run} --fro inc"))
     assert isinstance(notebook.bad("%plan flow() --only dubble"), WiringError)
+    plan = notebook.good("%plan flow() --only inc --only double")
+    assert [row.action for row in plan] == ["reuse", "reuse"]
+
+
+def test_selectors_that_contradict_each_other_are_told_on_a_line_too(notebook: Notebook) -> None:
+    notebook.good("%%component inc --cache\ndef inc(x: int) -> int:\n    return x + 1")
+    notebook.good("%%component double --cache\ndef double(x: int) -> int:\n    return 2 * x")
+    notebook.good("%%pipeline flow(n=1) -> out\nout = double(inc(n))")
+    run = notebook.good("run = flow()\nrun.result(30)\nrun.id")
+    both = "only: 'inc' fits inc, and skip=inc,double leaves it out: take the name out of"
+    assert both in str(notebook.bad("%plan flow() --only inc --skip inc,double"))
+    again = f"%twingraph resume {run} --only inc --skip inc --skip double"
+    assert both in str(notebook.bad(again))
+    late = "from_: 'double' fits double, and to=inc leaves it out"
+    assert late in str(notebook.bad("%plan flow() --to inc --from double"))
+    notebook.good(f"late = %twingraph resume {run} --to inc --from double")
+    assert late in str(notebook.bad("late.result(30)"))
 
 
 def test_plan_of_what_is_no_pipeline_says_what_it_wants(notebook: Notebook) -> None:

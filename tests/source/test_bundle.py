@@ -22,13 +22,16 @@ from twingraph_nb.source.text import source_of
 FAR = """
 import pickle, sys
 from twingraph_nb.rebuild import load
+spaces = {}
 while True:
     try:
-        frames, args = pickle.load(sys.stdin.buffer)
+        key, frames, args = pickle.load(sys.stdin.buffer)
     except EOFError:
         break
-    payload, early = pickle.loads(frames[0])
-    space = load(payload, frames[1:1 + early], frames[1 + early:])
+    if key not in spaces:
+        payload, early = pickle.loads(frames[0])
+        spaces[key] = load(payload, frames[1:1 + early], frames[1 + early:])
+    space = spaces[key]
     space.enter()
     try:
         said = (True, space.function(*pickle.loads(args)))
@@ -40,7 +43,7 @@ while True:
 
 
 class Far:
-    """Another interpreter that loads bundles and calls what is in them."""
+    """Another interpreter that stays: it loads each bundle once, and calls what is in it."""
 
     def __init__(self) -> None:
         path = [str(p) for p in sys.path]
@@ -54,7 +57,7 @@ class Far:
         frames = [bytes(one) for one in sent.frames]
         assert self.process.stdin is not None
         assert self.process.stdout is not None
-        self.process.stdin.write(pickle.dumps((frames, pickle.dumps(args))))
+        self.process.stdin.write(pickle.dumps((sent.key, frames, pickle.dumps(args))))
         self.process.stdin.flush()
         ok, value = pickle.load(self.process.stdout)
         if not ok:
@@ -83,10 +86,10 @@ class Notebook:
         linecache.cache[name] = (len(text), None, text.splitlines(keepends=True), name)
         exec(compile(text, name, "exec"), self.space)
 
-    def bundle(self, name: str) -> Bundle:
+    def bundle(self, name: str, *, far: bool = False) -> Bundle:
         found = self.space[name]
         function = getattr(found, "function", found)
-        return bundle(function, source_of(function), name=name)
+        return bundle(function, source_of(function), name=name, far=far)
 
 
 @pytest.fixture
@@ -225,6 +228,32 @@ def test_a_function_of_a_module_goes_by_name(
     assert made.call(bundle(steps.both.function, steps.both.source), 1) == 4
     made.process.communicate()
     del sys.modules["steps_for_bundles"]
+
+
+def test_a_part_of_a_module_never_stands_for_the_whole_that_another_takes_along(
+    notebook: Notebook, far: Far, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "shop").mkdir()
+    (tmp_path / "shop" / "__init__.py").write_text(
+        "PRICE, RATE = 3, 7\ndef priced(x): return x + PRICE\nclass Bill(int): pass\n"
+    )
+    (tmp_path / "shop" / "till.py").write_text("from shop import RATE\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    import shop
+
+    notebook.run("""
+        import shop.till
+        def at_once(x): return isinstance(x, shop.Bill) and x * shop.till.RATE
+        def when_called(x):
+            import shop
+            return x * shop.RATE
+    """)
+    part = bundle(shop.priced, source_of(shop.priced), far=True)
+    for _ in range(2):  # the second time all are there already
+        for name in ("at_once", "when_called"):
+            assert far.call(part, 1) == 4
+            assert far.call(notebook.bundle(name, far=True), shop.Bill(2)) == 14
+    del sys.modules["shop"], sys.modules["shop.till"]
 
 
 def test_a_bundle_is_fresh_until_something_it_is_made_of_changes(
