@@ -81,7 +81,8 @@ class Conformance:
             cls.place = cls.make_place(request, patch)
             yield
             close_session()
-        assert cls.place.left() == []
+        left = cls.place.left()
+        assert left == [], left
 
     @classmethod
     def make_place(cls, request: pytest.FixtureRequest, patch: pytest.MonkeyPatch) -> Place:

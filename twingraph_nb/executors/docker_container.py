@@ -11,6 +11,7 @@ import ssl
 import struct
 import tarfile
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import PurePosixPath
@@ -31,6 +32,8 @@ _STDERR = 2
 _TAKEN = 409  # status of a name that there is already
 _READ = 1 << 18
 _READS = 8
+_PAUSES = (0.1, 0.5, 2.0)
+"""Seconds after each vain try to remove a container."""
 _TMP = "rw,nosuid,nodev,exec,mode=1777"
 _KEPT = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
 """Seconds of silence, between questions, and questions, until a connection counts as lost."""
@@ -145,12 +148,18 @@ class Container:
         """End it, if it runs, and remove it with its anonymous volumes."""
         if not self.id:
             return
-        try:
-            self._api.remove_container(self.id, force=True, v=True)
-        except NotFound:
-            pass
-        except (DockerException, RequestException):
-            return  # the label lets the next session find it
+        for seconds in _PAUSES:
+            try:
+                self._api.remove_container(self.id, force=True, v=True)
+                break
+            except NotFound:
+                break
+            except APIError:  # it is being removed already, or did not end in the engine's time
+                time.sleep(seconds)
+            except (DockerException, RequestException):
+                return  # the label lets the next session find it
+        else:
+            return
         self.id = ""
 
     # -- inside --------------------------------------------------------------------------------
