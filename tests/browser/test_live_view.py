@@ -56,17 +56,17 @@ CELLS = (
     SETUP,
     "run = mixed()\nrun",
     "three_steps()",
-    "time.sleep(5)",
+    "time.sleep(8)",
     "three_steps()",
     f"{HANG}\n\nhang().result()",
     f"{QUICK}\n\neverything = quick.map(range(400))\neverything",
 )
 
 
-def pixels(canvas: Locator, color: str) -> list[tuple[int, int]]:
+def pixels(screenshot: bytes, color: str) -> list[tuple[int, int]]:
     """The pixels of this colour on the graph, as x, y; the bar above it may shine in by one row."""
     wanted = tuple(int(color[i : i + 2], 16) for i in (1, 3, 5))
-    picture = Image.open(io.BytesIO(canvas.screenshot())).convert("RGB")
+    picture = Image.open(io.BytesIO(screenshot)).convert("RGB")
     wide, data = picture.width, picture.load()
     assert data is not None
     return [
@@ -87,7 +87,7 @@ def wait_for(page: Page, condition: Callable[[], bool], seconds: float = 15.0) -
 
 
 def drawn(notebook: Notebook, index: int, state: str) -> list[tuple[int, int]]:
-    return pixels(notebook.graph(index), LOOKS[state].fill)  # type: ignore[index]
+    return pixels(notebook.graph(index).screenshot(), LOOKS[state].fill)  # type: ignore[index]
 
 
 def click(notebook: Notebook, index: int, state: str, title: str) -> Locator:
@@ -134,8 +134,14 @@ def mixed_in(notebook: Notebook) -> Notebook:
 def test_colours_change_while_another_cell_blocks_the_kernel(notebook: Notebook) -> None:
     notebook.run(MOVING)
     notebook.run(BLOCKING, wait=False)
-    wait_for(notebook.page, lambda: len(drawn(notebook, MOVING, "running")) > 50)
-    before = len(drawn(notebook, MOVING, "succeeded"))
+    shots: list[bytes] = []
+
+    def one_runs() -> bool:
+        shots.append(notebook.graph(MOVING).screenshot())
+        return len(pixels(shots[-1], LOOKS["running"].fill)) > 50
+
+    wait_for(notebook.page, one_runs)
+    before = len(pixels(shots[-1], LOOKS["succeeded"].fill))
     notebook.shot("moving")
     wait_for(notebook.page, lambda: len(drawn(notebook, MOVING, "succeeded")) > before + 50)
     assert notebook.prompt(BLOCKING) == "[*]:"

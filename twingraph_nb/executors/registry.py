@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import threading
 
 from twingraph_nb.errors import ExecutorError, ExecutorMissing
 from twingraph_nb.executors.base import Executor
@@ -22,6 +23,10 @@ _CLASSES = {
     "dask": "twingraph_nb.executors.dask:DaskExecutor",
 }
 
+_loading = threading.Lock()
+"""One at a time: several load `requests`, whose parts import each other, and threads that do so at
+once see halves of it."""
+
 
 def make_executor(name: str, settings: Settings) -> Executor:
     """Give the executor of a platform, not opened yet.
@@ -38,7 +43,8 @@ def make_executor(name: str, settings: Settings) -> Executor:
         return entry.load()()  # type: ignore[no-any-return]
     module, _, attribute = path.partition(":")
     try:
-        found = importlib.import_module(module)
+        with _loading:
+            found = importlib.import_module(module)
     except ModuleNotFoundError as exc:
         if (exc.name or "").startswith("twingraph_nb"):
             raise
