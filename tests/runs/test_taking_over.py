@@ -110,3 +110,19 @@ def test_what_is_taken_over_waits_for_no_place() -> None:
     assert second.tasks["again"].state == "running"
     GATE.set()
     assert second.result(60) == [0, 2]
+
+
+def test_a_run_goes_on_with_its_own_pipeline_though_another_module_has_one_of_that_name() -> None:
+    @pipeline(name="same")
+    def ours() -> object:
+        return kept(1)
+
+    first = ours()
+    first.result(20)
+
+    def theirs() -> object:
+        raise AssertionError("the pipeline of another module")
+
+    theirs.__module__ = "elsewhere"
+    pipeline(name="same")(theirs)
+    assert first.resume().result(20) == first.result(20)

@@ -281,8 +281,12 @@ def _shown(
 
 
 def _newest(pipeline: Pipeline) -> Pipeline:
-    """The pipeline as it is defined now: its cell may have been edited since."""
-    return shelf.pipelines.get(pipeline.name, pipeline)
+    """The pipeline as it is defined now: its cell may have been edited since.
+
+    One of another module is another pipeline, whatever its name.
+    """
+    found = shelf.pipelines.get(pipeline.name, pipeline)
+    return found if found.function.__module__ == pipeline.function.__module__ else pipeline
 
 
 class _Body:
