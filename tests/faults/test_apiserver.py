@@ -127,15 +127,6 @@ def boss(server: ApiServer) -> Iterator[Admin]:
         yield made
 
 
-@pytest.fixture
-def gate(tmp_path: Path) -> Path:
-    """A folder that pods see: what has begun and ended there, and which of them may end."""
-    folder = tmp_path / "gate"
-    folder.mkdir()
-    folder.chmod(0o777)
-    return folder
-
-
 def works(name: str, gate: str, before: object = None) -> str:
     """Leaves a line when it begins and when it ends, which its nth execution does once it may."""
     with open(f"{gate}/began", "a+") as file:

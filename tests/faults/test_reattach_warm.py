@@ -75,14 +75,6 @@ def engine(docker_host: str) -> Iterator[Any]:
 
 
 @pytest.fixture
-def gate(tmp_path: Path) -> Path:
-    folder = tmp_path / "gate"
-    folder.mkdir()
-    folder.chmod(0o777)
-    return folder
-
-
-@pytest.fixture
 def kernel(
     docker_host: str, python_image: str, gate: Path, tmp_path: Path, home: Path
 ) -> Callable[..., Kernel]:
