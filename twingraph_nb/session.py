@@ -16,18 +16,12 @@ from typing import TYPE_CHECKING, cast
 from twingraph_nb import __version__
 from twingraph_nb.clock import clock
 from twingraph_nb.component import Caller, shelf
-from twingraph_nb.errors import (
-    LineageError,
-    RunError,
-    StoreError,
-    TwingraphError,
-    suggestion,
-)
+from twingraph_nb.errors import LineageError, RunError, StoreError, TwingraphError, suggestion
 from twingraph_nb.events import Batch, BodyDone, RunForm, RunStarted, Sink
 from twingraph_nb.executors.base import Condition, Executor
 from twingraph_nb.executors.conditions import conditions
 from twingraph_nb.executors.local import LocalExecutor
-from twingraph_nb.executors.registry import make_executor
+from twingraph_nb.executors.registry import closed, make_executor
 from twingraph_nb.executors.threads import Threads
 from twingraph_nb.graph.run import Run
 from twingraph_nb.graph.summary import summaries
@@ -58,6 +52,8 @@ _FAR_WINDOW = 2048
 """Jobs that a platform elsewhere may have at a time."""
 _LAST_WORDS = 2.0
 """Seconds that cancelled tasks have for their clean-up when the session closes."""
+_CLOSING = 60.0
+"""Seconds that platforms have to end what they started: an engine under load takes its time."""
 
 
 class Session:
@@ -271,7 +267,7 @@ class Session:
             self._control.close()
         stopping = asyncio.run_coroutine_threadsafe(self._stop(), self._loop)
         with contextlib.suppress(TimeoutError):
-            stopping.result(10.0)
+            stopping.result(_CLOSING + 2 * _LAST_WORDS)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(5.0)
         if self.remote is not None:
@@ -291,8 +287,8 @@ class Session:
             self._loop.close()
 
     async def _stop(self) -> None:
-        for executor in self._executors.values():
-            await executor.close()
+        for sentence in await closed(self._executors, _CLOSING):
+            self._trouble(sentence)
         self._threads.close()
         self.driver.close()
         left = asyncio.all_tasks() - {asyncio.current_task()}

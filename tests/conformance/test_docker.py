@@ -7,6 +7,7 @@ import gc
 import json
 import os
 import signal
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,7 @@ class TestDocker(Conformance):
         return Place(
             "docker",
             {"image": image},
-            left=lambda: [one.name for one in ours()],
+            left=lambda: [f"{one.id} {one.attrs['State']}" for one in ours()],
             visible=lambda: json.dumps([one.attrs for one in ours()]),
         )
 
@@ -55,6 +56,29 @@ def engine_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
     monkeypatch.setenv("DOCKER_HOST", host)
     yield host
     base.stop("docker")
+
+
+def test_a_session_that_closes_waits_for_an_engine_that_is_slow(engine_of_its_own: str) -> None:
+    close_session()
+    options = {"image": images.python_image(), "workers": 2}
+    made = make_component(steps.square, platform="docker", options=options, keep=False)
+    assert [task.result(PATIENCE) for task in [made(3), made(4)]] == [9, 16]
+    known = base.state("docker")
+    assert known is not None
+    engine = [int(each.partition(":")[0]) for each in known.processes.values()]
+    for pid in engine:
+        os.kill(pid, signal.SIGSTOP)
+    closing = threading.Thread(target=close_session)
+    closing.start()
+    closing.join(15.0)
+    waited = closing.is_alive()
+    for pid in engine:
+        os.kill(pid, signal.SIGCONT)
+    closing.join(PATIENCE)
+    assert waited
+    client: Any = docker.DockerClient(base_url=engine_of_its_own)
+    with contextlib.closing(client):
+        assert client.containers.list(all=True, filters={"label": OWNER}) == []
 
 
 # docker-py leaves a socket that nobody answered to the garbage collector.

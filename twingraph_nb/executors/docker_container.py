@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import logging
 import os
 import signal
 import socket
@@ -19,7 +20,7 @@ from typing import Any
 
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 from docker.types import LogConfig
-from requests.exceptions import RequestException
+from requests.exceptions import ReadTimeout, RequestException
 
 from twingraph_nb.errors import ExecutorError
 from twingraph_nb.executors.docker_setup import Setup
@@ -27,12 +28,14 @@ from twingraph_nb.executors.owner import KEPT, OWNER, owner_label
 
 __all__ = ["Container", "Streams", "is_missing", "start_error"]
 
+_log = logging.getLogger(__name__)
+
 _HEADER = struct.Struct(">BxxxI")  # stream, length; Docker Engine API, "Stream format"
 _STDERR = 2
 _TAKEN = 409  # status of a name that there is already
 _READ = 1 << 18
 _READS = 8
-_PAUSES = (0.1, 0.5, 2.0)
+_PAUSES = (0.1, 0.5, 2.0, 5.0, 10.0)
 """Seconds after each vain try to remove a container."""
 _TMP = "rw,nosuid,nodev,exec,mode=1777"
 _KEPT = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
@@ -154,11 +157,14 @@ class Container:
                 break
             except NotFound:
                 break
-            except APIError:  # it is being removed already, or did not end in the engine's time
+            except (APIError, ReadTimeout) as exc:
+                # It is being removed already, or did not end in the engine's time.
+                refused = exc
                 time.sleep(seconds)
             except (DockerException, RequestException):
-                return  # the label lets the next session find it
+                return  # the engine is gone; the label lets the next session find it
         else:
+            _log.warning("%s is left until the next session: %s", self.label, refused)
             return
         self.id = ""
 

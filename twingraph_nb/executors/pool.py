@@ -103,18 +103,22 @@ class Pool:
         await ticket.gone
 
     async def close(self) -> None:
-        """End all workers and wait until they are gone."""
+        """End all workers and wait until they are gone; raises what kept one from its end."""
         self._closed = True
         if self._reaper is not None:
             self._reaper.cancel()
         for worker in list(self._workers):
             self._end(worker, 0.2 if worker.tickets else 0.0)
+        errors: list[Exception] = []
         while self._ends:
             ends = set(self._ends)
-            await asyncio.gather(*ends, return_exceptions=True)
+            said = await asyncio.gather(*ends, return_exceptions=True)
+            errors += [one for one in said if isinstance(one, Exception)]
             # Not left to their callbacks: since Python 3.12 a gather of what is done already
             # does not give the loop a turn, and this would go round for ever.
             self._ends -= ends
+        if errors:
+            raise errors[0]
 
     # -- sending -------------------------------------------------------------------------------
 

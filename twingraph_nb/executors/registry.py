@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import threading
+from collections.abc import Mapping
 
 from twingraph_nb.errors import ExecutorError, ExecutorMissing
 from twingraph_nb.executors.base import Executor
@@ -11,7 +13,7 @@ from twingraph_nb.platform_choice import other_platforms
 from twingraph_nb.platforms import PLATFORMS
 from twingraph_nb.settings import Settings
 
-__all__ = ["make_executor"]
+__all__ = ["closed", "make_executor"]
 
 _CLASSES = {
     "process": "twingraph_nb.executors.process:ProcessExecutor",
@@ -50,3 +52,24 @@ def make_executor(name: str, settings: Settings) -> Executor:
             raise
         raise ExecutorMissing(name, PLATFORMS[name].extra) from exc
     return getattr(found, attribute)(settings)  # type: ignore[no-any-return]
+
+
+async def closed(executors: Mapping[str, Executor], timeout: float) -> list[str]:
+    """Close executors, all at once; gives a sentence about each that could not be.
+
+    Args:
+        timeout: seconds that they have.
+    """
+    if not executors:
+        return []
+    closing = {asyncio.ensure_future(one.close()): name for name, one in executors.items()}
+    _, late = await asyncio.wait(closing, timeout=timeout)
+    said = []
+    for task, name in closing.items():
+        left = f"platform {name!r} may have left something running"
+        if task in late:
+            task.cancel()
+            said.append(f"{left}: it did not close within {timeout:.0f} s")
+        elif (error := task.exception()) is not None:
+            said.append(f"{left}: {type(error).__name__}: {error}")
+    return said
