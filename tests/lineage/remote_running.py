@@ -18,27 +18,34 @@ from gremlin_python.process.graph_traversal import GraphTraversalSource, __
 from gremlin_python.process.traversal import T
 
 from twingraph_nb.lineage.graph import Graph
+from twingraph_nb.lineage.index import PropertyIndex
+from twingraph_nb.lineage.problems import TraversalError
 from twingraph_nb.lineage.remote import read_address, remote_source
+from twingraph_nb.lineage.remote_ids import TEXT_ID
 from twingraph_nb.lineage.serve import Server
 
 __all__ = ["TOKEN", "Database", "Proxy", "contents", "free_port", "until"]
 
 TOKEN = "a token of more than sixteen characters".replace(" ", "-")
-_ONLY_THERE = ("revision", "last_used")
-"""What the writer adds to vertices for its own use."""
+_ONLY_THERE = ("revision", "last_used", TEXT_ID)
+"""What the writer adds for its own use."""
 
 
 class Database:
-    """A free graph behind a port, in a process that can be killed. Empty at each start."""
+    """A free graph behind a port, in a process that can be killed. Empty at each start.
 
-    def __init__(self, port: int = 0) -> None:
-        self.port = port
+    only_numbers: it takes only numbers as ids, as a stock Gremlin Server.
+    """
+
+    def __init__(self, port: int = 0, *, only_numbers: bool = False) -> None:
+        self.port, self.only_numbers = port, only_numbers
         self.process: subprocess.Popen[str] | None = None
         self.start()
 
     def start(self) -> None:
         """Start it, empty, on the same port as before."""
-        command = [sys.executable, "-m", __name__, str(self.port), TOKEN]
+        kind = "LONG" if self.only_numbers else "ANY"
+        command = [sys.executable, "-m", __name__, str(self.port), TOKEN, kind]
         root = Path(__file__).parents[2]
         self.process = subprocess.Popen(
             command, cwd=root, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -167,6 +174,8 @@ def contents(g: GraphTraversalSource) -> tuple[dict[str, Any], dict[str, Any]]:
     ends = g.E().project("id", "label", "out", "in", "told").by(T.id).by(T.label)
     ends = ends.by(__.out_v().id_()).by(__.in_v().id_()).by(__.value_map())
     edges = {row.pop("id"): row for row in ends.to_list()}
+    for row in edges.values():
+        row["told"].pop(TEXT_ID, None)
     return vertices, edges
 
 
@@ -174,8 +183,24 @@ def _plain(told: dict[str, list[Any]]) -> dict[str, list[Any]]:
     return {key: sorted(values, key=str) for key, values in told.items() if key not in _ONLY_THERE}
 
 
-def _main(port: str, token: str) -> None:
-    with Server(Graph(), writable=True, port=int(port), token=token) as server:
+class _Numbers(dict[object, Any]):
+    """Elements of a TinkerGraph whose id manager is LONG: it refuses other ids in these words."""
+
+    def get(self, id: object, default: Any = None) -> Any:
+        if isinstance(id, str) and not id.lstrip("-").isdigit():
+            raise TraversalError(
+                "Expected an id that is convertible to class java.lang.Long but received class "
+                f"java.lang.String - [{id}]"
+            )
+        return super().get(id, default)
+
+
+def _main(port: str, token: str, kind: str) -> None:
+    graph = Graph()
+    if kind == "LONG":
+        graph.vertices, graph.edges = _Numbers(), _Numbers()
+        graph._index = PropertyIndex(graph.vertices, graph.lock)
+    with Server(graph, writable=True, port=int(port), token=token) as server:
         print(server.port, flush=True)
         sys.stdin.read()
 

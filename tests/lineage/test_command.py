@@ -33,6 +33,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     [
         (["made-by", "blob8"], ["maker", "ancestor", "clean", "load"]),
         (["used-by", f"{RUN}00000001"], ["fit", "report"]),
+        (["used-by", "a.csv"], ["user", "load", "report"]),
         (["diff", RUN, "last"], ["nothing"]),
         (["who-changed", "clean"], ["first version", "ann"]),
         (["stale"], ["nothing"]),

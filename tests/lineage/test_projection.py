@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from pathlib import Path
 
@@ -32,6 +33,7 @@ from twingraph_nb.lineage.places import git_history, surroundings
 from twingraph_nb.lineage.problems import ReadOnlyGraph
 from twingraph_nb.lineage.projection import Projection
 from twingraph_nb.lineage.redact import source_shown
+from twingraph_nb.lineage.unknown import schema_properties
 
 
 def plain(graph: Graph) -> tuple[dict[object, object], dict[object, object]]:
@@ -114,6 +116,12 @@ def test_all_kinds_of_vertices_edges_and_properties_are_in_the_table_and_appear(
         assert edge.in_.label in kind.in_.split(" or ")
     found = {key for task in graph.labelled("Task") for key in task.content}
     assert found - {"name"} == set(schema.TASK_PROPERTIES) - {"Git History"}  # a test of its own
+    of_errors = {"error_type", "error_cell", "error_line"}
+    for label in set(schema.VERTICES) - {"Task"}:
+        known = {*schema.OTHER_PROPERTIES.get(label, {"name"})} | of_errors
+        assert {key for one in graph.labelled(label) for key in one.content} <= known
+    properties = {key for edge in graph.edges.values() for key in edge.content}
+    assert properties - {"name"} <= set(schema.EDGE_PROPERTIES)
 
 
 def test_tasks_have_the_properties_that_twingraph_users_ask_for() -> None:
@@ -219,6 +227,31 @@ def test_secrets_are_masked_by_name_by_type_and_in_source() -> None:
     everything = repr(plain(made.graph))
     assert "hunter2" not in everything
     assert "ann" in everything
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("{'password': 'a\\'b', 'n': 'x'}", "{'password': '•••', 'n': 'x'}"),
+        ("[{'db': {\"api_key\": b'ab'}}]", "[{'db': {\"api_key\": b'•••'}}]"),
+        ("Login(user='ann', auth='ab')", "Login(user='ann', auth='•••')"),
+        ("{'token': 'abc…", "{'token': '•••'"),
+        ("{'tokens': ['a'], 'author': 'ann'}", "{'tokens': ['a'], 'author': 'ann'}"),
+        ("'the password is secret'", "'the password is secret'"),
+    ],
+)
+def test_what_a_value_shows_under_the_name_of_a_secret_is_masked(text: str, shown: str) -> None:
+    wrong = TaskErred(3.0, 1, 1, ErrorInfo("E", text))
+    told = (
+        task(0, "a", inputs={"x": text}),
+        TaskDone(3.0, 0, {"value": text}),
+        task(1, "a"),
+        wrong,
+    )
+    made = projected([Batch(RUN, 0, (started(), component("a"), *told))])
+    first, second = (content(made, f"task:{RUN}0000000{number}") for number in (0, 1))
+    assert json.loads(str(first["Input Values"])) == {"x": shown}
+    assert (first["Output"], second["error"]) == (shown, f"E: {shown}")
 
 
 def test_large_values_are_cut_at_the_stated_size() -> None:
@@ -348,7 +381,7 @@ def test_a_read_only_graph_takes_facts_and_nothing_else() -> None:
 
 def test_the_schema_is_rendered_whole() -> None:
     text = schema.described()
-    for name in (*schema.VERTICES, *schema.EDGES, *schema.TASK_PROPERTIES):
+    for name in (*schema.VERTICES, *schema.EDGES, *schema_properties()):
         assert f"| `{name}` |" in text
 
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
+from pathlib import Path
+
 import pytest
 from gremlin_python.process.graph_traversal import GraphTraversalSource
 from msgspec.structs import replace
 
 from tests.lineage.runs import RUN, batches, component, started, story, task
+from twingraph_nb import wire
 from twingraph_nb.events import Batch, Event, RunFinished, TaskDone, TaskStarted
-from twingraph_nb.lineage.asking import NothingFound
+from twingraph_nb.graph.summary import summary
+from twingraph_nb.lineage.asking import NothingFound, NotMade
 from twingraph_nb.lineage.machine import source
 from twingraph_nb.lineage.projection import Projection
 from twingraph_nb.lineage.questions import (
@@ -86,6 +91,59 @@ def test_made_by_finds_the_file_that_an_output_names(g: GraphTraversalSource) ->
     assert told(made_by(g, "out/b.csv"), "role", "name") == [("maker", "load")]
 
 
+@pytest.mark.parametrize("x", ["a.csv", Path("a.csv")])
+def test_used_by_finds_who_was_called_with_a_file(g: GraphTraversalSource, x: object) -> None:
+    assert told(used_by(g, x), "role", "name", "run") == [
+        ("user", name, RUN) for name in ("load", "clean", "fit", "report")
+    ]
+    with pytest.raises(NotMade, match=r"no task gave 'a\.csv'; load took it: ask used-by"):
+        made_by(g, x)
+    with pytest.raises(NothingFound, match="no task, value or file 'path'"):
+        used_by(g, "path")  # the name of a port
+
+
+def test_the_end_of_a_path_finds_the_file_also_where_a_task_was_called_with_it(
+    g: GraphTraversalSource,
+) -> None:
+    assert told(made_by(g, "b.csv"), "role", "name") == [("maker", "load")]
+
+
+def test_a_number_is_no_digest_and_a_value_may_have_a_hash_of_any_kind() -> None:
+    many = component("many", outputs=(("value", "object"),))
+    call = task(0, "many", run="1234", inputs={"n": "2"})
+    run = [started("1234"), many, call, TaskDone(1.0, 0, {"value": "{'hash': 1}"})]
+    made = graph(batches(run, "1234"))
+    assert told(made_by(made, "12340"), "name") == [("many",)]
+    with pytest.raises(NothingFound, match="12340"):
+        made_by(made, 12340)
+    assert told(used_by(made, 2), "role", "name") == [("user", "many")]
+
+    class Odd:
+        hash = 5
+
+        def __repr__(self) -> str:
+            return "{'hash': 1}"
+
+    assert told(made_by(made, Odd()), "role", "name") == [("maker", "many")]
+
+
+def test_a_large_value_is_told_by_its_content_or_only_looks_like_another() -> None:
+    first, second = (list(range(start, 6)) + [start] * 20 for start in (0, 0))
+    first[20] = 9
+    kept = hashlib.sha256(b"".join(wire.pack(first))).hexdigest()
+    text = summary(first)
+    assert text == summary(second)
+    run = [started(), component("many"), *(task(number, "many") for number in range(2))]
+    run += [TaskDone(1.0, 0, {"value": text}, "dg0", {"value": kept})]
+    run += [TaskDone(1.0, 1, {"value": text})]
+    made = graph(batches(run))
+    assert told(made_by(made, first), "role", "task") == [("maker", f"{RUN}00000000")]
+    rows = told(made_by(made, second), "role", "task")
+    assert rows == [("look-alike", f"{RUN}0000000{number}") for number in range(2)]
+    rows = told(made_by(made, second, giver=f"{RUN}00000001"), "role", "task")
+    assert rows == [("maker", f"{RUN}00000001")]
+
+
 def test_used_by_gives_all_that_came_of_it(g: GraphTraversalSource) -> None:
     rows = used_by(g, f"{RUN}00000001")
     assert told(rows, "role", "name", "state") == [
@@ -113,6 +171,18 @@ def test_diff_tells_what_differs_between_runs(g: GraphTraversalSource) -> None:
         diff(g, RUN, "zzz")
     with pytest.raises(NothingFound, match="single run"):
         diff(g, RUN, "aaaa")
+
+
+def test_of_packages_only_those_that_differ_are_told() -> None:
+    runs = [
+        batches([replace(started(run), origin={"packages": packages})], run)
+        for run, packages in (
+            ("aaaa", "numpy 2.1, pandas 2.2"),
+            ("bbbb", "dask 1, numpy 2.2, pandas 2.2"),
+        )
+    ]
+    rows = told(diff(graph(*runs), "aaaa", "bbbb"), "what", "one", "other")
+    assert rows == [("packages", "numpy 2.1", "dask 1, numpy 2.2")]
 
 
 def test_who_changed_lists_the_versions_of_a_component(g: GraphTraversalSource) -> None:

@@ -37,7 +37,7 @@ from twingraph_nb.lineage.remote_backlog import Sources
 from twingraph_nb.lineage.remote_reader import RemoteReader
 from twingraph_nb.lineage.remote_wire import Strange
 from twingraph_nb.lineage.remote_writer import RemoteWriter
-from twingraph_nb.magics import status
+from twingraph_nb.magics.status import COMMANDS
 from twingraph_nb.session import close_session, get_session
 from twingraph_nb.settings import Settings
 
@@ -56,6 +56,12 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def database() -> Iterator[Database]:
     with Database() as made:
         yield made
+
+
+def line(text: str) -> object:
+    """What a `%twingraph` line shows."""
+    command, *words = text.split()
+    return COMMANDS[command](words)
 
 
 def double() -> int:
@@ -167,7 +173,7 @@ def test_a_database_that_does_not_take_it_is_said_once_and_runs_go_on(
     assert (writer.status.state, why in writer.status.why) == (state, True), writer.status
     until(lambda: writer._beats > 2)  # it is tried again, without a word
     assert [why in one for one in heard] == [True]
-    shown = str(status.answer("status")) + str(status.answer("lineage"))
+    shown = str(line("status")) + str(line("lineage"))
     assert state in shown
     close_session()
     assert "sends it from the store" in heard[-1]
@@ -377,11 +383,11 @@ async def test_it_can_be_asked_inside_a_running_loop(database: Database) -> None
 
 
 def test_the_line_magic_starts_shows_and_ends_the_writing(database: Database) -> None:
-    assert "kept here only" in str(status.answer("lineage"))
-    told = str(status.answer(f"lineage {database.url} --all"))
+    assert "kept here only" in str(line("lineage"))
+    told = str(line(f"lineage {database.url} --all"))
     assert f"ws://127.0.0.1:{database.port}/gremlin" in told
     assert TOKEN not in told
-    until(lambda: "connected" in str(status.answer("lineage")))
-    assert "kept here only" in str(status.answer("lineage off"))
+    until(lambda: "connected" in str(line("lineage")))
+    assert "kept here only" in str(line("lineage off"))
     with pytest.raises(TwingraphError, match="takes a URL"):
-        status.answer("lineage one two")
+        line("lineage one two")

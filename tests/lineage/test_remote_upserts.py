@@ -6,6 +6,8 @@ import random
 from collections.abc import Iterable
 
 import pytest
+from gremlin_python.process.graph_traversal import GraphTraversal, __
+from gremlin_python.process.traversal import P, T
 from gremlin_python.structure.io.graphbinaryV1 import GraphBinaryWriter
 
 from tests.lineage.remote_running import contents
@@ -15,10 +17,13 @@ from twingraph_nb.events import ErrorInfo as Wrong
 from twingraph_nb.lineage.graph import Graph
 from twingraph_nb.lineage.machine import answers, source
 from twingraph_nb.lineage.projection import Projection
+from twingraph_nb.lineage.remote_address import read_address
+from twingraph_nb.lineage.remote_ids import TEXT_ID, number_of, numbered
 from twingraph_nb.lineage.remote_rows import Rows, rows_writer
 from twingraph_nb.lineage.remote_slices import Slice, Slicer
-from twingraph_nb.lineage.remote_upsert import edge_row
+from twingraph_nb.lineage.remote_upsert import edge_row, g
 from twingraph_nb.lineage.remote_versions import chained
+from twingraph_nb.lineage.remote_wire import Denied
 from twingraph_nb.lineage.serve_binary import Reader
 from twingraph_nb.lineage.traverser import Limits
 
@@ -147,3 +152,28 @@ def test_rows_go_out_as_gremlinpython_writes_them() -> None:
     assert written == bytes(GraphBinaryWriter().write_object([row, {}]))
     large = Rows([{"count": 2**31, "least": -(2**63)}])
     assert Reader(bytes(rows_writer().write_object(large))).value() == large
+
+
+def test_ids_become_numbers_wherever_a_traversal_has_them_and_texts_where_it_shows_them() -> None:
+    one, two = (number_of(text) for text in ("task:1", "run:2"))
+    asked = g.V("task:1", ["run:2"]).has(T.id, P.within("task:1").or_(P.eq("run:2")))
+    asked = asked.where(__.out("in_run").has_id("run:2")).project("i").by(T.id)
+    meant = g.V(one, [two]).has(T.id, P.within(one).or_(P.eq(two)))
+    text = __.coalesce(__.values(TEXT_ID), __.id_())
+    meant = meant.where(__.out("in_run").has_id(two)).project("i").by(text)
+    assert numbered(asked.bytecode) == meant.bytecode
+    assert numbered(g.V(7).id_().bytecode) == g.V(7).coalesce(*text_of()).bytecode
+    assert 0 <= one < 2**63
+    assert one == number_of("task:1") != two
+
+
+def text_of() -> tuple[GraphTraversal, GraphTraversal]:
+    return __.values(TEXT_ID), __.id_()
+
+
+@pytest.mark.parametrize(("kind", "can"), [("lang.Long", True), ("lang.Integer", False)])
+def test_ids_that_a_hash_does_not_fit_are_refused_with_the_cure(kind: str, can: bool) -> None:
+    said = f"Expected an id that is convertible to class java.{kind} but received class x - [Long]"
+    denied = Denied(read_address("ws://host"), 500, said)
+    assert denied.wants_numbers == can
+    assert ("vertexIdManager=ANY" in str(denied)) != can

@@ -11,9 +11,20 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from gremlin_python.driver.driver_remote_connection import DriverRemoteConnection
+from gremlin_python.process.anonymous_traversal import traversal
+from gremlin_python.process.traversal import P, T
 
 import twingraph_nb
-from tests.lineage.remote_running import Database, Proxy, address, contents, free_port, until
+from tests.lineage.remote_running import (
+    TOKEN,
+    Database,
+    Proxy,
+    address,
+    contents,
+    free_port,
+    until,
+)
 from tests.lineage.runs import RUN, FakeStore, batches, started, story, task
 from tests.lineage.runs import component as component_used
 from twingraph_nb import component, pipeline
@@ -22,6 +33,7 @@ from twingraph_nb.lineage.machine import source
 from twingraph_nb.lineage.projection import Projection
 from twingraph_nb.lineage.remote import read_address, write_to
 from twingraph_nb.lineage.remote_backlog import Sources
+from twingraph_nb.lineage.remote_ids import TEXT_ID, number_of
 from twingraph_nb.lineage.remote_writer import RemoteWriter
 from twingraph_nb.runs.cli import main
 from twingraph_nb.runs.record import NotebookRecord
@@ -105,6 +117,52 @@ def test_a_run_arrives_as_it_is_here(database: Database, monkeypatch: pytest.Mon
         "succeeded": 301, "failed": 1, "skipped": 1,
     }  # fmt: skip
     assert "hunter2" not in str(vertices)
+
+
+def changed_measure() -> str:
+    """Two versions of a component, each used once; the id of the second one's task."""
+
+    @component
+    def measure(x: int) -> int:
+        return x
+
+    measure(1).result(60)
+
+    @component
+    def measure(x: int) -> int:
+        return x + 1
+
+    task = measure(1)
+    task.result(60)
+    return f"task:{task.hash}"
+
+
+def test_a_database_that_takes_only_numbers_as_ids_gets_and_answers_the_same(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Database(only_numbers=True) as database:
+        get_session().send_lineage(database.url)
+        id = changed_measure()
+        work(20)
+        settled()
+        close_session()
+        assert contents(database.g) == here()
+        assert main(["lineage", "backfill", database.url]) == 0
+        assert ", 0 elements written" in capsys.readouterr().out  # it sees what is there
+        assert database.g.V(id).out("instance_of").out("new_version_of").count().next() == 1
+        found = database.g.V().has(T.id, P.within(id, "task:none")).out("in_run").in_("in_run")
+        assert found.has_id(id).id_().to_list() == [id]
+        plain = DriverRemoteConnection(database.url.replace(f"twin:{TOKEN}@", ""), "g",
+                                       username="twin", password=TOKEN)  # fmt: skip
+        with closing(plain):  # as any other client sees it
+            g = traversal().with_(plain)
+            assert g.V(number_of(id)).values(TEXT_ID).to_list() == [id]
+            assert g.V().has(TEXT_ID, id).id_().to_list() == [number_of(id)]
+        run = database.g.V(id).values("run").next()
+        assert main(["lineage", "forget", run]) == 0
+        assert main(["lineage", "push", database.url]) == 0
+        assert database.g.V(id, f"run:{run}").to_list() == []
+        assert contents(database.g) == here()
 
 
 def test_a_connection_that_is_cut_again_and_again_loses_and_doubles_nothing(

@@ -35,6 +35,12 @@ def test_other_vertices_are_there_from_the_time_of_what_they_stand_beside() -> N
     assert node(found, "Component", "fit").times[0] is not None
 
 
+def test_names_are_what_people_tell_things_by() -> None:
+    found = drawn()
+    assert node(found, "Notebook", "a.ipynb").about["name"] == "work/a.ipynb"
+    assert node(found, "Environment", "Python 3.11.7").id.startswith("environment:")
+
+
 def test_links_name_the_tasks_they_join() -> None:
     found = drawn()
     feeds = {

@@ -19,6 +19,7 @@ TEXTS = {
     "g.inject('  a b ').rTrim()": ["  a b"],
     "g.inject('abc', null).length()": [3, None],
     "g.inject('a,b,,c').split(',')": [["a", "b", "c"]],
+    "g.inject('a,b,', ',', '').split(',')": [["a", "b", ""], [""], []],
     "g.inject('abc').split('')": [["a", "b", "c"]],
     "g.inject(' a  b ').split(null)": [["a", "b"]],
     "g.inject('hello').substring(1, 3)": ["el"],
@@ -40,6 +41,7 @@ LISTS = {
     "g.inject([1, 2]).disjunct([2, 3])": [{1, 3}],
     "g.inject([1, 2]).product([3])": [[[1, 3], [2, 3]]],
     "g.inject(['a', 'b']).conjoin('-')": ["a-b"],
+    "g.V('ann').out('taught').path().by('name').conjoin('-')": ["ann-bob"],
     "g.inject([1, 1, 2]).dedup(local)": [{1, 2}],
     "g.inject([1, 2, 3]).reverse()": [[3, 2, 1]],
     "g.V().values('age').fold().max(local)": [40],
@@ -76,6 +78,7 @@ def test_a_query_gives_what_gremlin_defines(query: str, wanted: list[Any]) -> No
         ("g.inject([1]).product(null)", "Argument provided for product step can't be null"),
         ("g.inject(null).conjoin('-')", "Incoming traverser for conjoin step can't be null"),
         ("g.inject(1).dateAdd(DT.day, 1)", "dateAdd"),
+        ("g.inject(0).asDate().dateAdd(DT.day, 9999999)", "dateAdd(): 9999999 days from 1970"),
     ],
 )
 def test_a_value_of_the_wrong_type_is_an_error_that_names_the_step(query: str, said: str) -> None:

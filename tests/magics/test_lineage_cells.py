@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import pytest
 from IPython.core.completer import provisionalcompleter
@@ -12,6 +13,7 @@ from IPython.utils.capture import capture_output
 from tests.magics.conftest import Notebook
 from twingraph_nb.errors import LineageError
 from twingraph_nb.magics.graph_answers import Answer
+from twingraph_nb.views.explorer import plain
 
 
 @pytest.fixture
@@ -65,6 +67,21 @@ def test_a_query_may_be_shown_as_json_and_drawn(worked: Notebook) -> None:
     assert "data:image/svg+xml" in still["text/html"]
 
 
+def test_without_anywidget_a_graph_is_drawn_by_ipycytoscape_while_that_is_fast(
+    worked: Notebook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "anywidget", None)
+    drawing = answer(worked, "%%gremlin --graph\ng.V().hasLabel('Task').outE('feeds').inV().path()")
+    for most, shown in ((plain.MOST, 2), (2, 1)):
+        monkeypatch.setattr(plain, "MOST", most)
+        with capture_output() as caught:
+            display(drawing)
+        *view, still = (output.data for output in caught.outputs)
+        assert len(view) == shown - 1
+        assert all("application/vnd.jupyter.widget-view+json" in one for one in view)
+        assert "twingraph-nb[explorer]" in still["text/html"]
+
+
 def test_a_drawing_of_nothing_is_refused_by_the_query(notebook: Notebook) -> None:
     error = notebook.bad("%%gremlin --graph\ng.V().hasLabel('Task').count()")
     assert "no vertex" in str(error)
@@ -93,6 +110,8 @@ def test_a_run_can_be_explored(worked: Notebook) -> None:
     ("cell", "why"),
     [
         ("%lineage explore nowhere", "no run 'nowhere'"),
+        ("%lineage explore", "nothing has run yet"),
+        ("%lineage explore all", "nothing has run yet"),
         ("%lineage explore a b", "ask explore [RUN]"),
         ("import twingraph_nb; twingraph_nb.explore(3)", "not 3"),
     ],
@@ -134,6 +153,15 @@ def test_questions_take_tasks_and_values_by_name(worked: Notebook) -> None:
     assert answer(worked, "%lineage slowest").rows[0]["tasks"] == 2
 
 
+def test_a_value_of_the_notebook_is_the_one_its_task_gave(notebook: Notebook) -> None:
+    notebook.good("%%component zeros(size: int) -> array\nimport numpy\narray = numpy.zeros(size)")
+    notebook.good("one, two = zeros(50), zeros(50)\nvalue = two.result(30); one.result(30)")
+    (row,) = answer(notebook, "%lineage made-by value").rows
+    assert (row["role"], row["task"]) == ("maker", notebook["two"].hash)  # type: ignore[attr-defined]
+    notebook.good("import numpy; same = numpy.zeros(50)")
+    assert [row["role"] for row in answer(notebook, "%lineage made-by same")] == ["look-alike"] * 2
+
+
 @pytest.mark.parametrize(
     ("cell", "why"),
     [
@@ -168,8 +196,10 @@ def completions(notebook: Notebook, text: str) -> list[str]:
         ("%%gremlin\ng.V()\n  .out().has", ["has", "hasId", "hasLabel"]),
         ("%%gremlin\ng.V().hasLabel('Ta", ["Task"]),
         ('%%gremlin\ng.V().has("Task", "st', ["state", "started"]),
+        ('%%gremlin\ng.V().has("Run", "not', ["notebook"]),
         ("%%gremlin\ng.V().order().by('x', Order.", ["asc", "desc"]),
         ("%%gremlin\ng.V().has('x', with", ["within", "without"]),
+        ("%%gremlin\ng.V().has('Task', 'Compute Pl", ["Compute Platform"]),
         ("%%gremlin --g", ["--graph"]),
         ("%gremlin g.V().valueM", ["valueMap"]),
         ("%lineage who", ["who-changed"]),
@@ -181,6 +211,19 @@ def test_steps_names_and_options_are_completed(
 ) -> None:
     found = completions(notebook, text)
     assert [one for one in expected if one not in found] == []
+
+
+def test_a_step_gets_the_names_that_it_can_use(notebook: Notebook) -> None:
+    labels, edges, keys = (
+        set(completions(notebook, f"%%gremlin\ng.V().{call}('"))
+        for call in ("hasLabel", "out_e", "has('Task', 'state', 'failed').values")
+    )
+    assert {"Task", "feeds"} <= labels
+    assert {"feeds", "in_run"} <= edges
+    assert {"Hash", "started"} <= keys
+    assert "Hash" not in labels
+    assert not edges & {"Hash", "Task"}
+    assert not keys & {"Task", "feeds"}
 
 
 def test_properties_that_users_give_are_completed_too(notebook: Notebook) -> None:

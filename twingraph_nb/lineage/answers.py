@@ -13,7 +13,7 @@ __all__ = ["elements_of", "plain", "rows_of"]
 
 _SHOWN = 8
 """Most properties of an element that a row shows; `valueMap()` gives them all."""
-_FIRST = ("name", "state", "Output", "seconds", "Timestamp", "run", "digest")
+_FIRST = ("name", "state", "Output", "error", "seconds", "Timestamp", "run", "digest")
 _LATER = frozenset({"Name", "Hash", "Source Code"})
 """Properties that say nothing that the others do not, or more than a cell holds."""
 

@@ -7,18 +7,16 @@ from collections.abc import Mapping, Sequence
 from typing import cast
 
 from gremlin_python.process.graph_traversal import GraphTraversal, GraphTraversalSource, __
-from gremlin_python.process.traversal import Order, P, TextP
+from gremlin_python.process.traversal import Order, TextP
 
-from twingraph_nb.component import Component, Pipeline
 from twingraph_nb.errors import LineageError, suggestion
-from twingraph_nb.graph.run import Run
-from twingraph_nb.graph.summary import summary
 
 __all__ = [
+    "NotMade",
     "NothingFound",
+    "NothingRan",
     "Row",
     "came_from",
-    "meant",
     "names",
     "one",
     "or_nothing",
@@ -31,10 +29,8 @@ __all__ = [
 Row = dict[str, object]
 """A row of an answer; every row of an answer has the same keys, in the same order."""
 
-_SHORTEST = 4
-"""Fewest characters of a hash or digest that may stand for the whole."""
-_ENOUGH = 50
-"""Most tasks that a text may mean which is no hash and no digest."""
+_NAMED = 3
+"""Most tasks that an error names."""
 _REFERENCE = re.compile(r"← [0-9a-z]+")
 
 
@@ -44,6 +40,22 @@ class NothingFound(LineageError):
     def __init__(self, kind: str, name: str, known: Sequence[str] = ()) -> None:
         self.kind, self.name = kind, name
         super().__init__(f"the graph has no {kind} {name!r}{suggestion(name, known)}")
+
+
+class NothingRan(LineageError):
+    """There is no run in the graph at all."""
+
+    def __init__(self) -> None:
+        super().__init__("nothing has run yet: the graph of this folder of runs is empty")
+
+
+class NotMade(LineageError):
+    """No task gave what was asked for, but some took it."""
+
+    def __init__(self, text: str, taken_by: Sequence[str]) -> None:
+        self.text, self.taken_by = text, tuple(taken_by)
+        said = ", ".join(taken_by[:_NAMED]) + (" ..." if len(taken_by) > _NAMED else "")
+        super().__init__(f"no task gave {text!r}; {said} took it: ask used-by")
 
 
 def came_from() -> GraphTraversal:
@@ -92,47 +104,6 @@ def names(g: GraphTraversalSource, label: str = "Component") -> list[str]:
     return cast("list[str]", g.V().has_label(label).values("name").dedup().to_list())
 
 
-def meant(g: GraphTraversalSource, x: object) -> list[object]:
-    """The ids of the tasks that made what is meant.
-
-    Args:
-        x: a task, its hash, the digest of a value or of work (or the start of one), a value, or
-            a text such as a file's name that occurs in an output.
-    Raises:
-        NothingFound: no task did.
-    """
-    if isinstance(x, Component | Pipeline | Run):
-        kind = type(x).__name__.lower()
-        more = (
-            "take its result() or one of its tasks"
-            if isinstance(x, Run)
-            else "who-changed and blast take a component by its name"
-        )
-        raise LineageError(
-            f"{x.name} is a {kind}, and what is meant is a task, a value or a file: {more}"
-        )
-    text = str(getattr(x, "hash", None) or (x if isinstance(x, str) else summary(x)))
-    tasks = g.V().has_label("Task")
-    shown = [text, repr(text)] if isinstance(x, str) else [text]
-    tries = [g.V(f"task:{text}")]
-    if re.fullmatch(r"[0-9a-z]+", text):
-        start = TextP.starting_with(text) if len(text) >= _SHORTEST else P.eq(text)
-        artifacts = g.V().has("Artifact", "digest", start)
-        tries += [
-            tasks.clone().has("Hash", start),
-            artifacts.in_("produces").has_label("Task"),
-            tasks.clone().has("digest", start),
-        ]
-    tries.append(tasks.clone().has("Output", P.within(shown)))
-    if isinstance(x, str):
-        tries.append(tasks.clone().has("Output", TextP.containing(text)).limit(_ENOUGH))
-    for found in tries:
-        ids = found.dedup().id_().to_list()
-        if ids:
-            return cast("list[object]", ids)
-    raise NothingFound("task, value or file", text)
-
-
 def run_meant(g: GraphTraversalSource, text: str) -> str:
     """The id of a run from its id, the start of one, or "last".
 
@@ -146,6 +117,8 @@ def run_meant(g: GraphTraversalSource, text: str) -> str:
         found = runs.has("run", TextP.starting_with(text)).values("run").limit(2).to_list()
         if text in found:
             found = [text]
+    if text == "last" and not found:
+        raise NothingRan()
     if len(found) != 1:
         raise NothingFound("run" if not found else "single run that starts with", text)
     return str(found[0])

@@ -14,7 +14,7 @@ from gremlin_python.structure.graph import Edge, Path, Property, Vertex, VertexP
 from twingraph_nb.lineage.containers import Entry, is_list, is_set
 from twingraph_nb.lineage.numbers import NUMBER, compare_numbers, same_number
 
-__all__ = ["comparable", "compare", "equal", "ordered", "rank"]
+__all__ = ["SCALARS", "comparable", "compare", "equal", "ordered", "rank"]
 
 (
     NULL,
@@ -34,6 +34,8 @@ __all__ = ["comparable", "compare", "equal", "ordered", "rank"]
     ENTRY,
     OTHER,
 ) = range(16)
+SCALARS = frozenset({BOOL, NUM, DATE, TEXT, UID})
+"""Ranks of what Java can compare by itself."""
 _FAST = {type(None): NULL, bool: BOOL, int: NUM, float: NUM, str: TEXT, list: LIST, dict: MAP}
 _CLASSES: tuple[tuple[type | tuple[type, ...], int], ...] = (
     (bool, BOOL),

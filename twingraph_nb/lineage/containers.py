@@ -20,6 +20,7 @@ __all__ = [
     "is_collection",
     "is_list",
     "is_set",
+    "items_of",
     "key_of",
     "plain",
     "put",
@@ -108,6 +109,13 @@ def is_set(value: object) -> bool:
 def is_collection(value: object) -> bool:
     """Whether it is a list or a set."""
     return isinstance(value, list | tuple | Uniques | set | frozenset)
+
+
+def items_of(value: object) -> list[object] | None:
+    """The items of a list, a set or a path; None when it is none of them."""
+    if is_collection(value):
+        return list(value)  # type: ignore[call-overload, no-any-return]
+    return list(value.objects) if isinstance(value, Path) else None
 
 
 def key_of(value: object) -> object:

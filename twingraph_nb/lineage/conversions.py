@@ -140,8 +140,8 @@ def as_bool(value: Any) -> bool:
     raise TraversalError(f"Can't parse {java_text(value)} as Boolean.")
 
 
-_LAST_MILLISECOND = 253_402_300_800_000
-"""The end of the year 9999, where Python's dates end."""
+_FIRST_MILLISECOND, _LAST_MILLISECOND = -62_135_596_800_000, 253_402_300_800_000
+"""The begin of the year 1 and the end of the year 9999, where Python's dates end."""
 _WHOLE = re.compile(r"[+-]?(?:0[xX][0-9a-fA-F]+|#[0-9a-fA-F]+|[0-9]+)")
 _SUFFIXES = {"b": "b", "s": "s", "i": "i", "l": "l", "n": "n", "f": "f", "d": "d", "m": "m"}
 
@@ -226,7 +226,7 @@ def _millis(value: datetime) -> int:
 
 
 def as_date(value: Any) -> datetime:
-    """What asDate() makes of a value: ISO 8601 text, or milliseconds since 1970.
+    """What asDate() makes of a value: ISO 8601 text, or whole milliseconds since 1970.
 
     Raises:
         TraversalError: it names no point in time.
@@ -235,12 +235,14 @@ def as_date(value: Any) -> datetime:
         return value if value.tzinfo is not None else value.replace(tzinfo=UTC)
     if isinstance(value, date):
         return datetime(value.year, value.month, value.day, tzinfo=UTC)
-    if is_number(value) and abs(value) < _LAST_MILLISECOND:
+    if kind_of(value) in tuple("bsiln") and _FIRST_MILLISECOND <= value < _LAST_MILLISECOND:
         return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=int(value))
     if isinstance(value, str):
         try:
             found = datetime.fromisoformat(value.strip())
         except ValueError as wrong:
-            raise TraversalError(f"Can't parse {value} as Date.") from wrong
+            raise TraversalError(f"Can't parse {value} as OffsetDateTime.") from wrong
         return found if found.tzinfo is not None else found.replace(tzinfo=UTC)
-    raise TraversalError(f"Can't parse {java_text(value)} as Date.")
+    if value is None:
+        raise TraversalError("Can't parse null as DateTime.")
+    raise TraversalError(f"Can't parse {java_type(value)} {java_text(value)} as OffsetDateTime.")

@@ -38,11 +38,17 @@ from twingraph_nb.events import (
     TaskStarted,
     TaskTicketed,
 )
-from twingraph_nb.graph.summary import without_passwords
+from twingraph_nb.graph.summary import without_secrets
 from twingraph_nb.lineage.changes import Changes, Versions
 from twingraph_nb.lineage.people import DEEDS, account, deed, person
 from twingraph_nb.lineage.places import code_place, git_history
-from twingraph_nb.lineage.redact import cut, masked, secret_ports, shown, source_shown
+from twingraph_nb.lineage.redact import (
+    cut,
+    masked,
+    secret_ports,
+    shown,
+    source_shown,
+)
 from twingraph_nb.lineage.schema import MANY, PREVIEW, SOURCE
 
 __all__ = ["Folder"]
@@ -379,7 +385,7 @@ def _iso(at: float) -> str:
 
 def _error(error: ErrorInfo) -> dict[str, object]:
     text = cut(f"{error.type}: {error.message}", PREVIEW)
-    told: dict[str, object] = {"error": without_passwords(text), "error_type": error.type}
+    told: dict[str, object] = {"error": without_secrets(text), "error_type": error.type}
     if error.cell:
         told |= {"error_cell": error.cell, "error_line": error.line}
     return told

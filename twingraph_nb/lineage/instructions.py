@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
-from gremlin_python.process.traversal import Binding, Bytecode, CardinalityValue, Direction
+from gremlin_python.process.traversal import Binding, Bytecode, CardinalityValue, Direction, P
 from gremlin_python.process.traversal import Traversal as Spawned
 from gremlin_python.statics import BigDecimal
 
@@ -54,6 +54,11 @@ class Instruction:
     body: Any = None
     loop_name: str | None = None
     nested: bool = True
+
+    @property
+    def is_sided(self) -> bool:
+        """Whether from() or to() was given."""
+        return self.origin is not None or self.target is not None
 
     def option(self, key: str, default: Any = None) -> Any:
         """The value of a `with(key, value)`; True when it was given without one."""
@@ -139,14 +144,14 @@ def _modulate(last: Instruction, name: str, args: list[Any]) -> None:
 
 
 def _loop(found: list[Instruction], name: str, args: list[Any]) -> None:
+    if not _fits(name, args):
+        raise TraversalError(f"{name}() takes {_LOOP_TAKES[name]}")
     last = found[-1] if found and found[-1].name == "repeat" and not found[-1].labels else None
     if name == "repeat":
         if last is None or last.body is not None:
             last = Instruction("repeat", [])
             found.append(last)
-        if not args or not is_traversal(args[-1]):
-            raise TraversalError("repeat() takes a traversal, and a name for loops() before it")
-        last.loop_name = args[0] if isinstance(args[0], str) else None
+        last.loop_name = args[0] if len(args) > 1 else None
         last.body = args[-1]
         return
     what = "emit" if name == "emit" else "until"
@@ -156,9 +161,26 @@ def _loop(found: list[Instruction], name: str, args: list[Any]) -> None:
     if name == "emit":
         last.emit, last.emit_first = (args[0] if args else True), last.body is None
     else:
-        if not args:
-            raise TraversalError(f"{name}() takes what ends the loop")
         last.until, last.until_first = args[0], last.body is None
+
+
+_LOOP_TAKES = {
+    "repeat": "a traversal, and a name for loops() before it",
+    "until": "the traversal or the predicate that ends the loop",
+    "emit": "nothing, a traversal or a predicate",
+    "times": "the number of rounds",
+}
+
+
+def _fits(name: str, args: list[Any]) -> bool:
+    """Whether a part of a loop was given what it takes."""
+    if name == "times":
+        return len(args) == 1 and isinstance(args[0], int) and not isinstance(args[0], bool)
+    if name == "repeat":
+        named = len(args) == 2 and isinstance(args[0], str)
+        return (named or len(args) == 1) and is_traversal(args[-1])
+    tests = all(is_traversal(value) or isinstance(value, P) for value in args)
+    return tests and (len(args) == 1 or (name == "emit" and not args))
 
 
 class Steps(list[Instruction]):

@@ -13,7 +13,7 @@ from twingraph_nb.events import (
     RunContinued,
     RunPaused,
 )
-from twingraph_nb.graph.summary import without_passwords
+from twingraph_nb.graph.summary import without_secrets
 from twingraph_nb.lineage.changes import Changes
 from twingraph_nb.lineage.redact import cut
 from twingraph_nb.lineage.schema import PREVIEW
@@ -58,7 +58,7 @@ def deed(event: Event, origin: Mapping[str, str], target: str, to: Changes) -> N
     if isinstance(event, CancelAsked) and event.why:
         told["why"] = cut(event.why, PREVIEW)
     elif isinstance(event, Answered):
-        told["text"] = without_passwords(cut(event.text, PREVIEW))
+        told["text"] = without_secrets(cut(event.text, PREVIEW))
     elif isinstance(event, LimitChanged):
         told |= {"limit": event.limit, "name": event.name}
     to.edge(DEEDS[type(event)], person(name, to), target, f"{event.at:.6f}", properties=told)

@@ -8,18 +8,19 @@ from __future__ import annotations
 import difflib
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import cast
 
 from gremlin_python.process.graph_traversal import GraphTraversal, GraphTraversalSource, __
 from gremlin_python.process.traversal import Order, P, T
 
 from twingraph_nb.amounts import seconds_of
+from twingraph_nb.graph.summary import summary
 from twingraph_nb.lineage.asking import (
     NothingFound,
+    NotMade,
     Row,
     came_from,
-    meant,
     names,
     one,
     or_nothing,
@@ -28,8 +29,10 @@ from twingraph_nb.lineage.asking import (
     went_to,
     without_ids,
 )
+from twingraph_nb.lineage.meaning import meant, text_of
 
 __all__ = [
+    "NotMade",
     "NothingFound",
     "Row",
     "blast",
@@ -60,44 +63,76 @@ _OF_A_RUN = {
 }  # fmt: skip
 _OF_ITS_PLACE = {"python": "python", "packages": "packages", "host": "host"}
 _DONE = P.within("succeeded", "reused")
+_THING = "task, value or file"
 
 
-def made_by(g: GraphTraversalSource, x: object) -> list[Row]:
+def made_by(g: GraphTraversalSource, x: object, *, giver: str = "") -> list[Row]:
     """What made a thing: the tasks it came from, and all that those were made from.
 
     Args:
-        x: a task, its hash, the digest of a value or of work (or the start of one), a value, or
-            a text such as a file's name that occurs in an output.
+        x: a task, its hash, the digest of a value or of work (or the start of one), a value, a
+            path, or a text such as a file's name that occurs in an output.
+        giver: the hash of the task that is known to have given the value.
     Returns:
-        A row for each task; `role` is "maker" or "ancestor".
+        A row for each task; `role` is "maker", "ancestor", or "look-alike": of a large value
+        that is not kept only its text is known, and that of this task's is the same.
     Raises:
         NothingFound: nothing in the graph is meant by it.
+        NotMade: tasks took it, and none gave it.
     """
-    return _related(g, x, "ancestor", came_from())
+    found = meant(g, x, giver)
+    begin = {"maker": found.makers, "look-alike": found.gave_alike}
+    if not any(begin.values()):
+        took = (*found.takers, *found.took_alike)
+        if not took:
+            raise NothingFound(_THING, _said(x))
+        raise NotMade(_said(x), cast("list[str]", g.V(*took).values("name").dedup().to_list()))
+    return _related(g, begin, "ancestor", came_from())
 
 
-def used_by(g: GraphTraversalSource, x: object) -> list[Row]:
+def used_by(g: GraphTraversalSource, x: object, *, giver: str = "") -> list[Row]:
     """What used a thing: every task that took it, or something that was made from it.
 
     Args:
-        x: as for `made_by`.
+        x: as for `made_by`; also a text or a value that tasks were called with, such as the path
+            of a file that they read.
+        giver: as for `made_by`.
     Returns:
-        A row for each task; `role` is "maker" or "user".
+        A row for each task; `role` is "maker", "user", or "look-alike": it gave or took a large
+        value that is shown the same way.
     Raises:
         NothingFound: nothing in the graph is meant by it.
     """
-    return _related(g, x, "user", __.union(went_to("precedes"), __.in_("reuses")))
+    found = meant(g, x, giver)
+    alike = (*found.gave_alike, *found.took_alike)
+    begin = {"maker": found.makers, "user": found.takers, "look-alike": alike}
+    if not any(begin.values()):
+        raise NothingFound(_THING, _said(x))
+    way = __.union(went_to("precedes"), __.in_("reuses"))
+    return _related(g, begin, "user", way)
 
 
-def _related(g: GraphTraversalSource, x: object, role: str, way: GraphTraversal) -> list[Row]:
-    ids = meant(g, x)
-    makers = rows(g.V(*ids), _TASK)
+def _said(x: object) -> str:
+    text = text_of(x)
+    return summary(x) if text is None else text
+
+
+def _related(
+    g: GraphTraversalSource,
+    begin: Mapping[str, Sequence[object]],
+    role: str,
+    way: GraphTraversal,
+) -> list[Row]:
+    """Rows of these tasks, by role, and of those that one comes to from them."""
+    answer: dict[object, Row] = {}
+    for first, ids in begin.items():
+        for row in rows(g.V(*ids), _TASK) if ids else ():
+            answer.setdefault(row["task"], {"role": first, **row})
+    ids = [id for some in begin.values() for id in some]
     found = g.V(*ids).repeat(way.dedup()).emit().dedup().order().by(one("Timestamp"))
-    others = rows(found, _TASK)
-    known = {row["task"] for row in makers}
-    return [{"role": "maker", **row} for row in makers] + [
-        {"role": role, **row} for row in others if row["task"] not in known
-    ]
+    for row in rows(found, _TASK):
+        answer.setdefault(row["task"], {"role": role, **row})
+    return list(answer.values())
 
 
 def diff(g: GraphTraversalSource, one: str, other: str) -> list[Row]:
@@ -125,11 +160,20 @@ def diff(g: GraphTraversalSource, one: str, other: str) -> list[Row]:
 
 
 def _differing(name: str, first: Row, second: Row) -> list[Row]:
-    return [
-        {"what": what, "name": name, "one": value, "other": second[what]}
-        for what, value in first.items()
-        if value != second[what]
-    ]
+    found: list[Row] = []
+    for what, value in first.items():
+        other = second[what]
+        if value != other and what == "packages":
+            value, other = _only(value, other), _only(other, value)
+        if value != other:
+            found.append({"what": what, "name": name, "one": value, "other": other})
+    return found
+
+
+def _only(packages: object, others: object) -> str:
+    """The packages that are not among others, or not in that version."""
+    left, right = (str(text).split(", ") for text in (packages, others))
+    return ", ".join(one for one in left if one not in right)
 
 
 def _facts_of(g: GraphTraversalSource, run: str) -> Row:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
-from twingraph_nb.graph.summary import MASK, is_secret, without_passwords
+from twingraph_nb.graph.summary import MASK, is_secret, without_passwords, without_secrets
 
 __all__ = ["cut", "masked", "secret_ports", "shown", "source_shown"]
 
@@ -38,11 +38,7 @@ def secret_ports(ports: Iterable[tuple[str, str]]) -> frozenset[str]:
 def masked(texts: Mapping[str, str], secret: frozenset[str]) -> dict[str, str]:
     """The texts of values, those of secret ports and of names like a secret's masked."""
     return {
-        name: MASK
-        if name in secret or is_secret(name)
-        else without_passwords(text)
-        if "://" in text
-        else text
+        name: MASK if name in secret or is_secret(name) else without_secrets(text)
         for name, text in texts.items()
     }
 

@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import Any
 
 from gremlin_python.process.traversal import Direction, T
+from gremlin_python.statics import long
 from gremlin_python.structure.io.graphbinaryV1 import GraphBinaryWriter
 
 __all__ = ["Row", "Rows", "rows_writer"]
@@ -68,8 +69,8 @@ def _add(told: Mapping[Any, object], add: Callable[[bytes], None]) -> None:
             add(_DOUBLE(0x07, 0, value))
         elif kind is bool:
             add(_YES if value else _NO)
-        elif kind is int:
-            short = -_LARGEST_INT <= value < _LARGEST_INT  # type: ignore[operator]
+        elif kind is int or kind is long:
+            short = kind is int and -_LARGEST_INT <= value < _LARGEST_INT  # type: ignore[operator]
             add(_SIZED(0x01, 0, value) if short else _LONG(0x02, 0, value))
         elif isinstance(value, Mapping):
             _add(value, add)

@@ -22,8 +22,10 @@ from twingraph_nb.errors import LineageError
 from twingraph_nb.graph.summary import without_passwords
 from twingraph_nb.lineage.redact import cut
 from twingraph_nb.lineage.remote_address import Address
+from twingraph_nb.lineage.remote_ids import numbered
 from twingraph_nb.lineage.remote_rows import rows_writer
 from twingraph_nb.lineage.remote_signing import signature
+from twingraph_nb.lineage.remote_upsert import g
 
 __all__ = ["Away", "Denied", "Refused", "RemoteError", "Strange", "Wire"]
 
@@ -36,6 +38,8 @@ _SAID = 300
 """Most characters of what a server says that are shown."""
 _DONE, _EMPTY, _PARTIAL, _AUTHENTICATE = 200, 204, 206, 407
 _NOT_ALLOWED = (401, 403)
+_CONVERTIBLE = "convertible to "
+"""What TinkerGraph says of an id that it does not take; the class that it wants follows."""
 
 
 Packed = tuple[str, bytes]
@@ -63,14 +67,19 @@ class Strange(RemoteError):
 
 
 class Denied(RemoteError):
-    """It answers that it cannot do this. code: its status. said: its words."""
+    """It answers that it cannot do this.
+
+    code: its status. said: its words. wants_numbers: what it cannot is take a text as an id.
+    """
 
     def __init__(self, address: Address, code: int, said: str) -> None:
         self.code, self.said = code, cut(said, _SAID)
+        kind = said.partition(_CONVERTIBLE)[2].partition("but received")[0]
+        self.wants_numbers = "Long" in kind  # in an Integer there is no room for a hash
         why = f"answers with an error ({code}): {self.said}"
-        if "convertible to" in said:  # TinkerGraph's words
+        if kind and not self.wants_numbers:
             why = (
-                "takes only numbers as ids of vertices: put "
+                "takes no text as the id of a vertex: put "
                 "gremlin.tinkergraph.vertexIdManager=ANY into its properties file"
             )
         super().__init__(address, why)
@@ -92,6 +101,8 @@ class Wire:
         self._serializer = GraphBinarySerializersV1(writer=rows_writer())
         self._session: aiohttp.ClientSession | None = None
         self._socket: aiohttp.ClientWebSocketResponse | None = None
+        self._numbers = False
+        self._knows_ids = False
 
     @property
     def is_open(self) -> bool:
@@ -120,6 +131,7 @@ class Wire:
             raise Refused(address, f"is not asked: {exc}") from exc
         timeout = aiohttp.ClientTimeout(total=None, connect=OPEN_SECONDS)
         self._session = aiohttp.ClientSession(timeout=timeout)
+        self._knows_ids = bool(address.region)  # Neptune takes texts
         try:
             async with asyncio.timeout(OPEN_SECONDS):
                 self._socket = await self._session.ws_connect(
@@ -133,7 +145,8 @@ class Wire:
             raise Away(address, f"cannot be reached: {_reason(exc)}") from exc
 
     def packed(self, bytecode: Bytecode) -> Packed:
-        """Give a traversal as it goes over the wire."""
+        """Give a traversal as it goes over the wire, to the database that is connected."""
+        bytecode = numbered(bytecode) if self._numbers else bytecode
         aliases = {"g": self._address.source}
         return self._message("bytecode", {"gremlin": bytecode, "aliases": aliases})
 
@@ -144,7 +157,20 @@ class Wire:
             RemoteError: as `open`, or it answers with an error or nonsense. After one that is
                 not `Denied` the connection is closed.
         """
+        await self.open()
+        if not self._knows_ids:
+            await self._learn()
         return await self.ask_packed(self.packed(bytecode))
+
+    async def _learn(self) -> None:
+        """Find out whether this database takes texts as ids, or only numbers."""
+        self._numbers = False
+        for none in (g.V("run:").count(), g.E("in_run:").count()):
+            try:
+                await self.ask_packed(self.packed(none.bytecode))
+            except Denied as exc:  # for another reason: who asks for such ids will hear it
+                self._numbers = self._numbers or exc.wants_numbers
+        self._knows_ids = True
 
     async def ask_packed(self, packed: Packed) -> list[Any]:
         """As `ask`, for what was packed before."""
@@ -155,7 +181,9 @@ class Wire:
         except TimeoutError as exc:
             await self.close()
             raise Away(self._address, f"does not answer ({self._answer:g} s)") from exc
-        except Denied:
+        except Denied as exc:
+            if exc.wants_numbers and self._knows_ids:  # it is another one than before
+                await self.close()
             raise
         except RemoteError:
             await self.close()

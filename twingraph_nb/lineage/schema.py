@@ -9,7 +9,9 @@ from dataclasses import dataclass
 
 __all__ = [
     "EDGES",
+    "EDGE_PROPERTIES",
     "MANY",
+    "OTHER_PROPERTIES",
     "PREVIEW",
     "SOURCE",
     "TASK_PROPERTIES",
@@ -117,6 +119,62 @@ TASK_PROPERTIES = {
 }
 """Property of a task -> meaning. Attributes that users give stand beside them."""
 
+OTHER_PROPERTIES = {
+    "Run": {
+        "run": "its id",
+        "name": "of the pipeline; that of loose calls is the session's",
+        "form": "pipeline, or session for loose calls",
+        "state": "running, succeeded, failed, cancelled, or interrupted",
+        "Timestamp": "when it began, ISO 8601 in UTC",
+        "started": "the same, seconds since the epoch",
+        "finished": "when it ended, seconds since the epoch",
+        "params": "JSON object of its parameters",
+        "Output": "text of its result",
+        "error": "what ended it: type and message; `error_type` and more as of a task",
+        "notebook": "the notebook that started it",
+        "commit": "of the repository it was started in",
+        "host": "the machine",
+        "pid": "its process there",
+        "timed_out": "seconds that it was allowed, and that were not enough",
+        "paused": "whether it is kept from beginning tasks",
+    },
+    "Component": {
+        "name": "its name; versions share it",
+        "digest": "of this version",
+        "Source Code": "as of a task",
+        "language": "python, javascript ...",
+        "platform": "where its tasks run",
+        "version": "that its author gave it",
+        "inputs": "names and types",
+        "outputs": "names and types",
+        "first_used": "when this version was first called, seconds since the epoch",
+    },
+    "Artifact": {
+        "digest": "of its content",
+        "preview": f"its text, at most {PREVIEW} characters",
+    },
+    "Environment": {
+        "python": "version of Python",
+        "version": "of twingraph-nb",
+        "packages": "the packages that count, with their versions",
+        "host": "the machine",
+    },
+}
+"""Label -> property -> meaning. The vertices of other labels have a `name` only."""
+
+EDGE_PROPERTIES = {
+    "input": "feeds, gives: the port that takes the value",
+    "output": "feeds: the port that gives it, where there are several",
+    "port": "produces: the output that has this value",
+    "age": "reuses: seconds since it had been done",
+    "line": "defined_in: where the source begins",
+    "at": "what people did: when, seconds since the epoch",
+    "why": "asked_to_cancel: the reason",
+    "text": "answered: the answer",
+    "limit": "changed_limit: the number; `name` is whose",
+}
+"""Property of an edge -> the edges that have it, and its meaning."""
+
 
 _LABELS = {
     "run": "Run", "task": "Task", "component": "Component", "value": "Artifact", "cell": "Cell",
@@ -143,4 +201,9 @@ def described() -> str:
     lines += [f"| `{e.label}` | {e.out} | {e.in_} | {e.meaning} |" for e in EDGES.values()]
     lines += ["", "| property of a task | meaning |", "|---|---|"]
     lines += [f"| `{name}` | {what} |" for name, what in TASK_PROPERTIES.items()]
+    for label, properties in OTHER_PROPERTIES.items():
+        lines += ["", f"| property of {label} | meaning |", "|---|---|"]
+        lines += [f"| `{name}` | {what} |" for name, what in properties.items()]
+    lines += ["", "| property of an edge | meaning |", "|---|---|"]
+    lines += [f"| `{name}` | {what} |" for name, what in EDGE_PROPERTIES.items()]
     return "\n".join(lines) + "\n"

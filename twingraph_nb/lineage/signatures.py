@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from gremlin_python.process import traversal as words
 
+from twingraph_nb.errors import suggestion
 from twingraph_nb.lineage.numbers import is_number
 from twingraph_nb.lineage.problems import TraversalError
 
 if TYPE_CHECKING:
     from twingraph_nb.lineage.instructions import Instruction
 
-__all__ = ["MUTATING", "check"]
+__all__ = ["MUTATING", "check", "check_source"]
 
 MUTATING = {"addV", "addE", "property", "drop", "mergeV", "mergeE"}
 """Steps that change the graph. A with() behind them is allowed and, since 3.8, means nothing."""
@@ -60,14 +61,41 @@ _BY = {
     "project", "sample", "aggregate", "valueMap", "propertyMap", "math", "format", "sack", "where",
 }  # fmt: skip
 _OPTION = {"choose", "branch", "mergeV", "mergeE"}
-_WITH = {
-    "valueMap", "propertyMap", "index", "pageRank", "peerPressure", "connectedComponent",
-    "shortestPath", "call", "io", *MUTATING,
+_ANYTHING = {"call", "io", *MUTATING}
+"""Steps whose with() may say anything: it is refused with the step, or means nothing."""
+_TOKENS = {"~tinkerpop.valueMap.tokens": "[nb]?"}
+_OVER_GRAPH = {"edges": "t|d", "propertyName": "s"}
+_WITH: dict[str, dict[str, str]] = {
+    "valueMap": _TOKENS, "propertyMap": _TOKENS, "index": {"~tinkerpop.index.indexer": "n"},
+    **{
+        step: {f"~tinkerpop.{step}.{option}": form for option, form in known.items()}
+        for step, known in {
+            "pageRank": {**_OVER_GRAPH, "times": "n"},
+            "peerPressure": {**_OVER_GRAPH, "times": "n"},
+            "connectedComponent": _OVER_GRAPH,
+            "shortestPath": {
+                "edges": "t|d", "target": "t", "distance": "t|s", "maxDistance": "[nf]",
+                "includeEdges": "b?",
+            },
+        }.items()
+    },
+}  # fmt: skip
+"""Step -> the options that with() may name -> the letters of what may follow the name."""
+
+_ORDERED = "([tsklz]r?|r)?"
+"""Of the by() of order()."""
+_OPTIONS = {"mergeV": "e[tmz]a?", "mergeE": "e[tmz]a?"}
+_CASE = "[^aqcx]?t"
+"""Of the option() of choose() and branch()."""
+_SOURCES = {
+    "withBulk": "b?", "withPath": "", "withSack": ".{1,3}", "withSideEffect": "s.o?",
+    "withStrategies": ".*", "withoutStrategies": ".*",
 }  # fmt: skip
 
 _COMPILED: dict[str, re.Pattern[str]] = {}
 _ALLOWED: set[tuple[object, ...]] = set()
-"""(step, classes of its arguments) that were found right; what is allowed depends on no more."""
+"""(step, classes of its arguments) that were found right; what is allowed depends on no more. For
+a modulator its name follows the step; a with() depends on more."""
 _FEW = 5
 
 
@@ -100,32 +128,79 @@ def check(spot: Instruction) -> None:
     """
     name = spot.name
     kinds = (name, *map(type, spot.args))
-    if kinds in _ALLOWED:
+    if kinds not in _ALLOWED:
+        _check_arguments(spot, kinds)
+    if spot.bys or spot.options or spot.withs or spot.labels or spot.is_sided:
         _check_modulators(spot)
-        return
+
+
+def _check_arguments(spot: Instruction, kinds: tuple[object, ...]) -> None:
+    name = spot.name
     if (spot.args or name in _FORMS) and not _pattern(name).fullmatch(
         "".join(map(letter, spot.args))
     ):
         raise TraversalError(f"{name}() cannot be called with {_shown(spot.args)}")
     if len(kinds) <= _FEW:
         _ALLOWED.add(kinds)
-    _check_modulators(spot)
+
+
+def check_source(name: str, args: list[Any]) -> None:
+    """Refuse a configuration of `g` with what it cannot take.
+
+    Raises:
+        TraversalError: it says which, and with what.
+    """
+    form = _SOURCES.get(name, ".*")
+    if not re.fullmatch(form, "".join(map(letter, args))):
+        raise TraversalError(f"{name}() cannot be called with {_shown(args)}")
 
 
 def _check_modulators(spot: Instruction) -> None:
-    if not (spot.bys or spot.options or spot.withs or spot.labels):
-        return
-    name = spot.name
-    for modulator, given, known in (
-        ("by", spot.bys, _BY),
-        ("option", spot.options, _OPTION),
-        ("with", spot.withs, _WITH),
-    ):
-        if given and name not in known:
-            raise TraversalError(f"{modulator}() cannot follow {name}()")
     for label in spot.labels:
         if not isinstance(label, str):
             raise TraversalError(f"as() takes names, not {label!r}")
+    for given in spot.bys:
+        _check_modulator(spot.name, "by", given, _BY)
+    for given in spot.options:
+        _check_modulator(spot.name, "option", given, _OPTION)
+    for given in spot.withs:
+        _check_modulator(spot.name, "with", given, _WITH.keys() | _ANYTHING)
+    for word, side in (("from", spot.origin), ("to", spot.target)):
+        if side is not None:
+            _check_modulator(spot.name, word, side, (spot.name,))
+
+
+def _check_modulator(name: str, word: str, given: list[Any], known: Collection[str]) -> None:
+    kinds = (name, word, *map(type, given))
+    if word != "with" and kinds in _ALLOWED:
+        return
+    if name not in known:
+        raise TraversalError(f"{word}() cannot follow {name}()")
+    form, letters = _form_of(name, word, given), "".join(map(letter, given))
+    if not re.fullmatch(form, letters):
+        raise TraversalError(f"{word}() behind {name}() cannot be called with {_shown(given)}")
+    if word != "with" and len(kinds) <= _FEW:
+        _ALLOWED.add(kinds)
+
+
+def _form_of(name: str, word: str, given: list[Any]) -> str:
+    """The letters that a modulator of a step may be called with."""
+    if word == "by" and name == "order":
+        return _ORDERED
+    if word == "option":
+        return _OPTIONS.get(name, _CASE)
+    if word == "by":
+        return "[tsklz]?"
+    if word != "with":
+        return "." if name == "addE" else "s"
+    if name in _ANYTHING:
+        return ".*"
+    option = given[0] if given and isinstance(given[0], str) else ""
+    form = _WITH[name].get(option)
+    if form is None:
+        near = suggestion(option, _WITH[name])
+        raise TraversalError(f"{name}() has no option {option!r}{near}")
+    return f"s({form})"
 
 
 def _pattern(name: str) -> re.Pattern[str]:

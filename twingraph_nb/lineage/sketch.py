@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -17,6 +18,8 @@ PREVIEW = 300
 """Most characters of a property; the graph itself has more."""
 _MANY = 20
 """Most values of a property that has several."""
+_PATHS = ("Notebook", "File")
+"""What has a path for a name; its last part tells it from others beside it."""
 _SAID_TWICE = {"name": "Name"}
 """Properties that repeat another one."""
 
@@ -98,7 +101,11 @@ def sketch(graph: Graph) -> Sketch:
 
 def _node(vertex: Vertex, there: float | None) -> Node:
     about = _about(vertex)
-    name = about.get("name") or about.get("Name") or about.get("preview") or str(vertex.id)
+    name = about.get("name") or about.get("Name") or about.get("preview")
+    if vertex.label in _PATHS and name:
+        name = re.split(r"[/\\]", name)[-1] or name
+    elif not name:
+        name = f"Python {about['python']}" if "python" in about else str(vertex.id)
     times = (there, _time(vertex, "started"), _time(vertex, "finished"))
     return Node(
         id=cut(str(vertex.id), PREVIEW),

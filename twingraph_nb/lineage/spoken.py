@@ -25,7 +25,10 @@ def _schema(_: GraphTraversalSource) -> list[Row]:
     """What the graph holds, from the one table of it."""
     told = [("vertex", name, "", "", what) for name, what in schema.VERTICES.items()]
     told += [("edge", e.label, e.out, e.in_, e.meaning) for e in schema.EDGES.values()]
-    told += [("of a task", name, "", "", what) for name, what in schema.TASK_PROPERTIES.items()]
+    kinds = {"Task": schema.TASK_PROPERTIES, **schema.OTHER_PROPERTIES}
+    kinds["an edge"] = schema.EDGE_PROPERTIES
+    for kind, properties in kinds.items():
+        told += [(f"of {kind}", name, "", "", what) for name, what in properties.items()]
     head = ("kind", "name", "from", "to", "meaning")
     return [dict(zip(head, row, strict=True)) for row in told]
 
@@ -53,7 +56,8 @@ _SMALL, _SMALLEST = 1e-3, 1e-6
 _LARGE = 1e3
 """Numbers from here on keep their digits."""
 _TIMES = ("started", "finished", "first used", "first_used", "last_used")
-"""Columns that hold seconds since the epoch."""
+"""Columns that hold seconds since the epoch; `called` holds a text in UTC."""
+_AS_TIME = "%Y-%m-%d %H:%M:%S"
 
 
 class QuestionError(LineageError):
@@ -120,7 +124,9 @@ def cells(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
 
 def _cell(name: str, value: object) -> str:
     if name in _TIMES and isinstance(value, int | float):
-        return datetime.fromtimestamp(value).strftime("%Y-%m-%d %H:%M:%S")
+        return datetime.fromtimestamp(value).strftime(_AS_TIME)
+    if name == "called" and value:
+        return datetime.fromisoformat(str(value)).astimezone().strftime(_AS_TIME)
     if isinstance(value, float):
         size = abs(value)
         if _SMALLEST <= size < _SMALL:

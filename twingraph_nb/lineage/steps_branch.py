@@ -22,7 +22,7 @@ _STARTS = {"V", "E", "inject", "addV", "addE", "mergeV", "mergeE", "union", "cal
 
 
 def condition(scope: Scope, value: Any, name: str) -> Keeps | None:
-    """The test of an until() or emit()."""
+    """The test of an until() or emit(); a number is what times() was given."""
     if value is None:
         return None
     if value is True:
@@ -184,7 +184,7 @@ def _options(scope: Scope, spot: Instruction) -> tuple[list[tuple[Any, int]], li
 
 @step("choose")
 def choose(scope: Scope, spot: Instruction) -> StepFunction:
-    if len(spot.args) > 1 or (is_predicate(spot.args[0]) and not spot.options):
+    if len(spot.args) > 1:
         return _if_then_else(scope, spot)
     picks, children = _options(scope, spot)
     for key, _ in picks:

@@ -58,14 +58,18 @@ _SECONDS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
 def date_add(scope: Scope, spot: Instruction) -> StepFunction:
     unit, number = spot.args
     name = unit.name if isinstance(unit, DT) else str(unit)
-    change = timedelta(seconds=_SECONDS[name] * int(number))
 
     def value(t: Traverser) -> datetime:
         if not isinstance(t.obj, datetime):
             raise TraversalError(
                 f"dateAdd accept only DateTime or Date, and this is {java_text(t.obj)}"
             )
-        return t.obj + change
+        try:
+            return t.obj + timedelta(seconds=_SECONDS[name] * int(number))
+        except OverflowError as wrong:
+            raise TraversalError(
+                f"dateAdd(): {number} {name}s from {java_text(t.obj)} is not in the years 1 to 9999"
+            ) from wrong
 
     return scope.mapped(spot, value)
 

@@ -9,8 +9,7 @@ from twingraph_nb.lineage.compiler import Scope, StepFunction, step
 from twingraph_nb.lineage.containers import (
     MISSING,
     Uniques,
-    is_collection,
-    is_list,
+    items_of,
     key_of,
 )
 from twingraph_nb.lineage.conversions import java_type
@@ -19,12 +18,6 @@ from twingraph_nb.lineage.problems import TraversalError
 from twingraph_nb.lineage.traverser import Traverser
 
 __all__: list[str] = []
-
-
-def _items(value: Any) -> list[Any] | None:
-    if is_collection(value):
-        return list(value)
-    return list(value.objects) if hasattr(value, "objects") else None
 
 
 def combined(a: list[Any], b: list[Any]) -> list[Any]:
@@ -80,7 +73,7 @@ def with_list(scope: Scope, spot: Instruction) -> StepFunction:
             )
         if maps:
             return found
-        items = _items(found)
+        items = items_of(found)
         if items is None:
             raise TraversalError(
                 f"traversal argument for {name} step must yield an iterable type, "
@@ -93,7 +86,7 @@ def with_list(scope: Scope, spot: Instruction) -> StepFunction:
             raise TraversalError(f"Incoming traverser for {name} step can't be null")
         if name == "merge" and isinstance(t.obj, Mapping):
             return _merged_maps(t.obj, other(t, maps=True))
-        items = _items(t.obj)
+        items = items_of(t.obj)
         if items is None:
             raise TraversalError(
                 f"{name} step can only take an array or an Iterable type for incoming "
@@ -116,7 +109,7 @@ def _checked_argument(name: str, argument: Any) -> Any:
         raise TraversalError(f"Argument provided for {name} step can't be null")
     if name == "merge" and isinstance(argument, Mapping):
         return argument
-    items = _items(argument)
+    items = items_of(argument)
     if items is None:
         raise TraversalError(
             f"{name} step can only take an array or an Iterable as an argument, "
@@ -132,8 +125,3 @@ def _merged_maps(a: Mapping[Any, Any], b: Any) -> dict[Any, Any]:
             f"{java_type(b)}"
         )
     return {**a, **b}
-
-
-def listed(value: Any) -> bool:
-    """Whether it is a list."""
-    return is_list(value)

@@ -182,7 +182,10 @@ def unfolded(obj: Any) -> Iterable[Any]:
 
 @step("index")
 def index(scope: Scope, spot: Instruction) -> StepFunction:
-    as_map = spot.option("~tinkerpop.index.indexer", 0) == 1
+    indexer = spot.option("~tinkerpop.index.indexer", 0)
+    if indexer not in (0, 1):
+        raise TraversalError(f"index() makes a list (0) or a map (1), and {indexer} is neither")
+    as_map = indexer == 1
 
     def value(t: Traverser) -> Any:
         items = list(unfolded(t.obj))
@@ -191,20 +194,22 @@ def index(scope: Scope, spot: Instruction) -> StepFunction:
     return scope.mapped(spot, value)
 
 
-_IDS, _LABELS, _KEYS, _VALUES = 1, 2, 4, 8
+_IDS, _LABELS, _KEYS, _VALUES, _ALL = 1, 2, 4, 8, 15
 
 
 @step("valueMap", "propertyMap")
 def value_map(scope: Scope, spot: Instruction) -> StepFunction:
     if len(spot.bys) > 1:
-        raise TraversalError(f"{spot.name}() step can only have one by modulator")
+        raise TraversalError("valueMap()/propertyMap() step can only have one by modulator")
     args = list(spot.args)
-    tokens = 15 if args and args[0] is True else 0
+    tokens = _ALL if args and args[0] is True else 0
     if args and isinstance(args[0], bool):
         args.pop(0)
     chosen = spot.option("~tinkerpop.valueMap.tokens")
     if chosen is not None:
-        tokens = 15 if chosen is True else int(chosen)
+        tokens = _ALL if chosen is True else int(chosen)
+        if not 0 <= tokens <= _ALL:
+            raise TraversalError(f"{spot.name}(): tokens are 0 to {_ALL}, as in WithOptions.all")
     by, run = next(iter(bys(scope, spot)), None), scope.run
     keys, whole = tuple(args), spot.name == "propertyMap"
 

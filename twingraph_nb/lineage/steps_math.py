@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from twingraph_nb.lineage.instructions import Instruction
 from twingraph_nb.lineage.modulators import bys, itself
 from twingraph_nb.lineage.numbers import is_number
 from twingraph_nb.lineage.problems import TraversalError
-from twingraph_nb.lineage.scoping import wanted
+from twingraph_nb.lineage.scoping import scoped, wanted
 from twingraph_nb.lineage.traverser import Traverser
 
 __all__ = ["Expression", "parsed"]
@@ -25,11 +26,12 @@ _TOKEN = re.compile(r"\s*(?:(\d+\.?\d*(?:[eE][+-]?\d+)?|\.\d+)|([A-Za-z_]\w*)|(.
 _CONSTANTS = {"pi": math.pi, "π": math.pi, "φ": (1 + 5**0.5) / 2, "e": math.e}
 _FUNCTIONS: dict[str, Callable[[float], float]] = {
     "abs": abs, "acos": math.acos, "asin": math.asin, "atan": math.atan,
-    "cbrt": lambda x: math.copysign(abs(x) ** (1 / 3), x), "ceil": math.ceil, "cos": math.cos,
-    "cosh": math.cosh, "exp": math.exp, "floor": math.floor, "log": math.log,
-    "log10": math.log10, "log2": math.log2, "signum": lambda x: float((x > 0) - (x < 0)),
+    "cbrt": lambda x: _cube_root(x), "ceil": math.ceil, "cos": math.cos, "cosh": math.cosh,
+    "exp": math.exp, "floor": math.floor, "log": math.log, "log10": math.log10, "log2": math.log2,
+    "signum": lambda x: math.copysign(1.0, x) if x and x == x else x,
     "sin": math.sin, "sinh": math.sinh, "sqrt": math.sqrt, "tan": math.tan, "tanh": math.tanh,
 }  # fmt: skip
+_LOGARITHMS = {"log", "log10", "log2"}
 
 
 class Expression:
@@ -105,14 +107,39 @@ class Expression:
 
     def _named(self, name: str) -> Node:
         if name in _FUNCTIONS:
-            work, inner = _FUNCTIONS[name], self._atom()
-            return lambda lookup: work(inner(lookup))
-        if name in _CONSTANTS:
-            constant = _CONSTANTS[name]
-            return lambda lookup: constant
+            inner = self._atom()
+            return lambda lookup: _applied(name, inner(lookup))
         if name not in self.names:
             self.names.append(name)
         return lambda lookup: lookup(name)
+
+
+def _cube_root(x: float) -> float:
+    root = math.cbrt(x)  # of 27 it is not quite 3
+    return float(round(root)) if round(root) ** 3 == x else root
+
+
+def _applied(name: str, x: float) -> float:
+    """What a function gives; as in Java not-a-number or infinity where Python has an error."""
+    try:
+        return float(_FUNCTIONS[name](x))
+    except ValueError:
+        return -math.inf if x == 0 and name in _LOGARITHMS else math.nan
+    except OverflowError:
+        if math.isinf(x):  # ceil() and floor() make whole numbers, and of this there is none
+            return x
+        return -math.inf if name == "sinh" and x < 0 else math.inf
+
+
+def _power(a: float, b: float) -> float:
+    """The first to the power of the second, likewise."""
+    try:
+        return math.pow(a, b)
+    except (ValueError, OverflowError):
+        if a < 0 and not b.is_integer():
+            return math.nan
+        odd = b.is_integer() and b % 2 == 1
+        return -math.inf if odd and math.copysign(1.0, a) < 0 else math.inf
 
 
 def _tokens(text: str) -> list[str]:
@@ -130,7 +157,7 @@ def _binary(mark: str, left: Node, right: Node) -> Node:
         if mark == "*":
             return a * b
         if mark == "^":
-            return math.pow(a, b)
+            return _power(a, b)
         if b == 0:
             raise ValueError("Division by zero!")
         return a / b if mark == "/" else math.fmod(a, b)
@@ -149,10 +176,13 @@ def math_(scope: Scope, spot: Instruction) -> StepFunction:
     values, run = bys(scope, spot) or [itself], scope.run
 
     def value(t: Traverser) -> Any:
-        found: dict[str, float] = {}
-        for place, name in enumerate(expression.names):
+        found, used = dict[str, float](), itertools.cycle(values)
+        for name in expression.names:
+            if name in _CONSTANTS and scoped(run, t, name) is MISSING:
+                found[name] = _CONSTANTS[name]
+                continue
             obj = t.obj if name == "_" else wanted(run, t, name)
-            one = values[place % len(values)](Traverser(obj, 1, t.path, t.sack, t.loops))
+            one = next(used)(Traverser(obj, 1, t.path, t.sack, t.loops))
             if one is MISSING:
                 return MISSING
             if not is_number(one):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from twingraph_nb.lineage.compare import compare
+from twingraph_nb.lineage.compare import SCALARS, compare, rank
 from twingraph_nb.lineage.compiler import Scope, StepFunction, Value, step
 from twingraph_nb.lineage.containers import MISSING, Tree, is_collection, key_of, put
 from twingraph_nb.lineage.instructions import Instruction, is_traversal
@@ -94,6 +94,9 @@ def _extreme(sign: int) -> Callable[[Pairs], Any]:
                 best = value
             elif is_number(best) and is_number(value):
                 best = choose(best, value)
+            elif rank(best) != rank(value) or rank(best) not in SCALARS:
+                name = "max" if sign > 0 else "min"
+                raise TraversalError(f"{name}() cannot compare {best!r} with {value!r}")
             elif compare(value, best) * sign > 0:
                 best = value
         return best
@@ -279,9 +282,9 @@ def _gathered(name: str, seed: Any, together: list[Grouping]) -> dict[Any, Any]:
         for key, value in groups.made.items():
             if key in found and is_collection(found[key]) and is_collection(value):
                 value = joined(found[key], value)
-            elif key in found and groups is not together[0]:
+            elif key in found:
                 raise NotSupported(
-                    "group", f"two steps put a value for {key!r} into {name!r}, and no list"
+                    "group", f"{name!r} has a value for {key!r} already, and the two are no lists"
                 )
             put(found, key, value)
     return found

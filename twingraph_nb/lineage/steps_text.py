@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from gremlin_python.structure.graph import Path
 
 from twingraph_nb.lineage.compiler import Scope, StepFunction, step
-from twingraph_nb.lineage.containers import MISSING, is_collection
+from twingraph_nb.lineage.containers import MISSING, is_collection, items_of
 from twingraph_nb.lineage.conversions import java_text
 from twingraph_nb.lineage.elements import Element
 from twingraph_nb.lineage.instructions import Instruction, is_traversal
@@ -101,8 +101,13 @@ def split(scope: Scope, spot: Instruction) -> StepFunction:
         return on_text(scope, spot, lambda text: text.split())
     if separator == "":
         return on_text(scope, spot, list)
-    # As with commons-lang: adjacent separators count as one only when it is a blank.
-    return on_text(scope, spot, lambda text: [part for part in text.split(separator) if part])
+    return on_text(scope, spot, lambda text: _parts(text, separator))
+
+
+def _parts(text: str, separator: str) -> list[str]:
+    """The parts of a text. As in TinkerPop, an empty one counts only behind the last separator."""
+    *before, last = text.split(separator)
+    return [*filter(None, before), last] if text else []
 
 
 @step("substring")
@@ -222,12 +227,13 @@ def conjoin(scope: Scope, spot: Instruction) -> StepFunction:
     def value(t: Traverser) -> str:
         if t.obj is None:
             raise TraversalError("Incoming traverser for conjoin step can't be null")
-        if isinstance(t.obj, Mapping) or not is_collection(t.obj):
+        items = items_of(t.obj)
+        if items is None:
             raise TraversalError(
                 "conjoin step can only take an array or an Iterable type for incoming "
                 f"traversers, encountered {java_class(t.obj)}"
             )
-        parts = [java_text(item) for item in t.obj if item is not None]
+        parts = [java_text(item) for item in items if item is not None]
         scope.run.make(sum(map(len, parts)) + len(str(glue)) * len(parts))
         return str(glue).join(parts)
 

@@ -19,7 +19,7 @@ from twingraph_nb.lineage.instructions import (
 )
 from twingraph_nb.lineage.operators import copied, joined, operator
 from twingraph_nb.lineage.problems import NotSupported, ReadOnlyGraph, TraversalError
-from twingraph_nb.lineage.signatures import MUTATING
+from twingraph_nb.lineage.signatures import MUTATING, check_source
 from twingraph_nb.lineage.traverser import Run, Traverser
 
 __all__ = ["configure", "verify"]
@@ -47,6 +47,7 @@ def configure(run: Run, sources: Iterable[list[Any]]) -> dict[str, Configuration
     """Set a run up as its source says; the strategies that verify, with their settings."""
     checks: dict[str, Configuration] = {"StandardVerificationStrategy": {}}
     for name, *args in sources:
+        check_source(name, [given(value) for value in args])
         if name == "withStrategies":
             for strategy in args:
                 _strategy(run, strategy, checks)
@@ -74,11 +75,10 @@ def _side_effect(run: Run, name: str, value: Any, combine: Any = None) -> None:
 
 def _sack(run: Run, value: Any, *ways: Any) -> None:
     run.sack = lambda: copied(value)
-    for way in ways:
-        if isinstance(way, Operator):
-            run.sack_merge = operator(way)
-        else:
-            raise NotSupported("withSack", f"{way!r} is no Operator; functions cannot be sent")
+    if ways:
+        if len(ways) > 1 or not isinstance(ways[0], Operator):
+            raise NotSupported("withSack", "behind the value it takes one Operator, which merges")
+        run.sack_merge = operator(ways[0])
 
 
 def _name(strategy: Any) -> str:

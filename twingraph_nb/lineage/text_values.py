@@ -10,7 +10,6 @@ from uuid import UUID, uuid4
 from gremlin_python.process.graph_traversal import GraphTraversal
 from gremlin_python.process.traversal import Bytecode, Cardinality, CardinalityValue, P
 from gremlin_python.structure.graph import Vertex
-from gremlin_python.structure.io.util import HashableDict
 
 from twingraph_nb.errors import suggestion
 from twingraph_nb.lineage.text_names import (
@@ -362,26 +361,26 @@ class Values(Reader):
             return found
 
     def _key(self, *, groovy: bool) -> object:
-        """A key; a bare word is text in Groovy's maps, but for tokens that cannot be meant so."""
+        """A key; since 3.8 each bare word is text in Groovy's maps: `id` too, and not `T.id`."""
         token = self.now
-        bare = token.kind == "name" and self.peek.text == ":" and self.peek.kind == "mark"
-        if bare and groovy and token.text not in TOKENS["T"] and token.text not in _DIRECTIONS:
+        if groovy and token.kind == "name" and self.peek.text == ":" and self.peek.kind == "mark":
             self.step()
             return token.text
         return self.argument()
 
 
-_DIRECTIONS = ("IN", "OUT", "BOTH", "from", "to")
-
-
 def frozen(value: object) -> object:
-    """The value as a key of a map or a member of a set."""
+    """The value as a key of a map or a member of a set.
+
+    Raises:
+        TypeError: gremlinpython cannot send it as one.
+    """
     if isinstance(value, list):
         return tuple(frozen(item) for item in value)
     if isinstance(value, set):
         return frozenset(value)
     if isinstance(value, dict):
-        return HashableDict.of(value)
+        raise TypeError("a map is no key")
     return value
 
 

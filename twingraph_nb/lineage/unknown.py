@@ -14,7 +14,7 @@ from twingraph_nb.errors import suggestion
 from twingraph_nb.lineage import schema
 from twingraph_nb.lineage.graph import Graph
 
-__all__ = ["property_names", "unknown_names"]
+__all__ = ["property_names", "schema_properties", "unknown_names"]
 
 _LABELS = {"hasLabel": "label"} | dict.fromkeys(
     ("out", "in", "both", "outE", "inE", "bothE", "toE"), "edge"
@@ -31,6 +31,12 @@ def property_names(graph: Graph) -> set[str]:
     with graph.lock:
         newest = islice(reversed(graph.vertices.values()), _LOOKED_AT)
         return {name for vertex in newest for name in vertex.content}
+
+
+def schema_properties() -> set[str]:
+    """Give the names of properties that the schema has, of vertices and edges."""
+    others = schema.OTHER_PROPERTIES.values()
+    return {"name", *schema.TASK_PROPERTIES, *schema.EDGE_PROPERTIES}.union(*others)
 
 
 def unknown_names(bytecode: Bytecode, graph: Graph) -> list[str]:
@@ -51,7 +57,7 @@ class _Known:
     def __init__(self, graph: Graph) -> None:
         self._graph = graph
         self._names: dict[str, set[str]] = {
-            "property": {*schema.TASK_PROPERTIES},
+            "property": schema_properties(),
             "label": {*schema.VERTICES, *schema.EDGES},
             "edge": {*schema.EDGES},
         }

@@ -62,8 +62,14 @@ class LineageMagics(Magics):
             %lineage schema                  what the graph holds: vertices, edges, properties
 
         X is a task or a value of this notebook by its name, a task's hash, a digest, or a
-        text in an output such as a file's name. RUN is an id, the start of one, a
+        text in an output or an input such as a file's name. RUN is an id, the start of one, a
         run of this notebook or its id by its name, or `last`.
+
+        The same from a terminal: `twingraph lineage QUESTION`; and in Python::
+
+            from twingraph_nb.lineage.questions import made_by
+
+            made_by(twingraph_nb.lineage(), X)   # a list of rows
         """
         from twingraph_nb.magics import graph_answers
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from twingraph_nb.errors import LineageError
 from twingraph_nb.lineage.graph import Graph
 from twingraph_nb.lineage.sketch import Sketch, sketch
+from twingraph_nb.views.explorer import plain
 from twingraph_nb.views.explorer.still import html, told
 from twingraph_nb.views.style import STILL_CSS
 
@@ -55,7 +56,10 @@ def explorer_of(graph: Graph, *, hidden: Mapping[str, Sequence[str]] | None = No
 
 
 def publish(graph: Graph) -> None:
-    """Show a graph in the cell that runs now; only its picture where anywidget is not installed.
+    """Show a graph in the cell that runs now, and below it the picture that stays.
+
+    Where anywidget is not installed it is drawn by ipycytoscape, or if it is too large for that
+    as a picture only.
 
     Raises:
         LineageError: the graph has no vertices, or more than `MOST`.
@@ -65,7 +69,14 @@ def publish(graph: Graph) -> None:
     try:
         display(explorer_of(graph))  # type: ignore[no-untyped-call]
     except ExplorerMissing as exc:
-        publish_display_data(still_of(drawable(graph), note=str(exc)))  # type: ignore[no-untyped-call]
+        drawn = drawable(graph)
+        small = len(drawn.nodes) + len(drawn.links) <= plain.MOST
+        if small:
+            view = plain.plain_view(drawn, note=str(exc))
+            data = view._repr_mimebundle_()
+            publish_display_data({**data, "text/plain": ""})  # type: ignore[no-untyped-call]
+        still = still_of(drawn, note=str(exc), beside=small)
+        publish_display_data(still)  # type: ignore[no-untyped-call]
 
 
 def still_of(drawn: Sketch, *, note: str = "", beside: bool = False) -> dict[str, str]:

@@ -9,6 +9,7 @@ const LINE = 11; // pixels of a label's font
 const EDGE = 24; // pixels around what is fitted into view
 const CLOSEST = 1.25; // zoom at which a small graph stays
 const FEW_LINKS = 120; // up to which links say what they are
+const OFTEN = 12; // links of a type from which it is no news what they are
 const MANY = 500; // nodes from which links are straight and labels have no back
 
 const DASHES = { feeds: "solid", precedes: "dashed" }; // others are dotted
@@ -55,6 +56,9 @@ class Canvas {
 
   elements() {
     const small = this.graph.links.length <= FEW_LINKS;
+    const counts = new Map();
+    for (const { type } of this.graph.links) counts.set(type, (counts.get(type) || 0) + 1);
+    const silent = (type) => SILENT.has(type) || counts.get(type) > OFTEN;
     const nodes = this.graph.nodes.map((node) => ({
       data: { id: `n${node.place}`, at: node.place, size: BASE, label: "", ...BLANK },
     }));
@@ -64,7 +68,7 @@ class Canvas {
         source: `n${link.source}`,
         target: `n${link.target}`,
         dash: DASHES[link.type] || "dotted",
-        label: small ? link.name || (SILENT.has(link.type) ? "" : words(link.type)) : "",
+        label: small ? link.name || (silent(link.type) ? "" : words(link.type)) : "",
         full: link.name || words(link.type),
       },
     }));
@@ -155,7 +159,8 @@ class Canvas {
         const label = this.links[link.place].data("label");
         return [row.get(link.source), row.get(link.target), [...label].length * LINE * 0.45];
       });
-    return { request: { kind, sizes, links }, order };
+    const room = { width: this.home.clientWidth, height: this.home.clientHeight };
+    return { request: { kind, sizes, links, room }, order };
   }
 
   /** Where all nodes are now. */

@@ -86,8 +86,11 @@ function arrow({ nodes, links, colours }, link) {
   });
   const group = draw("g", {}, draw("title", {}, clean(`${link.type} ${link.name}`)), line);
   if (label) {
-    const middle = { x: (from.x + to.x) / 2, y: (from.y + to.y) / 2 - 4 };
-    const given = { ...middle, "font-size": 9, "text-anchor": "middle", fill: colours.soft };
+    const [x, y] = [(from.x + to.x) / 2, (from.y + to.y) / 2];
+    const along = (Math.atan2(to.y - from.y, to.x - from.x) * 180) / Math.PI;
+    const upright = along > 90 ? along - 180 : along <= -90 ? along + 180 : along;
+    const transform = `translate(${x.toFixed(1)} ${y.toFixed(1)}) rotate(${upright.toFixed(1)})`;
+    const given = { transform, y: -4, "font-size": 9, "text-anchor": "middle", fill: colours.soft };
     group.append(draw("text", given, clean(label)));
   }
   return group;

@@ -6,15 +6,18 @@ const { columns, layered } = require("./layered.js");
 const GAP = { x: 48, y: 14 };
 /* dagre draws better than our layers, but its time grows with all columns that edges cross. */
 const DAGRE = { crossed: 1500, rows: 40 };
+/* Layers go to the right, but down where that makes an unreadable graph so much larger. */
+const READABLE = 0.8;
+const WORTH = 1.25;
 const RING = 120; // nodes up to which one circle is readable
 
 const KINDS = { layered: inLayers, force, circular, grid };
 
 /** Give [x, y] for each node. `sizes`: {width, height}; `links`: two places in `sizes`, and how
- * wide its label is. */
-function places({ kind, sizes, links, careful = true }) {
+ * wide its label is; `room`: {width, height} of what is drawn on. */
+function places({ kind, sizes, links, room, careful = true }) {
   if (!sizes.length) return [];
-  return KINDS[kind](sizes, links, careful);
+  return KINDS[kind](sizes, links, careful, room);
 }
 
 /** True when places are found in less time than it takes to ask a worker. */
@@ -31,14 +34,27 @@ function suits(sizes, links) {
   return crossed <= DAGRE.crossed && Math.max(...high.values()) <= DAGRE.rows;
 }
 
-function inLayers(sizes, links, careful) {
-  return careful && suits(sizes, links) ? byDagre(sizes, links) : layered(sizes, links, GAP);
+function inLayers(sizes, links, careful, room) {
+  if (!careful || !suits(sizes, links)) return layered(sizes, links, GAP);
+  const right = byDagre(sizes, links, "LR");
+  if (!room || zoom(sizes, right, room) >= READABLE) return right;
+  const down = byDagre(sizes, links, "TB");
+  return zoom(sizes, down, room) > WORTH * zoom(sizes, right, room) ? down : right;
 }
 
-function byDagre(sizes, links) {
+/** Give how far a drawing must be zoomed to fit into the room. */
+function zoom(sizes, found, room) {
+  const span = (axis, side) => {
+    const ends = found.map((at, node) => [at[axis] - sizes[node][side] / 2, at[axis] + sizes[node][side] / 2]);
+    return Math.max(...ends.map(([, to]) => to)) - Math.min(...ends.map(([from]) => from));
+  };
+  return Math.min(room.width / span(0, "width"), room.height / span(1, "height"));
+}
+
+function byDagre(sizes, links, rankdir) {
   const dagre = require("dagre");
   const graph = new dagre.graphlib.Graph({ multigraph: true });
-  graph.setGraph({ rankdir: "LR", nodesep: GAP.y, ranksep: GAP.x, edgesep: 8 });
+  graph.setGraph({ rankdir, nodesep: GAP.y, ranksep: GAP.x, edgesep: 8 });
   sizes.forEach(({ width, height }, node) => graph.setNode(String(node), { width, height }));
   links.forEach(([source, target, width = 0], link) => {
     const label = { width, height: width ? 10 : 0, labelpos: "c" };

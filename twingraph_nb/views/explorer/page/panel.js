@@ -58,6 +58,7 @@ function properties(node, graph, faces, { go, close }) {
 
 /** Seconds as people say them: since the epoch or as a span; other texts as they are. */
 function readable(name, text) {
+  if (name === "Timestamp" && !Number.isNaN(Date.parse(text))) return new Date(text).toLocaleString();
   const seconds = Number(text);
   if (!text || Number.isNaN(seconds)) return text;
   if (name === "seconds") return duration(seconds);

@@ -6,6 +6,7 @@ const { button, make } = require("./dom.js");
 const STEPS = 1000;
 const LASTS = 8000; // ms of a whole replay
 const FRAME = 80; // ms between two pictures
+const FEWEST = 25; // pictures of a whole replay
 
 /** Give a span as people say it. */
 function duration(seconds) {
@@ -62,7 +63,8 @@ class Replay {
       return;
     }
     if (Number(this.range.value) >= STEPS) this.range.value = 0;
-    this.from = performance.now() - (Number(this.range.value) / STEPS) * LASTS;
+    this.at = Number(this.range.value);
+    this.last = performance.now();
     this.button.textContent = "❚❚";
     this.button.title = "Stop here";
     this.timer = setInterval(() => this.frame(), FRAME);
@@ -70,10 +72,14 @@ class Replay {
   }
 
   frame() {
-    const at = Math.min(STEPS, ((performance.now() - this.from) / LASTS) * STEPS);
-    this.range.value = at;
+    // A page that draws slowly takes longer, and leaves nothing out.
+    const now = performance.now();
+    const passed = Math.min(now - this.last, LASTS / FEWEST);
+    this.last = now;
+    this.at = Math.min(STEPS, this.at + (passed / LASTS) * STEPS);
+    this.range.value = this.at;
     this.tell();
-    if (at >= STEPS) this.pause();
+    if (this.at >= STEPS) this.pause();
   }
 
   pause() {
