@@ -17,6 +17,7 @@ import pathlib
 import sys
 import time
 import uuid
+import zoneinfo
 from collections.abc import AsyncIterator, Iterator
 from typing import NamedTuple
 
@@ -60,6 +61,14 @@ class Opaque:
         self.x = x
 
 
+def _chained() -> ValueError:
+    """An error that nobody has raised, with a cause and a note."""
+    error = ValueError("odd", 3)
+    error.__cause__ = KeyError("k")
+    error.__notes__ = ["look it up first"]
+    return error
+
+
 VALUES: dict[str, object] = {
     "none": None,
     "bools": [True, False],
@@ -74,6 +83,7 @@ VALUES: dict[str, object] = {
     "times": [
         dt.datetime(2024, 2, 29, 12, 30, 15, 999999),
         dt.datetime(2024, 2, 29, 12, tzinfo=dt.timezone(dt.timedelta(hours=5, minutes=30))),
+        dt.datetime(2024, 10, 27, 2, 30, fold=1, tzinfo=zoneinfo.ZoneInfo("Europe/Berlin")),
         dt.date(1999, 12, 31),
         dt.time(23, 59, 59),
         dt.timedelta(days=-3, microseconds=7),
@@ -83,6 +93,7 @@ VALUES: dict[str, object] = {
     "path": pathlib.PurePosixPath("/a b/c"),
     "enums": [Colour.RED, Level.LOW | Level.HIGH],
     "named": Pair(1, "x"),
+    "errors": {"deep": [_chained(), Broken("there", 42)]},
     "point": [Point(1.5, ("a", "b")), {"deep": Point(float("inf"))}],
 }
 
@@ -224,6 +235,15 @@ def floods(lines: int) -> int:
     for at in range(lines):
         print("line", at)
     return lines
+
+
+def halves(x: int) -> object:
+    """As a cell `halves(x) -> low, high` is written down by its magic."""
+    low = x // 2
+    high = x - low
+    from twingraph_nb.outputs import outputs as _outputs
+
+    return _outputs("HalvesOutputs", low=low, high=high)
 
 
 def adds(a: int, b: int) -> int:

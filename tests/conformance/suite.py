@@ -21,7 +21,8 @@ import msgspec
 import pytest
 
 import twingraph_nb
-from tests.conformance import steps
+from tests.conformance import steps, tables
+from tests.wire import samples
 from twingraph_nb.component import Component, make_component
 from twingraph_nb.errors import (
     ExecutorError,
@@ -49,7 +50,9 @@ class Place:
     visible: all that others can see of what runs, as text. many: tasks for a crowd.
     again: a killed worker's task is run again. cure: what is said to do about a package that is
     not there. about: the module that says what versions the kernel has (ABOUT), if far sides are
-    installed and may have others.
+    installed and may have others. one: options of a place for one task at a time. queued: a task
+    waits for it there; always true where the queue is the kernel's. libraries: gives options of a
+    place that has those of `tables.VALUES`. types: of the values, those that it can have.
     """
 
     platform: str
@@ -62,6 +65,9 @@ class Place:
     about: Any = None
     trusted: bool = False
     one: dict[str, Any] = field(default_factory=lambda: {"workers": 1})
+    queued: Callable[[], object] = lambda: True
+    libraries: Callable[[], dict[str, Any]] = dict
+    types: tuple[str, ...] = tuple(tables.VALUES)
 
 
 class Conformance:
@@ -110,11 +116,18 @@ class Conformance:
         back = self.call(steps.same, steps.VALUES)
         assert list(back) == list(steps.VALUES)
         for name, value in steps.VALUES.items():
-            assert alike(back[name], value), name
+            assert samples.same(back[name], value), name
 
     def test_values_are_there_what_they_are_here(self) -> None:
         plain = {k: v for k, v in steps.VALUES.items() if k not in ("ints", "sets")}
         assert self.call(steps.kinds, plain) == steps.kinds(plain)
+
+    def test_tables_and_models_arrive_equal_in_both_directions(self) -> None:
+        sent = {name: tables.VALUES[name] for name in self.place.types}
+        back, there = self.call(tables.seen, sent, **self.place.libraries())
+        assert there == {name: repr(value) for name, value in sent.items()}
+        for name, value in sent.items():
+            assert samples.same(back[name], value), name
 
     def test_large_values_go_both_ways(self) -> None:
         data = secrets.token_bytes(10_000_000)
@@ -122,6 +135,12 @@ class Conformance:
 
     def test_async_components_run(self) -> None:
         assert self.call(steps.later, 1) == 2
+
+    def test_a_cell_has_several_outputs_there_too(self) -> None:
+        task = self.on(steps.halves)(7)
+        found = task.result(PATIENCE)  # type: ignore[attr-defined]
+        assert (found.low, found.high, type(found).__name__) == (3, 4, "HalvesOutputs")
+        assert found == self.call(steps.same, found)
 
     def test_outputs_feed_other_tasks(self) -> None:
         first = self.start(steps.adds, 1, 2)
@@ -242,6 +261,7 @@ class Conformance:
         running = self.start(steps.stays, name, **one)
         until(lambda: pids_of(name))
         queued = self.start(steps.stays, other, **one)
+        until(self.place.queued)
         queued.cancel()
         with pytest.raises(TaskCancelled):
             queued.result(PATIENCE)
@@ -250,6 +270,8 @@ class Conformance:
         with pytest.raises(TaskCancelled):
             running.result(PATIENCE)
         until(lambda: not pids_of(name))
+        assert self.call(steps.square, 4, **one) == 16  # the other would have come before it
+        assert not pids_of(other)
         assert "staying" not in queued.logs
 
     def test_a_far_side_that_is_killed_fails_its_task_alone(self) -> None:
@@ -378,19 +400,6 @@ PLAIN = "plain " + secrets.token_hex(8)
 
 def digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def alike(one: object, other: object) -> bool:
-    """True for equal values of equal types, nan like nan."""
-    if type(one) is not type(other):
-        return False
-    if isinstance(one, dict):
-        return list(one) == list(other) and all(alike(one[k], other[k]) for k in one)  # type: ignore[call-overload, index]
-    if isinstance(one, (list, tuple)):
-        return len(one) == len(other) and all(map(alike, one, other))  # type: ignore[arg-type]
-    if isinstance(one, float):
-        return repr(one) == repr(other)
-    return one == other
 
 
 def mark() -> str:

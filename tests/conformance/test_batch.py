@@ -15,10 +15,6 @@ BUCKET = "twingraph-batch-suite"
 
 
 class TestBatch(Conformance):
-    # Only Batch knows how many jobs of a queue run at once, and the emulator runs them all. What
-    # waits in the kernel is tests/executors/test_batch.py,
-    # test_a_job_that_is_cancelled_in_its_turn_is_never_submitted.
-    test_cancelling_a_queued_task_keeps_it_from_running = None  # type: ignore[assignment]
     # The least that a job can have is more than the suite eats: tests/executors/test_batch.py,
     # test_too_much_memory_becomes_a_sentence.
     test_a_task_out_of_memory_says_so = None  # type: ignore[assignment]
@@ -36,8 +32,12 @@ class TestBatch(Conformance):
             {**options, "bucket": BUCKET},
             left=lambda: objects(aws, BUCKET),
             visible=lambda: described(aws),
-            many=20,
-            one={},
+            many=20,  # a container each
+            one={"queue": aws["narrow"], "vcpus": 1},
+            queued=lambda: client(aws, "batch").list_jobs(
+                jobQueue=aws["narrow"], jobStatus="RUNNABLE"
+            )["jobSummaryList"],
+            libraries=lambda: {"image": request.getfixturevalue("data_image")},
         )
 
 
@@ -46,8 +46,9 @@ def described(aws: Mapping[str, str]) -> str:
     api = client(aws, "batch")
     ids = [
         one["jobId"]
+        for queue in (aws["queue"], aws["narrow"])
         for state in ("SUBMITTED", "PENDING", "RUNNABLE", "STARTING", "RUNNING", "SUCCEEDED")
-        for one in api.list_jobs(jobQueue=aws["queue"], jobStatus=state)["jobSummaryList"]
+        for one in api.list_jobs(jobQueue=queue, jobStatus=state)["jobSummaryList"]
     ]
     known = [api.describe_jobs(jobs=ids[at : at + 100])["jobs"] for at in range(0, len(ids), 100)]
     return json.dumps([known, api.describe_job_definitions()["jobDefinitions"]], default=str)

@@ -61,6 +61,7 @@ class TestCelery(Conformance):
             about=celery_broker,
             trusted=True,
             one={"queue": "one"},
+            queued=lambda: any(map(there.llen, there.scan_iter("*one*", _type="list"))),
         )
 
 

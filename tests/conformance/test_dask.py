@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import dask
 import pytest
 from distributed import Client
 
@@ -14,6 +17,16 @@ from twingraph_nb.executors.dask_local import LocalDask
 class TestDask(Conformance):
     # A task has no limit of memory of its own: it is said where a worker is started.
     test_a_task_out_of_memory_says_so = None  # type: ignore[assignment]
+
+    def test_retries_are_the_components_alone(self, tmp_path: Path) -> None:
+        def fails(trace: str) -> None:
+            with open(trace, "a") as file:
+                file.write("ran ")
+            raise ValueError("again")
+
+        with dask.annotate(retries=5), pytest.raises(ValueError, match="again"):
+            self.call(fails, str(tmp_path / "trace"), retries=2, delay=0.01)
+        assert (tmp_path / "trace").read_text().split() == ["ran"] * 3
 
     @classmethod
     def make_place(cls, request: pytest.FixtureRequest, patch: pytest.MonkeyPatch) -> Place:
@@ -36,7 +49,18 @@ class TestDask(Conformance):
             cure="pip install kernel_only",
             about=dask_link,
             one={"address": one.address},
+            queued=lambda: waiting(one.address),
         )
+
+
+def waiting(address: str) -> bool:
+    """Whether a cluster has more than the one task that its one worker has begun."""
+
+    def count(dask_scheduler: object = None) -> int:
+        return len(dask_scheduler.tasks)  # type: ignore[attr-defined]
+
+    with Client(address, set_as_default=False) as client:
+        return bool(client.run_on_scheduler(count) > 1)
 
 
 def said(address: str) -> str:

@@ -42,6 +42,7 @@ class TestDocker(Conformance):
         return Place(
             "docker",
             {"image": image},
+            libraries=lambda: {"image": request.getfixturevalue("data_image")},
             left=lambda: [f"{one.id} {one.attrs['State']}" for one in ours()],
             visible=lambda: json.dumps([one.attrs for one in ours()]),
         )
@@ -102,9 +103,13 @@ def test_an_engine_that_was_killed_and_restarted_is_used_again(engine_of_its_own
         os.kill(int(each.partition(":")[0]), signal.SIGKILL)
     for each in known.processes.values():
         processes.wait_for_end(each)
+    late = start(steps.square, 5)
+    until(lambda: late.done or "it is asked again" in late.logs)
+    assert not late.done
     assert base.ensure("docker")["host"] == engine_of_its_own
     with pytest.raises(WorkerDied, match="the container that ran stays"):
         task.result(PATIENCE)
+    assert late.result(PATIENCE) == 25
     until(lambda: not pids_of(name))
     assert start(steps.square, 4).result(PATIENCE) == 16
     close_session()

@@ -27,6 +27,7 @@ def place_of(request: pytest.FixtureRequest, **options: Any) -> Place:
     return Place(
         "kubernetes",
         said,
+        libraries=lambda: {"image": request.getfixturevalue("data_image")},
         left=lambda: [one["metadata"]["name"] for one in boss.objects()],
         visible=lambda: json.dumps(boss.objects()),
     )

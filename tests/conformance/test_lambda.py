@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 
 import pytest
 
 from tests.conformance import steps
 from tests.conformance.suite import PATIENCE, Conformance, Place, mark, pids_of, until
-from tests.executors.aws_running import client, objects
+from tests.executors.aws_running import client, layer, objects
 from tests.services.aws import environment
 from twingraph_nb.errors import TaskCancelled
 
 BUCKET = "twingraph-lambda-suite"
+LIBRARIES = ("numpy", "pydantic", "pydantic-core", "annotated-types", "typing-extensions")
+LIBRARIES += ("typing-inspection",)
 
 
 class TestLambda(Conformance):
@@ -27,10 +30,15 @@ class TestLambda(Conformance):
             patch.setenv(name, text)
         patch.delenv("AWS_PROFILE", raising=False)
         client(aws, "s3").create_bucket(Bucket=BUCKET)
+        layers = contextlib.ExitStack()
+        request.addfinalizer(layers.close)
         return Place(
             "lambda",
             {"role": aws["role"], "bucket": BUCKET},
             left=lambda: objects(aws, BUCKET),  # functions stay, for the next session
+            # With pandas and pyarrow it would be larger than a function may be.
+            libraries=lambda: {"layers": [layers.enter_context(layer(aws, *LIBRARIES))]},
+            types=("arrays", "scalars", "models"),
             cure="packages=['kernel_only']",
             visible=lambda: json.dumps(client(aws, "lambda").list_functions(), default=str),
         )

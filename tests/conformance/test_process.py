@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import pathlib
 import sys
 
 import pytest
@@ -17,7 +20,7 @@ class TestProcess(Conformance):
 
     @classmethod
     def make_place(cls, request: pytest.FixtureRequest, patch: pytest.MonkeyPatch) -> Place:
-        return Place("process", trusted=True)
+        return Place("process", trusted=True, left=workers)
 
 
 class TestForeign(Conformance):
@@ -28,7 +31,11 @@ class TestForeign(Conformance):
     @classmethod
     def make_place(cls, request: pytest.FixtureRequest, patch: pytest.MonkeyPatch) -> Place:
         return Place(
-            "process", {"python": sys.executable}, trusted=True, cure="deps=['kernel_only']"
+            "process",
+            {"python": sys.executable},
+            trusted=True,
+            cure="deps=['kernel_only']",
+            left=workers,
         )
 
 
@@ -38,7 +45,19 @@ class TestOldest(Conformance):
     @classmethod
     def make_place(cls, request: pytest.FixtureRequest, patch: pytest.MonkeyPatch) -> Place:
         (python,) = oldest().values()
-        return Place("process", {"python": python}, trusted=True)
+        return Place("process", {"python": python}, trusted=True, left=workers)
+
+
+def workers() -> list[str]:
+    """The workers of this process that are there."""
+    found = []
+    for entry in pathlib.Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            parent = (entry / "stat").read_text().rsplit(")", 1)[1].split()[1]
+            words = (entry / "cmdline").read_text()
+            if int(parent) == os.getpid() and "twingraph_nb.remote_process" in words:
+                found.append(entry.name)
+    return found
 
 
 OF_THE_OLDEST = {

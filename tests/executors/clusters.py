@@ -46,7 +46,7 @@ async def value(executor: Executor, job: Job, report: Memory | None = None) -> o
     return outcome.value
 
 
-async def until(condition: Callable[[], object], seconds: float = 30.0) -> None:
+async def until(condition: Callable[[], object], seconds: float = 100.0) -> None:
     async with asyncio.timeout(seconds):
         while not condition():
             await asyncio.sleep(0.01)

@@ -1,9 +1,12 @@
-"""A pool of worker processes that the tests of a module share."""
+"""What tests of several modules share: a pool of worker processes, a client of the engine."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
+import docker
+import pytest
 import pytest_asyncio
 
 from tests.executors import running
@@ -16,3 +19,17 @@ async def one_pool() -> AsyncIterator[None]:
         running.pools.append(pool)
         yield
         running.pools.remove(pool)
+
+
+@pytest.fixture(scope="module")
+def client(docker_host: str) -> Iterator[Any]:
+    """The tests' own way to the engine, past the executor."""
+    made = docker.DockerClient(base_url=docker_host)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def docker_engine(docker_host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have executors find the tests' engine."""
+    monkeypatch.setenv("DOCKER_HOST", docker_host)

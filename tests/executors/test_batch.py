@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from pathlib import Path
@@ -30,9 +31,14 @@ from twingraph_nb.errors import (
     Unreachable,
     WorkerDied,
 )
+from twingraph_nb.executors import aws_arrays
 from twingraph_nb.executors.aws_batch import BatchExecutor
-from twingraph_nb.executors.aws_jobs import fate, job_name, setup_of, unheard
+from twingraph_nb.executors.aws_bucket import Bucket
+from twingraph_nb.executors.aws_clients import Where
+from twingraph_nb.executors.aws_jobs import Jobs, fate, job_name, setup_of, unheard
+from twingraph_nb.executors.aws_watch import Watch
 from twingraph_nb.executors.base import Job
+from twingraph_nb.executors.payloads import LARGE
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 BUCKET = "twingraph-batch"
@@ -79,38 +85,88 @@ def containers() -> Iterator[Callable[[str], list[Any]]]:
 # -- what comes back ----------------------------------------------------------------------------
 
 
-async def test_arrays_and_frames_travel_to_an_image_that_has_the_libraries(
-    batch: BatchExecutor, options: dict[str, object], data_image: str
+async def test_a_map_is_one_array_though_an_input_is_long_in_coming(
+    batch: BatchExecutor, options: dict[str, object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import numpy as np
-    import pandas as pd
-
-    def step(a: Any, f: Any) -> Any:
-        return a * 2, f.assign(y=f.x + 1)
-
-    array, frame = np.arange(6.0).reshape(2, 3), pd.DataFrame({"x": [1, 2]})
-    asked = job("batch", step, (array, frame), **{**options, "image": data_image})
-    doubled, more = cast(Any, await value(batch, asked))
-    assert (doubled == array * 2).all()
-    assert more.y.tolist() == [2, 3]
-
-
-async def test_equal_components_of_one_turn_are_one_array(
-    batch: BatchExecutor, options: dict[str, object]
-) -> None:
-    def step(x: int) -> int:
+    def step(x: int, more: bytes) -> int:
         if x == 3:
             raise ValueError("three")
-        return x * x
+        return x * x + len(more)
 
+    put, others = Bucket.put, threading.Event()
+
+    def putting(self: Bucket, key: str, buffers: Any) -> None:
+        if "/payload/" in f"/{key}":
+            assert others.wait(60)
+        put(self, key, buffers)
+
+    monkeypatch.setattr(Bucket, "put", putting)
     tolds = [Told() for _ in range(5)]
-    asked = [batch.run(job("batch", step, (x,), **options), tolds[x]) for x in range(5)]
+    inputs = [(x, b"" if x < 4 else bytes(LARGE)) for x in range(5)]
+    asked = [
+        asyncio.create_task(batch.run(job("batch", step, one, **options), told))
+        for one, told in zip(inputs, tolds, strict=True)
+    ]
+    await until(lambda: batch._arrays._open)
+    asyncio.get_running_loop().call_later(3 * aws_arrays.TURN, others.set)
     found = await asyncio.gather(*asked)
-    assert [one.value for one in found] == [0, 1, 4, None, 16]
+    assert [one.value for one in found] == [0, 1, 4, None, 16 + LARGE]
     assert str(found[3].error) == "three"
     marks = [json.loads(told.tickets[-1])["mark"] for told in tolds]
     assert len({(mark["name"], mark["group"], mark["size"]) for mark in marks}) == 1
     assert sorted(mark["index"] for mark in marks) == list(range(5))
+
+
+async def test_a_job_definition_of_the_users_own_is_used(
+    batch: BatchExecutor, options: dict[str, object], aws: Mapping[str, str]
+) -> None:
+    needs = [{"type": "VCPU", "value": "0.25"}, {"type": "MEMORY", "value": "512"}]
+    client(aws, "batch").register_job_definition(
+        jobDefinitionName="of-my-own",
+        type="container",
+        containerProperties={
+            "image": aws["image"],
+            "command": ["false"],
+            "resourceRequirements": needs,
+            "environment": [{"name": "SPOKEN", "value": "by the definition"}],
+        },
+    )
+
+    def step() -> str:
+        return os.environ["SPOKEN"]
+
+    asked = job("batch", step, **{**options, "image": "no/such:1"}, job_definition="of-my-own")
+    assert await value(batch, asked) == "by the definition"
+
+
+class Api:
+    """Batch, of which is only seen what it is asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[int] = []
+
+    def client(self, service: str, where: Where) -> Api:
+        return self
+
+    def describe_jobs(self, jobs: list[str]) -> dict[str, list[dict[str, str]]]:
+        self.asked.append(len(jobs))
+        return {"jobs": [{"jobId": one, "status": "RUNNING"} for one in jobs]}
+
+
+async def test_all_jobs_are_looked_up_together_a_hundred_in_a_call() -> None:
+    api, heard, states = Api(), asyncio.Event(), []
+    watch = Watch(Jobs(cast(Any, api)))
+
+    def changed(detail: Mapping[str, Any]) -> None:
+        states.append(detail["status"])
+        if len(states) == 250:
+            heard.set()
+
+    for number in range(250):
+        watch.expect(Where(), f"id:{number}", changed)
+    await heard.wait()
+    await watch.close()
+    assert api.asked[:3] == [100, 100, 50]
 
 
 # -- how jobs end -------------------------------------------------------------------------------
@@ -159,10 +215,14 @@ async def test_cancelling_one_of_an_array_leaves_the_others(
 
 
 async def test_a_job_that_is_cancelled_in_its_turn_is_never_submitted(
-    batch: BatchExecutor, options: dict[str, object], aws: Mapping[str, str]
+    batch: BatchExecutor,
+    options: dict[str, object],
+    aws: Mapping[str, str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def never() -> None: ...
 
+    monkeypatch.setattr(aws_arrays, "TURN", 2.0)  # else it may be over between two looks
     asked = job("batch", never, **options)
     running = asyncio.create_task(batch.run(asked, Told()))
     await until(lambda: batch._arrays._open)

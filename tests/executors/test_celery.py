@@ -34,7 +34,7 @@ from tests.executors.clusters import (
 from tests.executors.running import Memory
 from tests.services.base import free_port
 from twingraph_nb.errors import ExecutorError, Unreachable, WorkerDied
-from twingraph_nb.executors import celery_broker, celery_link, celery_protocol
+from twingraph_nb.executors import celery_broker, celery_link, celery_protocol, celery_worker
 from twingraph_nb.executors.base import Job
 from twingraph_nb.executors.celery import CeleryExecutor
 from twingraph_nb.executors.celery_protocol import Refused, Seal
@@ -345,7 +345,7 @@ async def test_a_kernel_with_another_secret_is_refused(
     monkeypatch.setenv("TWINGRAPH_SECRET", "another secret, also long enough")
     far = CeleryExecutor(Settings.load())
     try:
-        with pytest.raises(ExecutorError, match="refused it: the signature does not fit"):
+        with pytest.raises(ExecutorError, match=r"does not fit: .* need the same TWINGRAPH_SECRET"):
             await far.run(on(same, 1, broker=url), Memory())
     finally:
         await far.close()
@@ -430,6 +430,28 @@ async def test_no_broker_names_the_address_without_its_password() -> None:
     assert f"redis-server --port {port}" in str(caught.value)
     assert "hush" not in str(caught.value)
     await far.close()
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "redis://:hush@there:port/0",
+        "redis://there/name",
+        "unix:///tmp/redis",
+        "amqp://u:hush@there",
+    ],
+)
+async def test_what_is_no_address_of_a_redis_is_told_by_kernel_and_worker(place: str) -> None:
+    said = "platform 'celery' wants a Redis, redis://HOST:PORT/NUMBER such as redis://127.0.0.1:"
+    far = CeleryExecutor(Settings.load())
+    with pytest.raises(ExecutorError) as caught:
+        await far.run(on(same, 1, broker=place), Memory())
+    with pytest.raises(ExecutorError) as theirs:
+        celery_worker.serve(place, place, b"")
+    await far.close()
+    assert str(caught.value) == str(theirs.value)
+    assert said in str(caught.value)
+    assert place.replace("hush", "***") in str(caught.value)
 
 
 async def test_a_broker_that_stays_away_fails_its_tasks(

@@ -423,6 +423,51 @@ async def test_no_scheduler_names_the_address_and_how_to_start_one(
     await far.close()
 
 
+NOWHERE = """
+from twingraph_nb import component
+from twingraph_nb.errors import Unreachable
+
+@component(platform="dask", address="tcp://127.0.0.1:port")
+def same(x):
+    return x
+
+if __name__ == "__main__":
+    try:
+        same(1).result(60)
+    except Unreachable as exc:
+        print(exc)
+"""
+
+
+async def test_an_address_that_is_none_is_an_error_and_leaves_no_client(tmp_path: Path) -> None:
+    done = await script_of(tmp_path, NOWHERE)
+    assert done.stderr == ""  # Dask's own client would try to close at exit, in vain
+    assert "platform 'dask' cannot be reached at tcp://127.0.0.1:port: " in done.stdout
+
+
+CLIENTS = """
+from distributed import Client
+from twingraph_nb import component
+
+@component(platform="dask")
+def kernel_and_worker(kernel):
+    import os
+    return os.getppid() == kernel, os.environ["OF_CLUSTER"]
+
+if __name__ == "__main__":
+    import os
+    for number in "12":
+        os.environ["OF_CLUSTER"] = number
+        with Client(processes=False, n_workers=1, threads_per_worker=1, dashboard_address=None):
+            print(kernel_and_worker(os.getpid()).result(60))
+"""
+
+
+async def test_the_default_client_counts_while_it_is_open(tmp_path: Path) -> None:
+    done = await script_of(tmp_path, CLIENTS)
+    assert done.stdout.splitlines() == ["(True, '1')", "(True, '2')"]
+
+
 ADAPTIVE = """
 import time
 from distributed import LocalCluster
@@ -445,15 +490,17 @@ if __name__ == "__main__":
 
 
 async def test_an_adaptive_cluster_grows_for_tasks_and_shrinks_after_them(tmp_path: Path) -> None:
-    script = tmp_path / "adaptive.py"
-    script.write_text(ADAPTIVE)
+    done = await script_of(tmp_path, ADAPTIVE)
+    assert done.stdout.split("\n")[:2] == ["[0, 1, 4, 9, 16, 25, 36, 49, 64, 81]", "144"]
+
+
+async def script_of(folder: Path, text: str) -> subprocess.CompletedProcess[str]:
+    """Run the script of a user; it must succeed."""
+    script = folder / "script.py"
+    script.write_text(text)
+    command = [sys.executable, str(script)]
     done = await asyncio.to_thread(
-        subprocess.run,
-        [sys.executable, str(script)],
-        capture_output=True,
-        text=True,
-        timeout=110,
-        check=False,
+        subprocess.run, command, capture_output=True, text=True, timeout=110, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split("\n")[:2] == ["[0, 1, 4, 9, 16, 25, 36, 49, 64, 81]", "144"]
+    return done

@@ -1,80 +1,21 @@
-"""Platform `docker` beyond what all platforms promise: rights, images, files, leftovers."""
+"""Platform `docker` beyond what all platforms promise: rights, files, what cannot work."""
 
 from __future__ import annotations
 
-import contextlib
 import os
-import secrets
-import signal
-import subprocess
-import sys
-import textwrap
-from collections.abc import AsyncIterator, Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import docker
 import pytest
 
-from tests.executors.running import Memory
-from twingraph_nb.component import make_component
+from tests.executors.docker_running import executor, where
 from twingraph_nb.errors import ExecutorError, PortabilityError, Unreachable
-from twingraph_nb.executors.base import Job
 from twingraph_nb.executors.docker import DockerExecutor
-from twingraph_nb.executors.owner import OWNER
+from twingraph_nb.executors.docker_setup import Setup
+from twingraph_nb.platforms import read_platform_option
 from twingraph_nb.settings import Settings
 
-
-@pytest.fixture(scope="module")
-def client(docker_host: str) -> Iterator[Any]:
-    made = docker.DockerClient(base_url=docker_host)
-    yield made
-    made.close()
-
-
-class Using:
-    """An executor on the tests' engine, and what its containers are."""
-
-    def __init__(self, made: DockerExecutor, client: Any, image: str) -> None:
-        self.made, self.client, self.image = made, client, image
-
-    async def run(
-        self, function: Callable[..., object], *args: object, **options: object
-    ) -> tuple[Any, Memory]:
-        report = Memory()
-        outcome = await self.made.run(self.job(function, *args, **options), report)
-        if outcome.error is not None:
-            raise outcome.error
-        return outcome.value, report
-
-    def job(self, function: Callable[..., object], *args: object, **options: object) -> Job:
-        options = {"image": self.image, **options}
-        made = make_component(function, platform="docker", options=options, keep=False)
-        return Job(secrets.token_hex(12), made.name, made, made.bind(args, {}), 1)
-
-    def containers(self) -> list[Any]:
-        mine = f".{os.getpid()}."
-        found = self.client.containers.list(all=True, filters={"label": OWNER}, ignore_removed=True)
-        return [one for one in found if mine in one.labels[OWNER]]
-
-
-@contextlib.asynccontextmanager
-async def executor(client: Any, image: str, workers: int = 1) -> AsyncIterator[Using]:
-    made = DockerExecutor(replace(Settings.load(), processes=workers))
-    await made.open()
-    using = Using(made, client, image)
-    try:
-        yield using
-    finally:
-        await made.close()
-        assert using.containers() == []
-
-
-@pytest.fixture(autouse=True)
-def engine(docker_host: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DOCKER_HOST", docker_host)
-
+pytestmark = pytest.mark.usefixtures("docker_engine")
 
 # -- rights --------------------------------------------------------------------------------------
 
@@ -116,8 +57,14 @@ async def test_a_container_has_the_least_rights(client: Any, python_image: str) 
 
 
 async def test_a_component_gets_the_rights_it_asks_for(client: Any, python_image: str) -> None:
+    more = {"memory": "96m", "cpus": 0.5, "pids": 99}
     async with executor(client, python_image) as using:
-        found, _ = await using.run(rights, writable=True, network="bridge", user="0:0")
+        found, _ = await using.run(rights, writable=True, network="bridge", user="0:0", **more)
+        (one,) = using.containers()
+    host = one.attrs["HostConfig"]
+    limits = [host[name] for name in ("Memory", "MemorySwap", "NanoCpus", "PidsLimit")]
+    assert limits == [96 * 2**20, 96 * 2**20, 500_000_000, 99]
+    assert one.labels["twingraph.component"] == "rights"
     assert found["uid"] == 0
     assert found["root"] == "writable"
     assert found["networks"] == ["eth0", "lo"]
@@ -139,12 +86,21 @@ async def test_a_fork_bomb_ends_at_the_limit_of_processes(client: Any, python_im
         assert "can't start new thread" in (await using.run(forks, pids=20))[0]
 
 
+@pytest.mark.parametrize(
+    ("gpus", "count", "ids"),
+    [(1, 1, []), ("2", 2, []), (True, -1, []), ("all", -1, []), ("0,GPU-1", 0, ["0", "GPU-1"])],
+)
+def test_gpus_are_asked_for_by_number_or_name(gpus: object, count: int, ids: list[str]) -> None:
+    read = read_platform_option("docker", "gpus", gpus)
+    assert Setup("image", gpus=read).device_requests() == [  # type: ignore[arg-type]
+        {"Driver": "", "Count": count, "DeviceIDs": ids, "Capabilities": [["gpu"]]}
+    ]
+    for none in (0, "0", False, "no"):
+        asked = read_platform_option("docker", "gpus", none)
+        assert Setup("image", gpus=asked).device_requests() is None  # type: ignore[arg-type]
+
+
 # -- containers ----------------------------------------------------------------------------------
-
-
-def where() -> str:
-    with open("/proc/sys/kernel/hostname") as file:
-        return file.read().strip()
 
 
 async def test_containers_stay_for_the_next_task_of_equal_setup(
@@ -176,7 +132,9 @@ async def test_a_container_that_idles_is_ended(client: Any, python_image: str) -
         assert (await using.run(where, idle="0.2s"))[0]
 
 
-async def test_files_and_volumes_are_there(client: Any, python_image: str, tmp_path: Path) -> None:
+async def test_files_and_volumes_are_there(
+    client: Any, python_image: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "model.txt").write_text("weights")
     (tmp_path / "shared").mkdir()
     (tmp_path / "shared").chmod(0o777)
@@ -188,14 +146,25 @@ async def test_files_and_volumes_are_there(client: Any, python_image: str, tmp_p
             out.write(text.upper())
         return text
 
+    monkeypatch.chdir(tmp_path)
+    options = {
+        "files": {"/models/small/model.txt": "model.txt"},
+        "volumes": {"./shared": "/shared"},
+    }
     async with executor(client, python_image) as using:
-        found, _ = await using.run(
-            uses,
-            files={"/models/small/model.txt": str(tmp_path / "model.txt")},
-            volumes={str(tmp_path / "shared"): "/shared"},
-        )
-    assert found == "weights"
-    assert (tmp_path / "shared/out.txt").read_text() == "WEIGHTS"
+        assert (await using.run(uses, **options))[0] == "weights"
+        assert (tmp_path / "shared/out.txt").read_text() == "WEIGHTS"
+        (tmp_path / "model.txt").write_text("new")  # for the next container, not one that is warm
+        while (await using.run(uses, **options))[0] != "new":
+            pass
+        (tmp_path / "shared").chmod(0o755)
+        (tmp_path / "shared/out.txt").unlink()
+        with pytest.raises(PermissionError) as caught:
+            await using.run(uses, **options)
+        assert "not root in its container" in caught.value.__notes__[0]
+        with pytest.raises(OSError, match="Read-only") as unwritable:
+            await using.run(uses, files=options["files"], volumes={"./shared": "/shared:ro"})
+        assert "writable=True" in unwritable.value.__notes__[0]
 
 
 async def test_the_image_may_have_its_own_entrypoint_and_user(
@@ -212,75 +181,7 @@ async def test_the_image_may_have_its_own_entrypoint_and_user(
         assert (await using.run(who, build=str(tmp_path)))[0] == (1234, "there")
 
 
-async def test_what_a_kernel_that_was_killed_left_behind_is_removed(
-    client: Any, python_image: str, tmp_path: Path
-) -> None:
-    code = f"""
-        import time
-        from twingraph_nb import component
-
-        @component(platform="docker", image={python_image!r})
-        def step():
-            time.sleep(600)
-
-        step()
-        time.sleep(600)
-    """
-    (tmp_path / "script.py").write_text(textwrap.dedent(code))
-    kernel = subprocess.Popen([sys.executable, str(tmp_path / "script.py")])
-    mark = f".{kernel.pid}."
-
-    def left() -> list[Any]:
-        found = client.containers.list(all=True, filters={"label": OWNER}, ignore_removed=True)
-        return [one for one in found if mark in one.labels[OWNER]]
-
-    while not any(one.status == "running" for one in left()):
-        assert kernel.poll() is None
-    kernel.send_signal(signal.SIGKILL)
-    kernel.wait()
-    assert left()
-    async with executor(client, python_image) as using:
-        await using.run(where)
-    assert left() == []
-
-
-# -- images --------------------------------------------------------------------------------------
-
-
-async def test_an_image_is_built_once_for_each_content(
-    client: Any, python_image: str, tmp_path: Path
-) -> None:
-    (tmp_path / "Dockerfile").write_text(f"FROM {python_image}\nCOPY note.txt /note.txt\n")
-    note = tmp_path / "note.txt"
-    note.write_text(f"one {os.getpid()}")
-
-    def read() -> str:
-        with open("/note.txt") as file:
-            return file.read()
-
-    async with executor(client, python_image) as using:
-        first, report = await using.run(read, build=str(tmp_path))
-        assert "building image" in report.text("system")
-        assert "COPY note.txt" in report.text("system")
-    async with executor(client, python_image) as using:
-        again, report = await using.run(read, build=str(tmp_path))
-        assert report.text("system") == ""
-        note.write_text(f"two {os.getpid()}")
-    async with executor(client, python_image) as using:
-        other, report = await using.run(read, build=str(tmp_path))
-        assert "building image" in report.text("system")
-    assert (first, again, other) == (
-        f"one {os.getpid()}",
-        f"one {os.getpid()}",
-        f"two {os.getpid()}",
-    )
-
-
-async def test_a_build_that_fails_says_why(client: Any, python_image: str, tmp_path: Path) -> None:
-    (tmp_path / "Dockerfile").write_text(f'FROM {python_image}\nRUN ["python3", "-c", "boom"]\n')
-    async with executor(client, python_image) as using:
-        with pytest.raises(ExecutorError, match=r"cannot be built: .*non-zero code"):
-            await using.run(where, build=str(tmp_path))
+# -- what cannot work ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -294,7 +195,7 @@ async def test_a_build_that_fails_says_why(client: Any, python_image: str, tmp_p
         (
             {"image": "127.0.0.1:9/refused:1"},
             ExecutorError,
-            r"image '127.0.0.1:9/refused:1'.*(refused|dial)",
+            r"image '127.0.0.1:9/refused:1' cannot be pulled: .*refused.*take one that is there",
         ),
         (
             {"host": "unix:///nowhere/docker.sock"},
@@ -308,8 +209,13 @@ async def test_a_build_that_fails_says_why(client: Any, python_image: str, tmp_p
             r"files= takes '/no/such/file' along, which is not there",
         ),
         ({"build": "./no/such/folder"}, Exception, r"no such Dockerfile or folder"),
-        ({"user": "nobody-of-that-name"}, ExecutorError, r"nobody-of-that-name"),
-        ({"network": "no-such-network"}, ExecutorError, r"no-such-network"),
+        ({"user": "no-such-user"}, ExecutorError, r"could not be started: .*no-such-user"),
+        ({"network": "no-such-network"}, ExecutorError, r"not be started: .*no-such-network"),
+        (
+            {"gpus": 1},
+            ExecutorError,
+            r"no GPUs: install the NVIDIA Container Toolkit, or drop gpus=",
+        ),
     ],
 )
 async def test_what_cannot_work_is_said(

@@ -18,6 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from uv import find_uv_bin
 
 from tests.executors.running import Memory, is_alive, until, value_of
 from tests.pythons.test_pythons import interpreters
@@ -237,7 +238,7 @@ async def test_syntax_that_the_python_lacks_is_an_error_with_cell_and_line() -> 
 
 
 def test_it_works_from_a_notebook() -> None:
-    @component(platform="process", python=sys.executable)
+    @component(python=sys.executable)  # so it is platform "process"
     def there(x: int) -> tuple[int, str]:
         return x + 1, sys.executable
 
@@ -267,6 +268,17 @@ async def test_an_environment_is_built_once_with_progress_in_the_log(kept: Path)
         outcome = await pool.run(job_of(size, deps=["tiny<2", "tiny>=1"]), report)
         assert (outcome.value, report.text("system")) == (7, "")
     assert ready.with_name("used").stat().st_mtime_ns > used
+
+
+async def test_uv_builds_where_it_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "uv").symlink_to(find_uv_bin())
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    async with executor(tmp_path) as pool:
+        assert await run(pool, size, deps=["tiny<4"]) == 7
+        with pytest.raises(PortabilityError, match=r"tiny>=9 is not to be had for Python 3\."):
+            await run(pool, size, deps=["tiny>=9"])
+    (about,) = tmp_path.glob("cache/environments/*/ready")
+    assert "uv = " in about.with_name("pyvenv.cfg").read_text()
 
 
 async def test_one_that_was_removed_is_built_again(kept: Path) -> None:

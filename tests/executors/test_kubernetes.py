@@ -12,6 +12,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ import pytest_asyncio
 
 from tests.executors.kubernetes_running import Admin, Ticketed, Using, admin, using
 from twingraph_nb.errors import ExecutorError, WorkerDied
+from twingraph_nb.executors.kubernetes_api import Cluster
 from twingraph_nb.executors.kubernetes_setup import NAME
 from twingraph_nb.executors.kubernetes_worker import KubernetesWorker
 from twingraph_nb.executors.owner import POD_OWNER, owner_label
@@ -128,10 +130,29 @@ async def test_a_warm_pod_ends_when_nobody_needs_it(shared: Using) -> None:
         await asyncio.sleep(0.05)
 
 
-async def test_a_map_is_as_many_jobs_at_once(shared: Using) -> None:
+async def test_a_map_is_as_many_jobs_at_once_and_one_watch_hears_of_all(
+    shared: Using, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, ...]] = []
+    run, watched = Cluster._run, Cluster.watched
+
+    def running(self: Cluster, verb: str, what: str, *rest: Any) -> Any:
+        asked.append((verb, what))
+        return run(self, verb, what, *rest)
+
+    def watching(self: Cluster, *rest: str) -> Any:
+        asked.append(("watch", *rest[:2]))
+        return watched(self, *rest)
+
+    monkeypatch.setattr(Cluster, "_run", running)
+    monkeypatch.setattr(Cluster, "watched", watching)
     found = await asyncio.gather(*[shared.run(add, one) for one in range(3)])
     assert [value for value, _ in found] == [1, 2, 3]
     assert len({report.tickets[0] for _, report in found}) == 3
+    counts = Counter(asked)
+    assert (counts["create", "jobs"], counts["get", "jobs"]) == (3, 0)
+    assert counts["list", "pods"] <= 1  # when the namespace is entered
+    assert len([one for one in asked if one[0] == "watch"]) <= 1  # it is renewed every minute
 
 
 async def test_a_task_has_least_rights(shared: Using) -> None:
@@ -172,7 +193,9 @@ async def test_options_reach_the_pod(shared: Using) -> None:
         limit = Path("/sys/fs/cgroup/memory/memory.limit_in_bytes")
         new = Path("/sys/fs/cgroup/memory.max")
         kept = (limit if limit.exists() else new).read_text().strip()
-        return [Path("/etc/given/key").read_text(), os.environ["FROM"], os.getuid(), kept]
+        account = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace").exists()
+        given = Path("/etc/given/key").read_text()
+        return [given, os.environ["FROM"], os.getuid(), kept, account]
 
     boss = shared.admin
     boss.core.create_namespaced_config_map(
@@ -185,6 +208,8 @@ async def test_options_reach_the_pod(shared: Using) -> None:
         tolerations=[{"key": "x", "operator": "Exists"}],
         memory="200m",
         cpus=0.1,
+        service_account="default",
+        context="local",
         pod={
             "metadata": {"annotations": {"why": "test"}},
             "spec": {
@@ -193,7 +218,7 @@ async def test_options_reach_the_pod(shared: Using) -> None:
             },
         },
     )
-    assert found == ["value", "pod", 4242, str(200 << 20)]
+    assert found == ["value", "pod", 4242, str(200 << 20), True]
 
 
 async def test_a_cancelled_task_is_gone_when_cancelling_returns(shared: Using) -> None:
@@ -239,9 +264,20 @@ async def test_a_deadline_of_the_pod_is_named(shared: Using) -> None:
     assert "the pod that ran hold was active for longer than its deadline" in str(error)
 
 
+async def test_an_eviction_is_named_with_the_reason_that_the_node_wrote(shared: Using) -> None:
+    task, report = start(shared, hold)
+    await begun(task, report)
+    pod = report.workers[0].removeprefix("pod ")
+    said = {"phase": "Failed", "reason": "Evicted", "message": "The node was low on memory. "}
+    shared.admin.core.patch_namespaced_pod_status(pod, shared.admin.namespace, {"status": said})
+    error = (await task).error
+    assert isinstance(error, WorkerDied)
+    assert str(error) == "the pod that ran hold was evicted by its node: The node was low on memory"
+
+
 async def test_a_watch_that_breaks_is_taken_up_again(shared: Using) -> None:
-    (place,) = [await one for one in shared.made._places.values()]
-    place.watch._cut()
+    for place in [await one for one in shared.made._places.values()]:
+        place.watch._cut()
     assert (await shared.run(add, 1))[0] == 2
 
 

@@ -55,6 +55,17 @@ FULL = {
         (pod(ended(137, "OOMKilled")), "ran out of memory (the limit is 64 MiB)"),
         (pod(ended(137)), "was killed by signal SIGKILL"),
         (pod(ended(3)), "ended with exit code 3"),
+        (
+            pod(
+                waiting("PodInitializing"),
+                phase="Failed",
+                initContainerStatuses=[
+                    {"name": "fetch", "state": ended(3, message="no such file")}
+                ],
+            ),
+            "its init container 'fetch' ended with exit code 3: no such file",
+        ),
+        (pod(phase="Failed"), "ended without a word of its node"),
         (pod(ended(200, message="odd")), "ended with exit code 200: odd"),
     ],
 )
@@ -166,7 +177,20 @@ def test_a_pods_description_is_merged_over_ours() -> None:
             {"name": "side", "image": "x"},
         ],
     }
-    setup = Setup("image", pod=pod, gpus=2, cpus=0.5, memory=1024, timeout=60.0, component="a b")
+    setup = Setup(
+        "image",
+        pod=pod,
+        gpus=2,
+        cpus=0.5,
+        memory=1024,
+        timeout=60.0,
+        component="a b",
+        service_account="robot",
+        image_pull_secrets=("keys",),
+        image_pull_policy="Always",
+        node_selector={"disk": "fast"},
+        tolerations=({"key": "gpu", "operator": "Exists"},),
+    )
     body = job_body(setup, "tg-x")
     spec = body["spec"]["template"]["spec"]
     worker, side = spec["containers"]
@@ -176,6 +200,11 @@ def test_a_pods_description_is_merged_over_ours() -> None:
     needs = {"cpu": "500m", "memory": "1024", "nvidia.com/gpu": "2"}
     assert worker["resources"] == {"requests": needs, "limits": needs}
     assert spec["activeDeadlineSeconds"] > 60
+    assert (spec["serviceAccountName"], spec["automountServiceAccountToken"]) == ("robot", True)
+    assert spec["imagePullSecrets"] == [{"name": "keys"}]
+    assert worker["imagePullPolicy"] == "Always"
+    assert spec["nodeSelector"] == {"disk": "fast"}
+    assert spec["tolerations"] == [{"key": "gpu", "operator": "Exists"}]
     assert body["metadata"]["labels"]["app.kubernetes.io/component"] == "a-b"
     assert body["spec"]["backoffLimit"] == 0
 

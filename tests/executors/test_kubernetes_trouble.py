@@ -102,6 +102,14 @@ async def test_a_pod_that_ends_before_it_can_work_says_why(shared: Using) -> Non
     assert str(error).endswith(": this is too old")
 
 
+async def test_an_init_container_that_fails_is_named(shared: Using) -> None:
+    command = ["sh", "-c", "echo no disk > /dev/termination-log; exit 3"]
+    first = {"name": "fetch", "image": shared.admin.address["image"], "command": command}
+    error, _ = await error_of(shared, pod={"initContainers": [first]})
+    said = "the pod was given up: its init container 'fetch' ended with exit code 3: no disk"
+    assert str(error).startswith(said)
+
+
 async def test_a_service_account_that_is_not_there_is_named(shared: Using) -> None:
     error, told = await error_of(shared, service_account="nobody", patience=0.5)
     assert "the cluster does not make the pod: " in told
@@ -233,8 +241,9 @@ async def test_a_cluster_that_restarts_is_found_again(boss: Admin, tmp_path: Pat
         outcome = await task
         assert isinstance(outcome.error, WorkerDied)
         assert "lost its connection to this kernel" in str(outcome.error)
-        error, _ = await error_of(made, kubeconfig=path)
+        error, told = await error_of(made, kubeconfig=path, patience=3)
         assert "does not answer (create jobs): nothing listens there" in str(error)
+        assert told.count("it is asked again for 3 s") == 1
         config_of(boss.address, tmp_path, server=await door.open())
         assert (await made.run(add, 1, kubeconfig=path))[0] == 2
         await asyncio.gather(*made.made._closing)

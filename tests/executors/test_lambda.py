@@ -19,7 +19,7 @@ import pytest
 import pytest_asyncio
 from botocore.exceptions import ClientError
 
-from tests.executors.aws_running import Told, client, job, opened, value
+from tests.executors.aws_running import Told, client, job, objects, opened, value
 from tests.services import base
 from tests.services.aws import environment
 from twingraph_nb.context import ctx
@@ -31,13 +31,14 @@ from twingraph_nb.errors import (
     Unreachable,
     WorkerDied,
 )
+from twingraph_nb.executors import aws_function
 from twingraph_nb.executors.aws_clients import Where, asking
 from twingraph_nb.executors.aws_function import accident
 from twingraph_nb.executors.aws_lambda import LambdaExecutor
 from twingraph_nb.executors.aws_package import MIB, UNZIPPED, check_size, setup_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-NAMED = ("shared", "narrow", "mine", "networked", "theirs", "passing", "garbage")
+NAMED = ("bulky", "shared", "narrow", "mine", "networked", "theirs", "passing", "garbage")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -115,6 +116,22 @@ async def test_without_a_bucket_large_values_are_errors_that_name_it(
         await value(functional, job("lambda", step, (bytes(5_000_000),), **options))
     with pytest.raises(ResultError, match=r"a result of 5.7 MiB.*bucket='my-bucket'"):
         await value(functional, job("lambda", step, (os.urandom(3_000_000),), **options))
+
+
+async def test_code_that_is_too_large_for_a_call_goes_by_the_bucket(
+    functional: LambdaExecutor,
+    options: dict[str, object],
+    aws: Mapping[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(aws_function, "ZIPPED", 1000)
+    named = {**options, "function_name": "bulky"}
+    said = await refused(functional, **named)
+    assert "Lambda takes up to" in said
+    assert "name a bucket for it, bucket='my-bucket'" in said
+    named["bucket"] = aws["bucket"]
+    assert await value(functional, job("lambda", nothing, **named)) is None
+    assert [key for key in objects(aws, aws["bucket"]) if "/code/" in key]
 
 
 async def test_packages_are_in_the_function(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from ipykernel.compiler import XCachingCompiler
+from IPython.core.compilerop import CachingCompiler
 
 from tests.magics.conftest import Notebook
 from twingraph_nb.component import Component, shelf
@@ -43,7 +45,11 @@ def test_component_of_another_language_is_part_of_a_graph(notebook: Notebook) ->
     assert notebook.good("[t.name for t in run.tasks]") == ["scale", "total"]
 
 
-def test_error_shows_the_line_of_the_cell(notebook: Notebook) -> None:
+@pytest.mark.parametrize("compiler", [CachingCompiler, XCachingCompiler])
+def test_error_shows_the_line_of_the_cell(
+    notebook: Notebook, compiler: type[CachingCompiler]
+) -> None:
+    notebook.shell.compile = compiler()  # names cells: the shell's own, and that of a kernel
     notebook.good(
         "%%component half(x: int) -> y: int --lang rust\n"
         "fn half(x: i64) -> i64 {\n"
@@ -56,7 +62,7 @@ def test_error_shows_the_line_of_the_cell(notebook: Notebook) -> None:
     assert isinstance(error, ForeignError)
     assert (str(error), error.lines) == ("3 is odd", (3,))
     assert "panic: 3 is odd" in notebook.shown
-    assert 'assert!(x % 2 == 0, "{x} is odd");' in notebook.shown
+    assert '----> 3     assert!(x % 2 == 0, "{x} is odd");' in notebook.shown
     assert "in component half, cell [1], line 3" in notebook.shown
 
 
@@ -67,6 +73,7 @@ def test_compile_error_shows_the_line_of_the_cell(notebook: Notebook) -> None:
     assert isinstance(error, CompileError)
     assert "cell [1], line 4: " in str(error)
     assert error.errors[0][2] == "return z;"
+    assert "cpp.py" not in notebook.shown  # how we came to know it is not the user's business
 
 
 def test_syntax_error_is_told_at_the_cell(notebook: Notebook) -> None:
@@ -119,6 +126,19 @@ def test_modules_and_exports_of_javascript_work(notebook: Notebook) -> None:
 def test_python_is_a_language_too(notebook: Notebook) -> None:
     notebook.good("%%component f(x: int) -> y: int --lang python\ny = x + 1")
     assert notebook.good("f(1).result(60)") == 2
+
+
+def test_another_python_needs_no_platform(notebook: Notebook) -> None:
+    for cell, platform in {
+        "%%component f(x: int) -> y: int --deps tiny\ny = x": "process",
+        "%%component f --python 3.12\ndef f(x: int) -> int:\n    return x": "process",
+        "%%component f(x: int) -> y: int --deps tiny --platform docker\ny = x": "docker",
+        "%%component f(x: int) -> y: int\ny = x": "local",
+    }.items():
+        notebook.good(cell)
+        made = notebook["f"]
+        assert isinstance(made, Component)
+        assert made.platform == platform
 
 
 @pytest.mark.parametrize("platform", ["process", "dask"])

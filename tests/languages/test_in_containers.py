@@ -9,6 +9,7 @@ import json
 import os
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import docker
@@ -275,6 +276,38 @@ async def test_compiler_in_the_container_compiles_there(client: Any) -> None:
             assert isinstance(error, CompileError)
             assert error.errors[0][0] == line
             assert said in str(error)
+
+
+WORKER = """
+import importlib.util, json, sys
+cell = importlib.util.spec_from_file_location("cell", sys.argv[1])
+module = importlib.util.module_from_spec(cell)
+cell.loader.exec_module(module)
+while head := sys.stdin.buffer.readline():
+    kind, tag, length = head.split()
+    given = json.loads(sys.stdin.buffer.read(int(length)))
+    said = json.dumps(getattr(module, sys.argv[2])(*given)).encode()
+    sys.stdout.buffer.write(b"result %s %d\\n%s" % (tag, len(said), said))
+    sys.stdout.buffer.flush()
+"""
+
+
+async def test_language_of_a_manifest_runs_in_the_image_that_it_names(
+    client: Any, python_image: str, tmp_path: Path
+) -> None:
+    (tmp_path / "snake.py").write_text(WORKER)
+    (tmp_path / "snake.yaml").write_text(
+        f"name: snake\nsuffix: .py\nimage: {python_image}\nworker: snake.py\n"
+        'command: [python3, "{worker}", "{cell}", "{function}"]\n'
+    )
+    code = "import sys\ndef f(path):\n    print('seen', file=sys.stderr)\n    return path[::-1]"
+    component = made(str(tmp_path / "snake.yaml"), SIGNATURE, code, platform="docker")
+    async with executor(client) as platform:
+        memory = Memory()
+        assert await value_of(await platform.run(job_of(component, "live"), memory)) == "evil"
+        assert memory.text("stderr") == "seen\n"
+        (one,) = containers(client)
+        assert one.attrs["Config"]["Image"] == python_image
 
 
 def test_platform_that_runs_python_alone_refuses_at_once() -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
 
 from tests.languages.samples import called, made, run
 from twingraph_nb.errors import DefinitionError, TaskTimeout, ToolchainMissing, WorkerDied
-from twingraph_nb.languages import ForeignError, language_of, languages, registry
+from twingraph_nb.languages import ForeignError, language_of, languages
 from twingraph_nb.languages.bash import Bash
 
 MANIFEST = """
@@ -127,9 +126,15 @@ class Shout(Bash):
     name = "shout"
 
 
-def test_language_of_another_package_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    entry = EntryPoint("shout", f"{__name__}:Shout", registry.ENTRY_POINT)
-    monkeypatch.setattr(registry, "_offered", lambda: {"shout": entry})
+def test_language_of_another_package_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed = tmp_path / "shouting-1.0.dist-info"
+    installed.mkdir()
+    (installed / "METADATA").write_text("Metadata-Version: 2.1\nName: shouting\nVersion: 1.0\n")
+    entry = f"[twingraph_nb.languages]\nshout = {__name__}:Shout\n"
+    (installed / "entry_points.txt").write_text(entry)
+    monkeypatch.syspath_prepend(str(tmp_path))
     assert language_of("shout").name == "shout"
     assert "shout" in languages()
     assert called("shout", "up(x: str) -> y: str", "y=${x^^}", "a") == "A"

@@ -53,27 +53,29 @@ def dask_address() -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def places(
-    docker_host: str,
-    kubernetes: Mapping[str, str],
-    aws: Mapping[str, str],
-    broker: str,
-    dask_address: str,
-) -> Places:
-    """What the notebook needs to go everywhere."""
+def clouds(docker_host: str, kubernetes: Mapping[str, str], aws: Mapping[str, str]) -> Places:
+    """What a notebook needs to go to containers, pods, functions and jobs."""
     environ = {
         **environment(aws),
         "DOCKER_HOST": docker_host,
         "KUBECONFIG": kubernetes["kubeconfig"],
-        "TWINGRAPH_CELERY_BROKER": broker,
-        "TWINGRAPH_DASK_ADDRESS": dask_address,
-        "TWINGRAPH_SECRET": SECRET,
     }
     parameters = {
         "image": kubernetes["image"],
         "kubeconfig": kubernetes["kubeconfig"],
         **{name: aws[name] for name in ("role", "queue", "bucket", "region", "endpoint_url")},
         "execution_role": aws["role"],
-        "dask_address": dask_address,
     }
     return Places(environ, parameters)
+
+
+@pytest.fixture(scope="module")
+def places(clouds: Places, broker: str, dask_address: str) -> Places:
+    """What a notebook needs to go everywhere."""
+    environ = {
+        **clouds.environ,
+        "TWINGRAPH_CELERY_BROKER": broker,
+        "TWINGRAPH_DASK_ADDRESS": dask_address,
+        "TWINGRAPH_SECRET": SECRET,
+    }
+    return Places(environ, {**clouds.parameters, "dask_address": dask_address})

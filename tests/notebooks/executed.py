@@ -17,7 +17,7 @@ __all__ = ["Executed", "execute", "kept_short"]
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 TWINGRAPH = Path(sys.executable).with_name("twingraph")
-_OURS = re.compile(r"(TWINGRAPH|GIT)_|JPY_SESSION_NAME$")
+_OURS = re.compile(r"(TWINGRAPH|GIT|AWS|DOCKER)_|KUBECONFIG$|JPY_SESSION_NAME$")
 
 
 @dataclass(frozen=True)
@@ -46,10 +46,15 @@ class Executed:
         return [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row, re.DOTALL) for row in rows]
 
 
-def execute(name: str, folder: Path, parameters: Mapping[str, str] = {}) -> Executed:
+def execute(
+    name: str,
+    folder: Path,
+    parameters: Mapping[str, str] = {},
+    environ: Mapping[str, str] = {},
+) -> Executed:
     """Run a notebook of this repository; it must succeed."""
     env = {key: value for key, value in os.environ.items() if not _OURS.match(key)}
-    env |= {"TWINGRAPH_HOME": str(folder / "home"), "HOME": str(folder)}
+    env |= {**environ, "TWINGRAPH_HOME": str(folder / "home"), "HOME": str(folder)}
     words = [str(TWINGRAPH), "run", str(NOTEBOOKS / f"{name}.ipynb"), "-o", str(folder / "out")]
     for key, value in parameters.items():
         words += ["-p", key, value]

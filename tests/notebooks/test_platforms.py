@@ -26,7 +26,7 @@ TWINGRAPH = Path(sys.executable).with_name("twingraph")
 FAR = ("docker", "kubernetes", "celery", "dask", "lambda", "batch")
 EVERY = ("local", "process", *FAR)
 STEPS = ("record", "clean", "fit", "forecast", "risk", "score", "schedule")
-pytestmark = pytest.mark.timeout(240)  # over three hundred tasks, on a machine that is shared
+pytestmark = pytest.mark.timeout(400)  # over three hundred tasks, on a machine that is shared
 OURS = re.compile(r"(TWINGRAPH|AWS|DOCKER|DASK|CELERY)_|KUBECONFIG$")
 
 
@@ -132,6 +132,8 @@ def test_a_value_crosses_every_border(everywhere: Executed) -> None:
 def test_every_platform_is_reachable_and_the_table_says_how_much_ran(everywhere: Executed) -> None:
     table = everywhere.shown("given", "text/plain")
     assert set(re.findall(r"^(\w+) +ready", table, re.MULTILINE)) == set(EVERY)
+    versions = dict(re.findall(r"^(\w+) +ready +(client \D*\d.*)$", table, re.MULTILINE))
+    assert set(versions) == set(FAR)
     rows = re.findall(r"<td>(\w+)<td>(\d+)<td>", everywhere.shown("table", "text/html"))
     counted = {name: labels.total() for name, labels in everywhere.labels().items()}
     assert {name: int(count) for name, count in rows} == counted

@@ -23,7 +23,7 @@ _ERRORS = """() => [...jupyterapp.shell.currentWidget.content.model.cells].flatM
             (output.name === 'stderr' && !/DependencyWarning/.test(output.text))) : [])"""
 # IPython and botocore set the process's warning filters aside for moments. A library that loads
 # in one, such as requests, which does without PySocks, cannot keep its own warning back.
-pytestmark = pytest.mark.timeout(240)  # over three hundred tasks, on a machine that is shared
+pytestmark = pytest.mark.timeout(400)  # over three hundred tasks, on a machine that is shared
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +66,8 @@ def watched(notebook: Notebook, index: int) -> Iterator[tuple[int, list[Spot]]]:
 def test_over_three_hundred_tasks_everywhere_move_under_their_cell(
     lab: Lab, page: Page, places: Places
 ) -> None:
-    run = given(lab, places)["run"]
+    cells = given(lab, places)
+    run = cells["run"]
     notebook = Notebook(lab, page, "platforms.ipynb")
     page.evaluate("() => { void jupyterapp.commands.execute('notebook:run-all-cells'); }")
     notebook.show(run)
@@ -99,3 +100,8 @@ def test_over_three_hundred_tasks_everywhere_move_under_their_cell(
     expect(panel.locator(".tg-title")).to_contain_text("on batch")
     expect(panel).to_contain_text("13 pumps, cost")  # what the far side printed
     notebook.shot("platforms-inspector", panel)
+
+    notebook.show(cells["given"])
+    table = notebook.cell(cells["given"]).locator("table")
+    expect(table.get_by_role("cell", name="ready", exact=True)).to_have_count(len(FAR) + 1)
+    notebook.shot("platforms-table", table)

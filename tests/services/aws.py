@@ -26,14 +26,16 @@ REGION = "us-east-1"
 KEY = "testing"
 UP = 60.0  # seconds
 LABEL = "twingraph-tests=aws"
-BUCKET, ROLE, QUEUES = "twingraph-tests", "twingraph-tests", ("first", "second")
+BUCKET, ROLE = "twingraph-tests", "twingraph-tests"
+QUEUES = {"wide": 256, "narrow": 1}  # vCPUs
 # What runs in containers: the runtime client of Lambda, boto3, and the sandbox's inside.
 SITE = ("awslambdaric", "boto3", Path(__file__).with_name("lambda_image"))
 
 
 class Aws(Service):
     """Address: ``endpoint_url``, ``endpoint_inside`` (the same), ``region``, ``key``, ``secret``,
-    ``bucket``, ``role``, ``queue``, ``queue2``, ``image`` (Python with boto3, for Batch too).
+    ``bucket``, ``role``, ``queue``, ``narrow`` (a queue whose machines have one vCPU), ``image``
+    (Python with boto3, for Batch too).
     """
 
     name: ClassVar[str] = "aws"
@@ -50,8 +52,8 @@ class Aws(Service):
             "key": KEY,
             "secret": KEY,
             "bucket": BUCKET,
-            "queue": QUEUES[0],
-            "queue2": QUEUES[1],
+            "queue": "wide",
+            "narrow": "narrow",
             "image": image,
         }
         words = (sys.executable, "-m", "tests.services.moto_server", gateway, str(port))
@@ -107,21 +109,21 @@ def _furnish(address: Mapping[str, str]) -> str:
     client("s3").create_bucket(Bucket=BUCKET)
     role = client("iam").create_role(RoleName=ROLE, AssumeRolePolicyDocument="{}")["Role"]["Arn"]
     ec2, batch = client("ec2"), client("batch")
-    place = batch.create_compute_environment(
-        computeEnvironmentName="containers",
-        type="MANAGED",
-        state="ENABLED",
-        serviceRole=role,
-        computeResources={
-            "type": "FARGATE",
-            "maxvCpus": 16,
-            "subnets": [ec2.describe_subnets()["Subnets"][0]["SubnetId"]],
-            "securityGroupIds": [ec2.describe_security_groups()["SecurityGroups"][0]["GroupId"]],
-        },
-    )["computeEnvironmentArn"]
-    for priority, queue in enumerate(QUEUES, 1):
+    machines = {
+        "type": "FARGATE",
+        "subnets": [ec2.describe_subnets()["Subnets"][0]["SubnetId"]],
+        "securityGroupIds": [ec2.describe_security_groups()["SecurityGroups"][0]["GroupId"]],
+    }
+    for priority, (name, most) in enumerate(QUEUES.items(), 1):
+        place = batch.create_compute_environment(
+            computeEnvironmentName=name,
+            type="MANAGED",
+            state="ENABLED",
+            serviceRole=role,
+            computeResources={**machines, "maxvCpus": most},
+        )["computeEnvironmentArn"]
         batch.create_job_queue(
-            jobQueueName=queue,
+            jobQueueName=name,
             state="ENABLED",
             priority=priority,
             computeEnvironmentOrder=[{"order": 1, "computeEnvironment": place}],

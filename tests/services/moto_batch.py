@@ -1,7 +1,8 @@
-"""Batch inside moto with what it leaves out: array jobs, memory limits, exit codes, live logs.
+"""Batch inside moto with what it leaves out: queues, array jobs, limits, exit codes, live logs.
 
-moto runs a job's container for real. It gives the children of an array no index, never lets their
-parent fail or end, applies no limits, hides the exit code, and shows the log when all is over.
+moto runs a job's container for real, and at once: here one waits, RUNNABLE, until its compute
+environment has the vCPUs. moto gives the children of an array no index, never lets their parent
+fail or end, applies no limits, hides the exit code, and shows the log when all is over.
 """
 
 from __future__ import annotations
@@ -25,6 +26,9 @@ def install(labels: dict[str, str]) -> None:
     client = models.Job.docker_client.fget
     described: Callable[..., dict[str, Any]] = job.describe
     terminated: Callable[..., None] = job.terminate
+    ran: Callable[..., None] = job.run
+    started: Callable[..., None] = job._start_attempt
+    machines = _Machines()
     property_of: Callable[..., Any] = job._get_container_property
 
     def container_property(self: Any, name: str, default: Any) -> Any:
@@ -45,15 +49,62 @@ def install(labels: dict[str, str]) -> None:
             result["arrayProperties"] = {"index": index}
         return result
 
+    def start_attempt(self: Any) -> None:
+        machines.enter(self)
+        started(self)
+
+    def run(self: Any) -> None:
+        ran(self)
+        machines.leave(self)
+
     def terminate(self: Any, reason: str) -> None:
         terminated(self, reason)
+        machines.look()
         for child in self._child_jobs or []:
             child.terminate(reason)
 
     job._get_container_property = container_property
     job.describe = describe
     job.terminate = terminate
+    job._start_attempt = start_attempt
+    job.run = run
     job.docker_client = property(lambda self: _Client(client(self), self, labels))
+
+
+class _Machines:
+    """The vCPUs of the compute environments, and which jobs have them."""
+
+    def __init__(self) -> None:
+        self._jobs: dict[str, dict[str, float]] = {}
+        self._news = threading.Condition()
+
+    def enter(self, job: Any) -> None:
+        """Wait for room.
+
+        Raises:
+            InterruptedError: the job was ended before there was some.
+        """
+        place = job.job_queue.environments[0]
+        most = float((place.compute_resources or {}).get("maxvCpus", 1))
+        needs = float(job._get_container_property("vcpus", 1))
+        with self._news:
+            jobs = self._jobs.setdefault(place.name, {})
+            self._news.wait_for(lambda: job.stop or sum(jobs.values()) + needs <= most)
+            if job.stop:
+                raise InterruptedError("ended before it began")
+            jobs[job.job_id] = needs
+
+    def leave(self, job: Any) -> None:
+        """Make room."""
+        with self._news:
+            for jobs in self._jobs.values():
+                jobs.pop(job.job_id, None)
+            self._news.notify_all()
+
+    def look(self) -> None:
+        """See which of those that wait were ended."""
+        with self._news:
+            self._news.notify_all()
 
 
 def _environment(job: Any) -> dict[str, str]:

@@ -33,8 +33,12 @@ UNWANTED = {
     "test", "tests", "idlelib", "lib2to3", "turtledemo", "tkinter", "ensurepip", "site-packages",
     "dist-packages",
 }  # fmt: skip
-ALWAYS = ("libgcc_s.so.1", "libstdc++.so.6", "libnss_files.so.2", "libnss_dns.so.2")
-"""Not linked to the interpreter: it opens the first to end threads; compiled code needs both."""
+ALWAYS = (
+    "libgcc_s.so.1", "libstdc++.so.6", "libnss_files.so.2", "libnss_dns.so.2",
+    "libdl.so.2", "libpthread.so.0", "librt.so.1",
+)  # fmt: skip
+"""Not linked to the interpreter: it opens the first to end threads; compiled code needs the others,
+also that of packages which come later."""
 FOLDERS = ("/home", "/proc", "/sys", "/dev", "/run", "/data", "/usr/sbin", "/usr/lib64")
 TEXTS = {
     "/etc/passwd": "root:x:0:0:root:/home:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n",

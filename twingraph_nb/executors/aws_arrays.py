@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import uuid
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from twingraph_nb.component import Component
 from twingraph_nb.executors.aws_bucket import Bucket
 from twingraph_nb.executors.aws_clients import Where
 from twingraph_nb.executors.aws_jobs import Jobs, JobSetup, job_name
@@ -21,6 +24,8 @@ __all__ = ["Arrays", "Entry", "Mark"]
 
 TURN = 0.05
 """Seconds to wait for more jobs of the same kind."""
+_LONGEST = 5.0
+"""Seconds to wait for those that are being prepared: a map's inputs may have to be stored first."""
 MOST = 10_000
 """Jobs of an array (AWS Batch user guide)."""
 _LARGEST = 64 << 20  # bytes of all inputs of an array, which are one object
@@ -85,8 +90,20 @@ class Arrays:
     def __init__(self, jobs: Jobs) -> None:
         self._jobs = jobs
         self._open: dict[tuple[Any, ...], tuple[Kind, list[Entry]]] = {}
+        self._coming: Counter[str] = Counter()
         self._left: dict[str, int] = {}
         self._sending: set[asyncio.Task[None]] = set()
+
+    @contextlib.contextmanager
+    def coming(self, component: Component) -> Iterator[None]:
+        """Say that a job of a component is being prepared: the others wait for it a while."""
+        self._coming[component.digest] += 1
+        try:
+            yield
+        finally:
+            self._coming[component.digest] -= 1
+            if not self._coming[component.digest]:
+                del self._coming[component.digest]
 
     def join(
         self, kind: Kind, job: Job, letter: list[Buffer], planned: Callable[[Mark], None]
@@ -100,7 +117,7 @@ class Arrays:
         key = (kind.setup, kind.definition, kind.bucket, kind.key)
         if key not in self._open:
             self._open[key] = kind, []
-            asyncio.get_running_loop().call_later(TURN, self._flush, key, self._open[key][1])
+            self._later(key, self._open[key][1], job.component.digest, 0.0)
         entries = self._open[key][1]
         entries.append(entry)
         if len(entries) == MOST or sum(one.size for one in entries) > _LARGEST:
@@ -126,6 +143,19 @@ class Arrays:
     async def close(self) -> None:
         """Wait for what is being submitted."""
         await asyncio.gather(*self._sending, return_exceptions=True)
+
+    def _later(
+        self, key: tuple[Any, ...], entries: list[Entry], digest: str, waited: float
+    ) -> None:
+        """Submit after a turn, and no sooner than all that are coming have joined."""
+
+        def due() -> None:
+            if self._coming[digest] and waited + TURN < _LONGEST:
+                self._later(key, entries, digest, waited + TURN)
+            else:
+                self._flush(key, entries)
+
+        asyncio.get_running_loop().call_later(TURN, due)
 
     def _flush(self, key: tuple[Any, ...], entries: list[Entry]) -> None:
         known = self._open.get(key)

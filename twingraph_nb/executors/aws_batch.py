@@ -40,6 +40,7 @@ from twingraph_nb.executors.aws_watch import OVER, Watch
 from twingraph_nb.executors.base import Capabilities, Job, Outcome, RemoteValue, Report
 from twingraph_nb.executors.kit import kit_zip
 from twingraph_nb.executors.once import Once
+from twingraph_nb.executors.payloads import Held
 from twingraph_nb.executors.recalled import Recalled, never_started, ticket_of
 from twingraph_nb.executors.travel import Hearing, Travel, environ_of
 from twingraph_nb.remote import STAYS
@@ -72,25 +73,12 @@ class BatchExecutor:
 
     async def run(self, job: Job, report: Report) -> Outcome:
         try:
-            setup = setup_of(job, self._payloads)
-            sent, frames = await self._travel.packed(with_places(job))
-            environ_of(job)  # what is missing is said before anything is stored
-            bucket = await self._bucket(setup)
-            definition = await self._definition(setup)
-            kit = await bucket.shared("kit", "kit", lambda: [kit_zip({})])
-            component = component_letter(sent)
-            place = await bucket.shared("component", sent.key, lambda: component)
+            with self._arrays.coming(job.component):
+                entry, bucket, held = await self._joined(job, report)
         except ExecutorError:
             raise
         except TwingraphError as exc:
             return Outcome(error=exc)
-        kind = Kind(setup, definition, bucket, sent.key, place, kit)
-        held = await bucket.payloads.held(frames)
-
-        def planned(mark: Mark) -> None:
-            report.ticket(_ticket(job, mark, bucket))
-
-        entry = self._arrays.join(kind, job, job_letter(job, held), planned)
         try:
             mark = await asyncio.shield(entry.mark)
             if mark.size == 1:  # who may not list jobs needs the id; of many, that is too slow
@@ -151,6 +139,24 @@ class BatchExecutor:
     async def probe(self) -> str:
         """Give the version of the client and who is asking; see `Probes`."""
         return await asyncio.to_thread(self._services.versions, self.name)
+
+    async def _joined(self, job: Job, report: Report) -> tuple[Entry, Bucket, Held]:
+        """Store what the job needs, and put it among those that are submitted soon."""
+        setup = setup_of(job, self._payloads)
+        sent, frames = await self._travel.packed(with_places(job))
+        environ_of(job)  # what is missing is said before anything is stored
+        bucket = await self._bucket(setup)
+        definition = await self._definition(setup)
+        kit = await bucket.shared("kit", "kit", lambda: [kit_zip({})])
+        component = component_letter(sent)
+        place = await bucket.shared("component", sent.key, lambda: component)
+        kind = Kind(setup, definition, bucket, sent.key, place, kit)
+        held = await bucket.payloads.held(frames)
+
+        def planned(mark: Mark) -> None:
+            report.ticket(_ticket(job, mark, bucket))
+
+        return self._arrays.join(kind, job, job_letter(job, held), planned), bucket, held
 
     async def _bucket(self, setup: JobSetup) -> Bucket:
         async def make() -> Bucket:

@@ -29,7 +29,13 @@ from dataclasses import asdict
 from typing import Any, ClassVar
 
 from twingraph_nb.component import Component
-from twingraph_nb.errors import ExecutorError, PortabilityError, ResultError, TwingraphError
+from twingraph_nb.errors import (
+    ExecutorError,
+    PortabilityError,
+    ResultError,
+    TwingraphError,
+    Unreachable,
+)
 from twingraph_nb.executors.aws_bucket import Bucket, Mail
 from twingraph_nb.executors.aws_clients import (
     Ear,
@@ -117,10 +123,15 @@ class LambdaExecutor:
         facts = known.facts
         name, root, box = str(facts["bucket"]), str(facts["root"]), str(facts["box"])
         bucket = Bucket(self._services, Where(**facts["where"]), name, self.name, root)
+        over = True
         try:
             return await heard_out(bucket, known, report, self._travel)
+        except Unreachable:  # it may go on, and is asked for again
+            over = False
+            raise
         finally:
-            self._later(asyncio.to_thread(clear, bucket, box, str(facts["marker"])))
+            if over:
+                self._later(asyncio.to_thread(clear, bucket, box, str(facts["marker"])))
 
     def _later(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)

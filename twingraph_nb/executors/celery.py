@@ -9,14 +9,23 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from twingraph_nb.component import Component
-from twingraph_nb.errors import ExecutorError, TwingraphError
+from twingraph_nb.errors import ExecutorError, PortabilityError, TwingraphError
 from twingraph_nb.executors.base import Capabilities, Job, Outcome, Report
 from twingraph_nb.executors.celery_broker import Broker
 from twingraph_nb.executors.celery_link import Link
-from twingraph_nb.executors.celery_protocol import KEEP, LOST, QUEUE, hidden, secret_of
+from twingraph_nb.executors.celery_protocol import (
+    KEEP,
+    LARGEST,
+    LOST,
+    QUEUE,
+    hidden,
+    redis_at,
+    secret_of,
+)
 from twingraph_nb.executors.parcels import Load
 from twingraph_nb.executors.payload_stores import Stores
 from twingraph_nb.executors.recalled import Recalled, never_started
@@ -24,6 +33,7 @@ from twingraph_nb.executors.travel import Hearing, Travel, environ_of, settling
 from twingraph_nb.executors.worker import BEGAN
 from twingraph_nb.remote import FAILED, RESULT, TURNED
 from twingraph_nb.settings import Settings
+from twingraph_nb.wire import Buffer
 
 __all__ = ["CeleryExecutor"]
 
@@ -31,6 +41,10 @@ _NOWHERE = 3.0
 """Seconds after which a message that nobody holds was never sent: while a worker takes it from its
 queue, it is in no list for a moment."""
 _DEFAULT = "redis://127.0.0.1:6379/0"
+_TOO_LARGE = (
+    f"its inputs hold {{:,}} bytes in one piece, and {LARGEST:,} are the most that goes through "
+    "Redis: say payloads= with a folder or bucket that the workers reach, or pass a file's path"
+)
 
 
 class CeleryExecutor:
@@ -72,6 +86,10 @@ class CeleryExecutor:
             return Outcome(error=exc)
         link = await self._link(job.component)
         held = await self._travel.held(job, frames)
+        shared = {digest: frames[at] for at, digest, _, where in held.parts if not where}
+        if (size := _largest(held.rest, *([one] for one in shared.values()))) > LARGEST:
+            held.release()
+            return Outcome(error=PortabilityError(job.name, self.name, [_TOO_LARGE.format(size)]))
         meta = (job.hash, job.name, job.attempt, "", environ, held.parts)
         lane = (str(job.component.options.get("queue", QUEUE)), job.component.policy.priority)
         load = Load(
@@ -82,7 +100,7 @@ class CeleryExecutor:
             hearing,
             settling(answer),
             lane=lane,
-            shared={digest: frames[at] for at, digest, _, where in held.parts if not where},
+            shared=shared,
             ticketed=report.ticket,
         )
         link.submit(load)
@@ -146,13 +164,9 @@ class CeleryExecutor:
         return Link(broker)
 
     async def _broker(self, url: str, backend: str, session: str = "") -> Broker:
-        for one in (url, backend or url):
-            if not one.startswith(("redis://", "rediss://", "redis+socket://", "unix://")):
-                raise ExecutorError(
-                    f"platform 'celery' wants a Redis, such as {_DEFAULT}, not {hidden(one)}"
-                )
+        broker, answers = redis_at(url), redis_at(backend or url)
         secret = await asyncio.to_thread(lambda: secret_of(self._home))
-        return await asyncio.to_thread(lambda: Broker(url, backend or url, secret, session))
+        return await asyncio.to_thread(lambda: Broker(broker, answers, secret, session))
 
     async def _heard_out(self, broker: Broker, known: Recalled, report: Report) -> Outcome:
         await asyncio.to_thread(broker.reach)
@@ -193,3 +207,8 @@ def _broker_of(options: Any) -> str:
 
 def _backend_of(options: Any) -> str:
     return str(options.get("backend") or os.environ.get("TWINGRAPH_CELERY_BACKEND") or "")
+
+
+def _largest(*given: Sequence[Buffer]) -> int:
+    """Bytes of what is the most to put into Redis as one."""
+    return max(sum(memoryview(one).nbytes for one in frames) for frames in given)

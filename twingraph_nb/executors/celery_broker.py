@@ -37,6 +37,7 @@ from twingraph_nb.executors.celery_protocol import (
     hidden,
     priority_of,
     transport,
+    unreachable,
 )
 from twingraph_nb.executors.parcels import Load, Parcel
 from twingraph_nb.remote import BUNDLE, JOB, PAYLOAD
@@ -313,12 +314,7 @@ class Broker:
             raise self._unreachable(exc) from exc
 
     def _unreachable(self, exc: Exception) -> Unreachable:
-        port = self.url.rsplit(":", 1)[-1].split("/")[0]
-        cure = (
-            f"Start one with `redis-server --port {port if port.isdigit() else 6379}`, or name "
-            "another with the option broker= or in TWINGRAPH_CELERY_BROKER"
-        )
-        return Unreachable("celery", hidden(self.url), str(exc).rstrip("."), cure)
+        return unreachable(self.url, exc, "the option broker= or in TWINGRAPH_CELERY_BROKER")
 
 
 def _at(queue: str, step: int) -> str:

@@ -198,7 +198,8 @@ class Child:
     def _say(self, kind: int, tag: int, frames: Sequence[Any]) -> None:
         """Say something of a job, from any thread; the last of it goes with the next message."""
         with self._sending:
-            self._kept.append((kind, tag, _within(tag, kind, frames)))
+            kind, frames = _within(kind, frames)
+            self._kept.append((kind, tag, frames))
             if kind not in (RESULT, FAILED, LOST):
                 self._flush()
 
@@ -218,14 +219,20 @@ class Child:
                 _patiently(pipe.execute, pipe)
 
 
-def _within(tag: int, kind: int, frames: Sequence[Any]) -> Sequence[Any]:
-    """The frames, or an error in their place when Redis cannot take them."""
+def _within(kind: int, frames: Sequence[Any]) -> tuple[int, Sequence[Any]]:
+    """Give the message as it is, or an error in its place when Redis cannot take it.
+
+    Raises:
+        ValueError: it is a part of a stream; whoever gives it hears that.
+    """
     size = sum(memoryview(one).nbytes for one in frames)
     if size <= LARGEST:
-        return frames
-    said = f"{size:,} bytes, and {LARGEST:,} is the most that goes through Redis"
-    failure = pack_failure(ValueError(said), ())
-    return [SECONDS.pack(0.0), pickle.dumps(("result", "too much", failure), 5)]
+        return kind, frames
+    error = ValueError(f"{LARGEST:,} bytes are the most that goes through Redis")
+    if kind not in (RESULT, FAILED):
+        raise error
+    said = ("result", f"a result of {size:,} bytes", pack_failure(error, ()))
+    return FAILED, [SECONDS.pack(0.0), pickle.dumps(said, 5)]
 
 
 def _patiently(call: Any, pipe: Any = None) -> Any:

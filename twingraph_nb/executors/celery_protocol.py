@@ -10,20 +10,21 @@ from __future__ import annotations
 
 import base64
 import os
+import re
 import stat
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 from cryptography.fernet import Fernet, InvalidToken
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from twingraph_nb import __version__
-from twingraph_nb.errors import ExecutorError
+from twingraph_nb.errors import ExecutorError, Unreachable
 from twingraph_nb.wire import Buffer, Decoder, Message, WireError, frame
 
 __all__ = [
@@ -49,8 +50,10 @@ __all__ = [
     "hidden",
     "priority_of",
     "reached",
+    "redis_at",
     "secret_of",
     "transport",
+    "unreachable",
 ]
 
 PROTOCOL = 1
@@ -71,6 +74,7 @@ LARGEST = 350 << 20  # bytes; Redis takes 512 MiB as one string, and a token is 
 _ANSWER = 5.0  # seconds; less would take a busy Redis for one that is gone
 _SHORTEST = 16  # characters of a secret
 _MIDDLE = 5  # Redis priorities are 0 to 9, the smaller first
+_PASSWORD = re.compile(r"^([\w+.-]+://[^:/@]*):.*@", re.DOTALL)
 _TIME = slice(1, 9)  # of a token's bytes, as the Fernet specification has it
 
 CLAIM = """
@@ -132,7 +136,7 @@ class About(NamedTuple):
             return f"it speaks protocol {self.protocol}, and this kernel another one"
         return (
             f"it has twingraph_nb {self.package} on Python {self.python}, and this kernel "
-            f"{theirs[1]} on Python {theirs[2]}"
+            f"{theirs[1]} on Python {theirs[2]}: install the same on both sides"
         )
 
 
@@ -192,7 +196,8 @@ class Seal:
         try:
             data = self._fernet.decrypt(token)
         except InvalidToken:
-            raise Refused("the signature does not fit: the two secrets differ") from None
+            why = f"the signature does not fit: kernel and worker need the same {SECRET}"
+            raise Refused(why) from None
         if latest is not None:
             made = int.from_bytes(base64.urlsafe_b64decode(token[:12])[_TIME], "big")
             if not -60 <= time.time() - made <= latest:
@@ -241,11 +246,35 @@ def secret_of(
 
 def hidden(url: str) -> str:
     """Give the URL without its password."""
-    parts = urlsplit(url)
-    if parts.password is None:
-        return url
-    place = (parts.hostname or "") + (f":{parts.port}" if parts.port else "")
-    return urlunsplit(parts._replace(netloc=f"{parts.username or ''}:***@{place}"))
+    return _PASSWORD.sub(r"\1:***@", url)
+
+
+def redis_at(url: str) -> str:
+    """Give the URL of a Redis back.
+
+    Raises:
+        ExecutorError: it is none that both client libraries, Celery's and our own, understand.
+    """
+    try:
+        parts = urlsplit(url)
+        good = parts.scheme in ("redis", "rediss") and parts.port != 0
+        good = good and re.fullmatch(r"(/\d*)?", parts.path) is not None
+    except ValueError:  # the port, or brackets of an address
+        good = False
+    if not good:
+        raise ExecutorError(
+            "platform 'celery' wants a Redis, redis://HOST:PORT/NUMBER such as "
+            f"redis://127.0.0.1:6379/0 (rediss:// with TLS), not {hidden(url)!r}"
+        )
+    return url
+
+
+def unreachable(url: str, error: Exception, other: str) -> Unreachable:
+    """Give the error for a Redis that does not answer; `other` says where another is named."""
+    port = redis_at(url).rsplit(":", 1)[-1].split("/")[0]
+    start = f"redis-server --port {port if port.isdigit() else 6379}"
+    cure = f"Start one with `{start}`, or name another with {other}"
+    return Unreachable("celery", hidden(url), str(error).rstrip("."), cure)
 
 
 def priority_of(priority: int) -> int:

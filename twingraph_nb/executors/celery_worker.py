@@ -22,7 +22,6 @@ from celery.utils.log import get_logger
 from celery.worker.request import Request
 from redis.exceptions import RedisError
 
-from twingraph_nb.errors import ExecutorError
 from twingraph_nb.executors.celery_child import Child, Order
 from twingraph_nb.executors.celery_protocol import (
     ABOUT,
@@ -37,7 +36,9 @@ from twingraph_nb.executors.celery_protocol import (
     Seal,
     hidden,
     reached,
+    redis_at,
     transport,
+    unreachable,
 )
 
 __all__ = ["make_worker", "serve"]
@@ -241,12 +242,14 @@ def serve(
     """Run a worker until it is asked to end; gives the exit code.
 
     Raises:
-        ExecutorError: the Redis for answers cannot be reached.
+        Unreachable: no Redis answers there.
+        ExecutorError: an address is none of a Redis.
     """
-    try:
-        redis.Redis.from_url(answers).ping()
-    except RedisError as exc:
-        raise ExecutorError(f"no Redis answers at {hidden(answers)}: {exc}") from exc
+    for place in dict.fromkeys((redis_at(broker), redis_at(answers))):
+        try:
+            redis.Redis.from_url(place).ping()
+        except RedisError as exc:
+            raise unreachable(place, exc, "--broker and --backend") from exc
     app = make_worker(broker, answers, secret, queue=queue, lease=lease)
     worker = app.Worker(
         hostname=f"twingraph-{os.getpid()}@{socket.gethostname()}",

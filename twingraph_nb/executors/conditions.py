@@ -38,6 +38,9 @@ async def _condition(
     except ExecutorMissing as exc:
         return Condition("missing", f"pip install 'twingraph-nb[{exc.extra}]'")
     except TimeoutError:
-        return Condition("unreachable", f"no answer within {timeout:g} s")
+        said = f"no answer within {timeout:g} s: a network swallows what is sent, or all is slow"
+        return Condition("unreachable", said)
     except ExecutorError as exc:
         return Condition("unreachable", str(exc))
+    except Exception as exc:  # a client library, or another's platform: the others are asked too
+        return Condition("unreachable", f"{type(exc).__name__}: {exc}")

@@ -12,6 +12,7 @@ import asyncio
 import os
 import pickle
 from collections.abc import Mapping
+from contextvars import Context
 from typing import Any, ClassVar
 
 import distributed
@@ -159,17 +160,14 @@ def _place(options: Mapping[str, object]) -> tuple[str, object]:
         return str(options["address"]), None
     client: Any = options.get("client")
     if client is None and not os.environ.get("TWINGRAPH_DASK_ADDRESS"):
-        try:
-            client = distributed.default_client()
+        try:  # with no context: this thread's may be that of a `with Client()` which is over
+            client = Context().run(distributed.default_client)
         except ValueError:
             client = None
     if client is None:
         return os.environ.get("TWINGRAPH_DASK_ADDRESS", ""), None
     if not isinstance(client, Client) or client.scheduler is None:
-        raise ExecutorError(
-            "option 'client' of platform 'dask' wants a connected distributed.Client, "
-            f"not {client!r}"
-        )
+        raise ExecutorError(f"platform 'dask' wants a connected distributed.Client, not {client!r}")
     return str(client.scheduler.address), client.security
 
 

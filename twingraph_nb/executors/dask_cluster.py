@@ -32,6 +32,18 @@ _ENDS = (OSError, TimeoutError, KeyError, ValueError, RuntimeError)
 Heard = Callable[[bytes], object]
 
 
+class _Client(Client):  # type: ignore[misc]
+    """A client that lets go of its loop when it cannot start: Dask's would try so at exit."""
+
+    def start(self, **kwargs: Any) -> None:
+        try:
+            super().start(**kwargs)
+        except BaseException:
+            with contextlib.suppress(*_ENDS):
+                self.close(timeout=2)
+            raise
+
+
 class Cluster:
     """A connection of our own to a Dask scheduler. Raises only ExecutorError."""
 
@@ -207,7 +219,7 @@ def _connected(address: str, options: Mapping[str, Any]) -> Client:
 
     def make() -> None:
         try:
-            client = Client(
+            client = _Client(
                 address, timeout=_PATIENCE, set_as_default=False, name="twingraph", **options
             )
         except BaseException as exc:  # passed on to who waits

@@ -7,20 +7,23 @@ the next kernel. Any other that stays ends with its kernel.
 from __future__ import annotations
 
 import asyncio
+import errno
 import functools
 import os
+import secrets
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import docker
-from docker.errors import DockerException
+from docker.errors import DockerException, NotFound
 from requests.exceptions import RequestException
 
 from twingraph_nb.component import Component
 from twingraph_nb.errors import ExecutorError, TwingraphError, Unreachable
 from twingraph_nb.executors.base import Capabilities, Job, Outcome, Report, Stop
+from twingraph_nb.executors.docker_container import SESSION, ImageGone, removed
 from twingraph_nb.executors.docker_images import Images
 from twingraph_nb.executors.docker_native import ContainerHome
 from twingraph_nb.executors.docker_recalled import heard_out
@@ -33,12 +36,14 @@ from twingraph_nb.executors.payload_stores import FolderStore, Stores
 from twingraph_nb.executors.pool import Pool
 from twingraph_nb.executors.pooled import Handed, Running, pooled
 from twingraph_nb.executors.recalled import Recalled, name_of, ticket_of
+from twingraph_nb.executors.stamps import Stamps
 from twingraph_nb.executors.travel import Hearing, Travel
 from twingraph_nb.settings import Settings
 
 __all__ = ["DockerExecutor"]
 
 _SPARE = 60.0  # seconds above its timeout after which a task ends that no kernel watches
+_LAST_TRIES = 3  # to remove what is left in the end; whoever knew of it has tried for longer
 _PATIENCE = 60
 """Seconds for an answer of the engine."""
 _PAYLOADS = "/twingraph-payloads"
@@ -81,9 +86,12 @@ class DockerExecutor:
         self._engines: dict[str, asyncio.Task[_Engine]] = {}
         self._stores = Stores(self.name, settings.payloads, mounted=_PAYLOADS)
         self._travel = Travel(self.name, stores=self._stores)
-        self._known: dict[str, tuple[Pool, Setup]] = {}
+        self._known: dict[str, tuple[_Engine, Pool, Setup]] = {}
         self._alone: set[Pool] = set()  # of one container each, until that is gone
         self._removing: set[asyncio.Task[None]] = set()
+        self._session = secrets.token_hex(8)
+        self._stamps = Stamps()
+        self._closed = False
 
     async def open(self) -> None:
         pass
@@ -91,33 +99,30 @@ class DockerExecutor:
     async def run(self, job: Job, report: Report) -> Outcome:
         try:
             setup = setup_of(job)
+            stamp = await self._stamps.of(setup.taken)
+            setup = replace(setup, session=self._session, stamp=stamp)
             engine = await self._engine(setup.host)
             image = await engine.images.ready(setup, _telling(report))
         except ExecutorError:
             raise
         except TwingraphError as exc:
             return Outcome(error=exc)
-        if job.component.language != "python":
-            home = ContainerHome(engine.api, setup, image, self._workers)
-            return await engine.natives.run(job, report, home)
-        setup = await self._with_payloads(job, setup)
-        if setup.keeps:
-            return await self._in_its_own(engine, setup, image, job, report)
-        pool = self._pool(engine, setup, image)
-        self._known[job.component.digest] = (pool, setup)
-        hearing = self._hearing(setup, job, report)
-        outcome = await pooled(pool, self._travel, job, report, hearing=hearing)
-        if outcome.error is not None:
-            _hint(outcome.error, setup)
-        return outcome
+        try:
+            return await self._ran(engine, setup, image, job, report)
+        except ImageGone:
+            engine.images.forget()
+            raise
 
     def hand_over(self, job: Job, report: Report, done: Callable[[Outcome], None]) -> Stop:
         known = self._known.get(job.component.digest)
-        if known is not None:
-            pool, setup = known
+        if known is not None and self._is_fresh(known[2]):
+            engine, pool, setup = known
 
             def hinted(outcome: Outcome) -> None:
-                if outcome.error is not None:
+                if isinstance(outcome.error, ImageGone):
+                    engine.images.forget()
+                    self._known.pop(job.component.digest, None)
+                elif outcome.error is not None:
                     _hint(outcome.error, setup)
                 done(outcome)
 
@@ -137,23 +142,49 @@ class DockerExecutor:
         return bool(component.options.get("fresh"))
 
     async def close(self) -> None:
+        """Remove all containers, also those whose making was never heard of.
+
+        Raises:
+            ExecutorError: some are left. Any other: what went wrong on the way.
+        """
+        self._closed = True
         made = await asyncio.gather(*self._engines.values(), return_exceptions=True)
         engines = [one for one in made if isinstance(one, _Engine)]
         pools = [*self._alone, *(pool for engine in engines for pool in engine.pools.values())]
-        closing = [pool.close() for pool in pools]
-        await asyncio.gather(*closing, *[engine.natives.close() for engine in engines])
-        await asyncio.gather(*self._removing)
         for engine in engines:
-            await asyncio.to_thread(_left, engine)
-        await self._stores.close()
+            engine.images.close()
+        closing = [*(pool.close() for pool in pools), *(one.natives.close() for one in engines)]
+        said = await asyncio.gather(*closing, *self._removing, return_exceptions=True)
+        left = [asyncio.to_thread(_left, engine, self._session) for engine in engines]
+        said += await asyncio.gather(*left, self._stores.close(), return_exceptions=True)
         self._engines.clear()
         self._known.clear()
         self._travel.clear()
+        for error in said:
+            if isinstance(error, Exception):
+                raise error
 
     async def probe(self) -> str:
         """Give the versions of client and engine; see `Probes`."""
         version = await asyncio.to_thread(_version)
         return f"client {docker.__version__}, engine {version}"
+
+    async def _ran(
+        self, engine: _Engine, setup: Setup, image: str, job: Job, report: Report
+    ) -> Outcome:
+        if job.component.language != "python":
+            home = ContainerHome(engine.api, setup, image, self._workers)
+            return await engine.natives.run(job, report, home)
+        setup = await self._with_payloads(job, setup)
+        if setup.keeps:
+            return await self._in_its_own(engine, setup, image, job, report)
+        pool = self._pool(engine, setup, image)
+        self._known[job.component.digest] = (engine, pool, setup)
+        hearing = self._hearing(setup, job, report)
+        outcome = await pooled(pool, self._travel, job, report, hearing=hearing)
+        if outcome.error is not None:
+            _hint(outcome.error, setup)
+        return outcome
 
     async def _in_its_own(
         self, engine: _Engine, setup: Setup, image: str, job: Job, report: Report
@@ -191,10 +222,16 @@ class DockerExecutor:
         self._alone.discard(pool)
         room.release()
 
+    def _is_fresh(self, setup: Setup) -> bool:
+        """True if what its containers are made of need not be looked at again yet."""
+        return self._stamps.are_fresh(setup.taken) and self._stamps.are_fresh(setup.built_from)
+
     async def _engine(self, host: str) -> _Engine:
+        if self._closed:
+            raise ExecutorError("the session is closed")
         known = self._engines.get(host)
         if known is None or (known.done() and known.exception() is not None):
-            known = asyncio.create_task(asyncio.to_thread(_reached, host))
+            known = asyncio.create_task(asyncio.to_thread(_reached, host, self._stamps))
             self._engines[host] = known
         return await asyncio.shield(known)
 
@@ -222,43 +259,63 @@ class DockerExecutor:
         return pool
 
 
-def _reached(host: str) -> _Engine:
+def _reached(host: str, stamps: Stamps) -> _Engine:
     """Connect to an engine, and remove what kernels that are gone have left there."""
     api = _api(host)
-    return _Engine(api, Images(api), left=_swept(api))
+    return _Engine(api, Images(api, stamps), left=_swept(api))
 
 
-def _left(engine: _Engine) -> None:
-    """Look again for what had not ended yet, and let go of the engine."""
+def _left(engine: _Engine, session: str) -> None:
+    """Look again for what is left, of this session and of others, and let go of the engine.
+
+    Raises:
+        ExecutorError: containers of this session could not be removed.
+    """
     try:
         if engine.left:
             _swept(engine.api)
+        ours = engine.api.containers(all=True, filters={"label": f"{SESSION}={session}"})
+        whys = {one["Id"][:12]: removed(engine.api, one["Id"], _LAST_TRIES) for one in ours}
+        whys = {name: why for name, why in whys.items() if why}
     except (DockerException, RequestException, OSError):
-        pass  # it is away: the next session looks
-    engine.api.close()
+        return  # it is away: the next session looks
+    finally:
+        engine.api.close()
+    if whys:
+        names = ", ".join(whys)
+        raise ExecutorError(f"containers {names} are left: {next(iter(whys.values()))}")
 
 
 def _swept(api: Any) -> bool:
-    """Remove what kernels that are gone have left; True if some of it still runs."""
+    """Remove what kernels that are gone have left; True if some of it is still there."""
     left = False
-    for one in api.containers(all=True, filters={"label": OWNER}):
-        if not is_orphan(one["Labels"][OWNER]):
-            continue
+    try:
+        found = api.containers(all=True, filters={"label": OWNER})
+    except (DockerException, RequestException):
+        return True
+    for one in found:
         if _may_be_wanted(one):
-            left = True
+            left = left or is_orphan(one["Labels"][OWNER])
             continue
         try:
             api.remove_container(one["Id"], force=True, v=True)
-        except DockerException:
+        except NotFound:
             pass  # another kernel was quicker
+        except (DockerException, RequestException):
+            left = True  # or is just at it, or the engine takes its time
     return left
 
 
 def _may_be_wanted(found: Mapping[str, Any]) -> bool:
-    """Tell whether a run that is resumed may ask for it: it runs, or its answer waits."""
-    if KEPT not in found["Labels"] or found["State"] != "running":
-        return False
-    return time.time() - float(found["Created"]) < LONGEST
+    """Tell whether a kernel may ask for a container of somebody's.
+
+    That of another boot or machine may live, but needs nothing that has ended long ago.
+    """
+    runs = found["State"] == "running"
+    old = time.time() - float(found["Created"]) >= LONGEST
+    if is_orphan(found["Labels"][OWNER]):
+        return KEPT in found["Labels"] and runs and not old
+    return runs or not old
 
 
 def _api(host: str) -> Any:
@@ -304,6 +361,10 @@ def _hint(error: BaseException, setup: Setup) -> None:
     names = {kind.__name__ for kind in type(error).__mro__}
     if setup.network == "none" and names & _NO_NETWORK:
         error.add_note("containers have no network unless the component says so: network='bridge'")
+    if isinstance(error, OSError) and error.errno == errno.EROFS and not setup.writable:
+        error.add_note("a container may write to /tmp only: mount what it needs, or writable=True")
+    if isinstance(error, PermissionError) and not setup.user:
+        error.add_note("a task is not root in its container: name who it is to be with user='0:0'")
     lacks = getattr(error, "name", None)
     if isinstance(error, ModuleNotFoundError) and isinstance(lacks, str) and not setup.build:
         package = lacks.partition(".")[0]

@@ -1,15 +1,13 @@
-"""A container and its standard streams: made with the least rights, reached, taken apart, ended."""
+"""A container: made with the least rights, reached, ended and removed."""
 
 from __future__ import annotations
 
-import asyncio
 import io
 import logging
 import os
 import signal
 import socket
 import ssl
-import struct
 import tarfile
 import threading
 import time
@@ -26,21 +24,29 @@ from twingraph_nb.errors import ExecutorError
 from twingraph_nb.executors.docker_setup import Setup
 from twingraph_nb.executors.owner import KEPT, OWNER, owner_label
 
-__all__ = ["Container", "Streams", "is_missing", "start_error"]
+__all__ = ["SESSION", "Container", "ImageGone", "is_missing", "removed", "start_error"]
 
 _log = logging.getLogger(__name__)
 
-_HEADER = struct.Struct(">BxxxI")  # stream, length; Docker Engine API, "Stream format"
-_STDERR = 2
 _TAKEN = 409  # status of a name that there is already
 _READ = 1 << 18
-_READS = 8
-_PAUSES = (0.1, 0.5, 2.0, 5.0, 10.0)
-"""Seconds after each vain try to remove a container."""
+_PAUSES = (0.0, 0.1, 0.5, 2.0, 5.0, 10.0)
+"""Seconds before each try to remove a container."""
+_AWAY = 2  # tries to remove one for which the engine cannot be reached, and it is gone
 _TMP = "rw,nosuid,nodev,exec,mode=1777"
 _KEPT = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
 """Seconds of silence, between questions, and questions, until a connection counts as lost."""
 _MISSING = ("executable file not found", "no such file or directory")
+SESSION = "twingraph.session"
+"""The label that names the executor that has made a container, to find what it has lost."""
+
+
+class ImageGone(ExecutorError):
+    """The engine has no such image, or not any more."""
+
+    def __init__(self, image: str, said: str) -> None:
+        self.image = image
+        super().__init__(f"there is no image {image!r} on the Docker engine any more: {said}")
 
 
 class Container:
@@ -56,6 +62,7 @@ class Container:
         self._api, self._setup, self.image, self.name = api, setup, image, name
         self._kept = lasts or bool(name)
         self._response: Any = None
+        self._refused = False  # the engine has long been asked to remove it
         self.id = ""
 
     @property
@@ -113,10 +120,10 @@ class Container:
         """Tell whether the engine says something about it, be it that it is gone."""
         try:
             self.state()
+        except DockerException:  # its answer, which is a RequestException too
+            return True
         except RequestException:
             return False
-        except DockerException:
-            pass
         return True
 
     def cause(self, tail: str) -> str:
@@ -151,28 +158,17 @@ class Container:
         """End it, if it runs, and remove it with its anonymous volumes."""
         if not self.id:
             return
-        for seconds in _PAUSES:
-            try:
-                self._api.remove_container(self.id, force=True, v=True)
-                break
-            except NotFound:
-                break
-            except (APIError, ReadTimeout) as exc:
-                # It is being removed already, or did not end in the engine's time.
-                refused = exc
-                time.sleep(seconds)
-            except (DockerException, RequestException):
-                return  # the engine is gone; the label lets the next session find it
-        else:
-            _log.warning("%s is left until the next session: %s", self.label, refused)
-            return
-        self.id = ""
+        why = removed(self._api, self.id, 1 if self._refused else len(_PAUSES))
+        self._refused = bool(why)
+        if not why:
+            self.id = ""
 
     # -- inside --------------------------------------------------------------------------------
 
     def _create(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
         setup = self._setup
         labels = {OWNER: owner_label(), "twingraph.component": setup.component}
+        labels |= {SESSION: setup.session} if setup.session else {}
         config = self._api.create_container_config(
             self.image,
             [],
@@ -253,105 +249,28 @@ class Container:
         return ours
 
 
-class Streams:
-    """The streams of a container on an asyncio loop, taken apart.
+def removed(api: Any, id: str, tries: int = len(_PAUSES)) -> str:
+    """Remove a container with its anonymous volumes; gives why it is still there, "" if it is not.
 
-    out, error: get what it writes. gone: called once when there is no more. over: so it is.
+    Tries again for a while: it may be just what somebody else removes, or take its time to end.
     """
-
-    def __init__(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        out: Callable[[memoryview], None],
-        error: Callable[[bytes], None],
-        gone: Callable[[], None],
-    ) -> None:
-        self._loop, self._gone = loop, gone
-        self._out, self._error = out, error
-        self._sock: socket.socket | None = None
-        self._writing = False
-        self._head = b""
-        self._left = self._stream = 0
-        self.over = False
-
-    def open(self, sock: socket.socket) -> None:
-        """Read from now on."""
-        self._sock = sock
-        self._loop.add_reader(sock, self._readable)
-
-    def write(self, data: Sequence[memoryview], more: Callable[[], object]) -> int:
-        """Send some of the bytes without waiting; gives how many.
-
-        Args:
-            more: called when more can be sent, if that was none.
-        Raises:
-            OSError: the container is gone.
-        """
-        if self._sock is None:
-            raise BrokenPipeError
+    why, away = "", 0
+    for seconds in _PAUSES[:tries]:
+        time.sleep(seconds)
         try:
-            count = self._sock.sendmsg(data)
-        except BlockingIOError:
-            if not self._writing:
-                self._writing = True
-                self._loop.add_writer(self._sock, more)
-            return 0
-        if self._writing:
-            self._writing = False
-            self._loop.remove_writer(self._sock)
-        return count
-
-    def close(self) -> None:
-        """Let go of them; `gone` is not called."""
-        if self._sock is not None:
-            self._loop.remove_reader(self._sock)
-            self._loop.remove_writer(self._sock)
-            self._sock.close()
-            self._sock = None
-
-    # -- inside --------------------------------------------------------------------------------
-
-    def _readable(self) -> None:
-        try:
-            for _ in range(_READS):
-                if self._sock is None:  # closed by one who heard what came
-                    return
-                data = self._sock.recv(_READ)
-                if not data:
-                    self._end()
-                    return
-                self._feed(data)
-                if len(data) < _READ:
-                    return
-        except BlockingIOError:
-            pass
-        except OSError:
-            self._end()
-
-    def _end(self) -> None:
-        self.over = True
-        self.close()
-        self._gone()
-
-    def _feed(self, data: bytes) -> None:
-        view = memoryview(data)
-        while len(view):
-            if not self._left:
-                need = _HEADER.size - len(self._head)
-                self._head += bytes(view[:need])
-                view = view[need:]
-                if len(self._head) < _HEADER.size:
-                    return
-                self._stream, self._left = _HEADER.unpack(self._head)
-                self._head = b""
-                continue
-            part = view[: self._left]
-            view = view[len(part) :]
-            self._left -= len(part)
-            if self._stream == _STDERR:
-                self._error(bytes(part))
-            else:
-                self._out(part)
+            api.remove_container(id, force=True, v=True)
+            return ""
+        except NotFound:
+            return ""
+        except (APIError, ReadTimeout) as exc:
+            why = _said(exc)
+        except (DockerException, RequestException) as exc:
+            why, away = _said(exc), away + 1
+            if away == _AWAY:
+                return why  # the label lets the next session find it
+    if tries == len(_PAUSES):
+        _log.warning("container %s could not be removed: %s", id[:12], why)
+    return why
 
 
 def is_missing(exc: Exception, program: str) -> bool:
@@ -363,10 +282,13 @@ def is_missing(exc: Exception, program: str) -> bool:
 def start_error(image: str, exc: Exception) -> ExecutorError:
     """Give the error for a container that could not be started."""
     if isinstance(exc, ImageNotFound):
-        return ExecutorError(f"there is no image {image!r} on the Docker engine: {_said(exc)}")
-    if isinstance(exc, RequestException):
+        return ImageGone(image, _said(exc))
+    if isinstance(exc, RequestException) and not isinstance(exc, APIError):
         return ExecutorError(f"the Docker engine does not answer: {_said(exc)}")
-    return ExecutorError(f"a container of image {image!r} could not be started: {_said(exc)}")
+    said = _said(exc)
+    if "capabilities: [[gpu]]" in said:
+        said += ". The engine can give no GPUs: install the NVIDIA Container Toolkit, or drop gpus="
+    return ExecutorError(f"a container of image {image!r} could not be started: {said}")
 
 
 def _said(exc: Exception) -> str:

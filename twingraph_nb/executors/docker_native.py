@@ -10,8 +10,9 @@ from typing import Any, ClassVar
 from docker.errors import DockerException
 from requests.exceptions import RequestException
 
-from twingraph_nb.executors.docker_container import Container, Streams, is_missing, start_error
+from twingraph_nb.executors.docker_container import Container, is_missing, start_error
 from twingraph_nb.executors.docker_setup import Setup
+from twingraph_nb.executors.docker_streams import Streams
 from twingraph_nb.executors.native_far import Ears, End, Lacking
 from twingraph_nb.executors.native_program import FOLDER, Program
 from twingraph_nb.languages import Built
@@ -38,7 +39,13 @@ class ContainerHome:
         return ContainerVessel(Container(self._api, own, self.image))
 
     async def has(self, program: str) -> bool:
-        return await asyncio.to_thread(self._has, program)
+        asking = asyncio.ensure_future(asyncio.to_thread(self._has, program))
+        try:
+            return await asyncio.shield(asking)
+        except asyncio.CancelledError:
+            await asyncio.wait([asking])  # so that its container is gone
+            asking.exception()
+            raise
 
     def _has(self, program: str) -> bool:
         container = Container(self._api, replace(self._setup, files={}), self.image)
@@ -47,7 +54,7 @@ class ContainerHome:
             return True
         except (DockerException, RequestException, OSError) as exc:
             if not is_missing(exc, program):
-                raise start_error(self.image, exc) from exc
+                raise start_error(self.image, exc) from None
             return False
         finally:
             container.disconnect()
@@ -81,8 +88,8 @@ class ContainerVessel:
         except (DockerException, RequestException, OSError) as exc:
             missing = next((one for one in program.needs if is_missing(exc, one)), None)
             if missing:
-                raise Lacking(missing) from exc
-            raise start_error(self.image, exc) from exc
+                raise Lacking(missing) from None
+            raise start_error(self.image, exc) from None
         self._more = ears.more
         self._streams = Streams(loop, ears.out, ears.error, ears.over)
         self._streams.open(sock)

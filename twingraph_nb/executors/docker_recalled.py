@@ -10,10 +10,11 @@ from typing import Any
 from docker.errors import DockerException, NotFound
 from requests.exceptions import RequestException
 
-from twingraph_nb.errors import ExecutorError
+from twingraph_nb.errors import ExecutorError, Unreachable
 from twingraph_nb.executors.base import Outcome, Report
-from twingraph_nb.executors.docker_container import Container, Streams
+from twingraph_nb.executors.docker_container import Container
 from twingraph_nb.executors.docker_setup import Setup
+from twingraph_nb.executors.docker_streams import Streams
 from twingraph_nb.executors.lasting import BUSY, asking, is_lasting
 from twingraph_nb.executors.owner import is_alive
 from twingraph_nb.executors.recalled import Echo, Recalled, never_started
@@ -29,6 +30,7 @@ async def heard_out(api: Any, known: Recalled, report: Report, travel: Travel) -
 
     Raises:
         NotStarted: there is none, or it was never started.
+        Unreachable: the engine does not answer; it stays as it is.
         ExecutorError: it ended without an answer, or has left the task; says how.
     """
     visit = _Visit(api, known, report, travel)
@@ -36,8 +38,10 @@ async def heard_out(api: Any, known: Recalled, report: Report, travel: Travel) -
         return await visit.outcome()
     except NotFound:
         raise visit.nobody() from None
-    except (DockerException, RequestException, OSError) as exc:
+    except DockerException as exc:
         raise ExecutorError(f"container {visit.name} cannot be reached: {exc}") from exc
+    except (RequestException, OSError) as exc:
+        raise visit.away(str(exc)) from exc
     finally:
         await visit.end()
 
@@ -69,11 +73,17 @@ class _Visit:
                 self._streams.open(sock)
                 outcome = await self._echo.outcome()
             if outcome is None:
-                raise ExecutorError(await asyncio.to_thread(self._cause))
+                raise await asyncio.to_thread(self._cause)
             return outcome
         except asyncio.CancelledError:
             self._grace = _GRACE
             raise
+
+    def away(self, why: str) -> Unreachable:
+        """Give the error for a container that may go on, but cannot be heard; it is let be."""
+        self._leave = True
+        tried = str(self._known.facts["host"]) or "the engine"
+        return Unreachable("docker", tried, why, "See that the engine answers")
 
     async def end(self) -> None:
         """Remove the container, unless it works for somebody else."""
@@ -101,17 +111,21 @@ class _Visit:
             await asyncio.wait([joining])
             raise
 
-    def _cause(self) -> str:
+    def _cause(self) -> ExecutorError:
         """Say why there is no answer."""
-        container, tail = self._container, self._echo.tail
+        container, tail = self._container, self._echo.tail.strip()
         state = container.state()
-        if self._lasting and state.get("Running"):
+        lost = not (self._echo.garbled or (self._lasting and tail))
+        if state.get("Running") and lost:
+            return self.away(f"{container.label} lost its connection to this kernel")
+        if state.get("Running"):
             # Whose kernel lives is not ours to end; of a dead one nothing may run twice.
             self._leave = BUSY in tail or is_alive(container.owner)
-            return f"{container.label}: {tail.strip() or 'it ended the conversation'}"
+            return ExecutorError(f"{container.label}: {tail}")
         if state.get("ExitCode") == 0:
-            return f"{container.label} has ended: its answer waits as long as linger= says"
-        return f"{container.label} {container.cause(tail)}"
+            said = "has ended: its answer waits as long as linger= says"
+            return ExecutorError(f"{container.label} {said}")
+        return ExecutorError(f"{container.label} {container.cause(tail)}")
 
 
 async def ended(container: Container, streams: Streams, grace: float) -> None:

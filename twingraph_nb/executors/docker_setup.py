@@ -45,6 +45,8 @@ class Setup:
     files: path there to path here. volumes: path or volume to path there, with ":ro".
     memory: bytes. idle: seconds after which an unused container is ended. linger: seconds that the
     answer of a task waits when its kernel has died; 0 = its container ends with the kernel.
+    gpus: "all", how many, or the ids of some. stamp: changes with the files. session: of the
+    executor that makes them.
     """
 
     image: str
@@ -56,7 +58,7 @@ class Setup:
     cpus: float = 0.0
     memory: int = 0
     pids: int = _PIDS
-    gpus: Any = None
+    gpus: str | int | tuple[str, ...] = 0
     network: str = "none"
     user: str = ""
     writable: bool = False
@@ -65,13 +67,28 @@ class Setup:
     workers: int = 0
     idle: float = _IDLE
     linger: float = _LINGER
+    stamp: str = ""
     component: str = field(default="", compare=False)
+    session: str = field(default="", compare=False)
 
     @property
     def key(self) -> str:
         """What two setups have in common that may share containers."""
-        facts = {k: v for k, v in vars(self).items() if k != "component"}
+        facts = {k: v for k, v in vars(self).items() if k not in ("component", "session")}
         return repr(sorted((k, repr(v)) for k, v in facts.items()))
+
+    @property
+    def built_from(self) -> tuple[str, ...]:
+        """The folder or Dockerfile of its image, if there is one."""
+        is_path = isinstance(self.build, os.PathLike) or (
+            isinstance(self.build, str) and os.path.exists(self.build)
+        )
+        return (str(self.build),) if is_path else ()
+
+    @property
+    def taken(self) -> tuple[str, ...]:
+        """The files and folders of this machine that are taken along."""
+        return tuple(self.files.values())
 
     @property
     def keeps(self) -> bool:
@@ -87,9 +104,8 @@ class Setup:
         """Give the request for GPUs as the engine wants it."""
         if not self.gpus:
             return None
-        everything = self.gpus in (True, "all", "yes")
-        ids = [] if everything or str(self.gpus).isdigit() else str(self.gpus).split(",")
-        count = -1 if everything else 0 if ids else int(str(self.gpus))
+        ids = list(self.gpus) if isinstance(self.gpus, tuple) else []
+        count = -1 if self.gpus == "all" else 0 if ids else self.gpus
         return [{"Driver": "", "Count": count, "DeviceIDs": ids, "Capabilities": [["gpu"]]}]
 
 
@@ -102,15 +118,20 @@ def setup_of(job: Job) -> Setup:
     component = job.component
     options = dict(component.options)
     files = cast("dict[str, str]", options.get("files") or {})
+    files = {there: os.path.expanduser(here) for there, here in files.items()}
     for there, here in files.items():
         if not os.path.exists(here) or not there.startswith("/"):
             what = f"files= takes {here!r} along, which is not there"
             if there[:1] != "/":
                 what = f"files= wants absolute paths in the container, not {there!r}"
             raise PortabilityError(job.name, "docker", [what])
+    options["files"] = {there: os.path.abspath(here) for there, here in files.items()}
     known = Setup.__dataclass_fields__
     chosen = {k: v for k, v in options.items() if k in known and v is not None}
     chosen.setdefault("image", "" if options.get("build") else image_of(component))
+    if "volumes" in chosen:
+        volumes = cast("dict[str, str]", chosen["volumes"])
+        chosen["volumes"] = {_absolute(here): there for here, there in volumes.items()}
     policy = component.policy
     return Setup(
         **{  # type: ignore[arg-type]
@@ -120,3 +141,9 @@ def setup_of(job: Job) -> Setup:
             "component": component.name,
         }
     )
+
+
+def _absolute(here: str) -> str:
+    """The path of a folder of this machine, as an engine wants it; a volume's name as it is."""
+    is_path = os.sep in here or here in (".", "..") or here.startswith("~")
+    return os.path.abspath(os.path.expanduser(here)) if is_path else here

@@ -13,6 +13,7 @@ from twingraph_nb.errors import (
     TwingraphError,
 )
 from twingraph_nb.executors.base import Job
+from twingraph_nb.values import ValuesError
 
 __all__ = ["error_for", "unreadable"]
 
@@ -23,7 +24,7 @@ def error_for(
     """Give the error for a failure that is not the user's own exception.
 
     Args:
-        kind: "exit", "result", "load", "argument", "payload" or "base", as `remote` says.
+        kind: "exit", "result", "load", "payload" or "base", as `remote` says.
         what: the part to blame. failure: the exception as plain data.
     """
     if kind == "exit":
@@ -40,9 +41,6 @@ def error_for(
         said = f"{failure['type']} when it was loaded in the worker: {failure['message']}"
         said = f"{job.component.source.where}: {said}"
         return PortabilityError(job.name, platform, [said])
-    if kind == "argument":
-        said = f"{failure['type']} when its inputs were read in the worker: {failure['message']}"
-        return PortabilityError(job.name, platform, [said])
     if kind == "payload":
         return ExecutorError(f"platform {platform!r}: {job.name}: {failure['message']}")
     return TaskError(f"{job.name} raised {failure['type']} {failure['message']}".rstrip())
@@ -50,9 +48,9 @@ def error_for(
 
 def unreadable(job: Job, what: str, exc: Exception) -> ResultError:
     """Give the error about an answer that cannot be read."""
-    made = ResultError(
-        f"the {what} of {job.name} cannot be read here ({type(exc).__name__}: {exc}): "
-        "its class must be defined in the notebook or in a module, not inside a function"
-    )
+    said = f"the {what} of {job.name} cannot be read here ({type(exc).__name__}: {exc})"
+    if not isinstance(exc, ValuesError):  # which says itself what to do
+        said += ": its class must be defined in the notebook or in a module, not inside a function"
+    made = ResultError(said)
     made.__cause__ = exc
     return made

@@ -18,6 +18,7 @@ __all__ = ["MODULES", "bootstrap", "kit_bytes", "kit_sources", "kit_zip"]
 MODULES = (
     "context",
     "settled",
+    "outputs",
     "wire",
     "values",
     "values_kinds",

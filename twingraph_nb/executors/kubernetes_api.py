@@ -22,11 +22,11 @@ from websocket import WebSocketBadStatusException, WebSocketException
 
 from twingraph_nb.errors import ExecutorError, Unreachable, suggestion
 
-__all__ = ["Cluster", "Failed", "Gone", "lines", "reached"]
+__all__ = ["PASSING", "Cluster", "Failed", "Gone", "lines", "reached"]
 
 _PATIENCE = (5.0, 30.0)
 """Seconds for a connection, and for an answer."""
-_PASSING = (0, 429, 500, 502, 503, 504)
+PASSING = (0, 429, 500, 502, 503, 504)
 """What may be better in a moment; 0 = no answer."""
 _PAUSES = (0.2, 1.0)
 """Seconds before it is asked again."""
@@ -84,18 +84,19 @@ class Cluster:
 
     async def create_job(self, namespace: str, body: Mapping[str, Any]) -> None:
         """Create a Job; that one of its name is there means that an answer got lost."""
-        make = self._batch.create_namespaced_job
+        make, facts = self._batch.create_namespaced_job, body["metadata"]
+        key = namespace, str(facts["name"])
         try:
             await self._do("create", "jobs", namespace, make, namespace, body)
         except Failed as exc:
             if exc.status != _TAKEN:
                 raise
-            facts = body["metadata"]
-            there = await self.job(namespace, facts["name"])
-            if there["metadata"].get("labels") != facts["labels"]:
+            there = await self.job(*key)
+            if there["metadata"].get("labels") != facts["labels"] or key in self.left:
                 # A kernel died before it heard that it had made it: nothing has run in it.
-                await self.delete_job(namespace, facts["name"])
+                await self.delete_job(*key)
                 await self._do("create", "jobs", namespace, make, namespace, body)
+        self.left.discard(key)
 
     async def job(self, namespace: str, name: str) -> Mapping[str, Any]:
         """Give a Job.
@@ -227,7 +228,7 @@ class Cluster:
                 told: Mapping[str, Any] = await self._run(verb, what, namespace, _read, ask, *args)
                 return told
             except Failed as exc:
-                if pause is None or exc.status not in _PASSING:
+                if pause is None or exc.status not in PASSING:
                     raise
             await asyncio.sleep(pause)
         raise AssertionError("unreachable")

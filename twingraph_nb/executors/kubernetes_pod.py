@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from twingraph_nb.errors import ExecutorError
-from twingraph_nb.executors.kubernetes_api import Cluster, Failed, Gone
+from twingraph_nb.executors.kubernetes_api import PASSING, Cluster, Failed, Gone
 from twingraph_nb.executors.kubernetes_setup import CONTAINER, NAME, Launch, Setup, job_body
 from twingraph_nb.executors.kubernetes_story import Story, is_active, story_of
 from twingraph_nb.executors.kubernetes_stream import Channels
@@ -21,8 +21,7 @@ _UNSEEN = 3.0  # seconds without a pod after which the Job is asked why
 _QUIET = 20  # of these without news, and the cluster is asked whether it is there
 _NEWS = 5.0  # seconds for the watch to say how a pod ended whose streams did
 _LEAVING = 30.0  # seconds for a pod to go before it is forced to
-_AWAY = 300.0  # seconds for a cluster to be reached again while a task goes on there
-_SOON = 0.5  # seconds before each attempt
+_SOON = 0.5  # seconds before each attempt to reach a cluster again
 
 
 class Pod:
@@ -57,6 +56,11 @@ class Pod:
         return self._story.code
 
     @property
+    def over(self) -> bool:
+        """True if it is known to have ended."""
+        return bool(self._story.ended)
+
+    @property
     def lacks(self) -> bool:
         """True if its image does not have the program that it was to start."""
         return self._story.lacks
@@ -71,13 +75,7 @@ class Pod:
         await self._watch.ready()
         self._watch.follow(self._name, self._changed)
         body = job_body(self._setup, self._name, launch)
-        making = asyncio.ensure_future(self._cluster.create_job(self._space, body))
-        self._made = True
-        try:
-            await asyncio.shield(making)
-        except asyncio.CancelledError:
-            await asyncio.wait([making])  # so that `remove` finds the Job
-            raise
+        await self._patiently(lambda: self._create(body))
         await self._reach()
 
     async def rejoin(self, launch: Launch, command: Sequence[str] = ()) -> None:
@@ -94,34 +92,57 @@ class Pod:
         self._watch.follow(self._name, self._changed)
         await self._reach()
 
-    async def again(self) -> bool:
-        """Reach its streams once more, when they have ended; False if it has, or stays away."""
+    async def again(self, command: Sequence[str] = ()) -> bool:
+        """Reach its streams once more, when they have ended, or those of a command beside them;
+        False if it has ended too.
+
+        Raises:
+            ExecutorError: it cannot be reached now.
+        """
         self.disconnect()
-        began, told = self._loop.time(), False
-        while (away := self._loop.time() - began) < _AWAY:
-            # Most often it has ended too, of which the watch hears a moment later.
-            await self._until(lambda: bool(self._story.ended), _SOON)
-            if self._story.ended or self._killing:
-                return False
-            if away > _NEWS and not told:
-                told = True
-                self._ears.tell(f"{self.label} cannot be heard now; its task goes on there")
+        self._command = command
+        # Most often it has ended too, of which the watch hears a moment later.
+        await self._until(lambda: bool(self._story.ended), _SOON)
+        if self._story.ended or self._killing:
+            return False
+        try:
+            await self._cluster.job(self._space, self._name)  # unlike the next it takes no hole
+            await self._attach()
+        except Gone:
+            return False
+        return True
+
+    async def _create(self, body: Mapping[str, Any]) -> None:
+        making = asyncio.ensure_future(self._cluster.create_job(self._space, body))
+        self._made = True
+        try:
+            await asyncio.shield(making)
+        except asyncio.CancelledError:
+            await asyncio.wait([making])  # so that `remove` finds the Job
+            raise
+
+    async def _patiently(self, ask: Callable[[], Awaitable[None]]) -> None:
+        """Ask the cluster for something; one that does not answer, again, as long as the setup is
+        patient."""
+        end, told = self._loop.time() + self._setup.patience, False
+        while True:
             try:
-                await self._cluster.job(self._space, self._name)  # unlike the next it takes no hole
-                await self._attach()
-            except Gone:
-                return False
-            except Failed:
-                continue
-            self._ears.tell(f"the connection to {self.label} was lost, and is there again")
-            return True
-        return False
+                await ask()
+                return
+            except Failed as exc:
+                over = self._loop.time() >= end or self._story.ended
+                if over or exc.status not in PASSING:
+                    raise
+                if not told:
+                    told = True
+                    self._ears.tell(f"{exc}; it is asked again for {self._setup.patience:g} s")
+            await asyncio.sleep(_SOON)
 
     async def _reach(self) -> None:
         """Wait until it runs, and reach its streams."""
         await self._until_it_runs()
         try:
-            await self._attach()
+            await self._patiently(self._attach)
         except Failed as exc:
             raise await self._not_reached(exc) from exc
         self.label = f"pod {self._pod}"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
-from twingraph_nb.errors import ExecutorError
+from twingraph_nb.errors import ExecutorError, Unreachable
 from twingraph_nb.executors.base import Outcome, Report
-from twingraph_nb.executors.kubernetes_api import Cluster, Gone
+from twingraph_nb.executors.kubernetes_api import PASSING, Cluster, Failed, Gone
 from twingraph_nb.executors.kubernetes_pod import Pod
 from twingraph_nb.executors.kubernetes_setup import PYTHON, Setup
 from twingraph_nb.executors.kubernetes_watch import PodWatch
@@ -18,6 +18,7 @@ from twingraph_nb.executors.travel import Travel
 
 __all__ = ["heard_out"]
 
+_CURE = "See that the cluster answers"
 _GRACE = 1.0  # seconds a task has to tidy up of which only the ticket is known
 
 
@@ -30,6 +31,7 @@ async def heard_out(
         watch: of the pods of the kernel that has died.
     Raises:
         NotStarted: there is none.
+        Unreachable: the cluster does not answer; it stays as it is.
         ExecutorError: it ended without an answer, or has left the task; says how.
     """
     lasting = is_lasting(known)
@@ -58,14 +60,19 @@ async def heard_out(
             leave = BUSY in echo.tail or is_alive(str(known.facts["owner"]))
             raise ExecutorError(f"{pod.label}: {echo.tail.strip()}")
         if outcome is None:
-            raise ExecutorError(f"{pod.label} {await pod.cause(echo.tail, worked=True)}")
+            said = f"{pod.label} {await pod.cause(echo.tail, worked=True)}"
+            lost = not (pod.over or echo.garbled)
+            raise Failed(said) if lost else ExecutorError(said)
         return outcome
     except Gone:
         if lasting:
             raise ExecutorError(f"there is no pod of Job {name} any more") from None
         raise never_started(known, "Job") from None
-    except OSError as exc:
-        raise ExecutorError(f"{pod.label} cannot be asked: {exc}") from exc
+    except (Failed, OSError) as exc:
+        if isinstance(exc, Failed) and exc.status not in PASSING:
+            raise
+        leave = True
+        raise Unreachable("kubernetes", cluster.server, str(exc), _CURE) from exc
     except asyncio.CancelledError:
         grace = _GRACE
         raise

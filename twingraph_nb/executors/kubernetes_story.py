@@ -120,6 +120,8 @@ def _over(status: Mapping[str, Any], done: Mapping[str, Any], memory: int, launc
         return Story(ended=f"was refused by its node ({reason}): {message or reason}")
     why = str(done.get("reason") or "")
     said = str(done.get("message") or "").strip()
+    if not done:
+        return Story(ended=_first_failed(status) or "ended without a word of its node")
     if why == "OOMKilled":
         limit = f"{memory / 2**20:,.0f} MiB" if memory else "that of its node"
         return Story(ended=f"ran out of memory (the limit is {limit}); give it more with memory=")
@@ -128,6 +130,17 @@ def _over(status: Mapping[str, Any], done: Mapping[str, Any], memory: int, launc
         return Story(ended=f"did not start: {lacks}", trouble=lacks, lacks=True)
     code = int(done.get("exitCode") or 0)
     return Story(ended=_exit(code, said), code=code)
+
+
+def _first_failed(status: Mapping[str, Any]) -> str:
+    """Which container of a pod has failed before its worker was started, "" if none has."""
+    for one in status.get("initContainerStatuses") or ():
+        for state in (one.get("state") or {}, one.get("lastState") or {}):
+            done = state.get("terminated") or {}
+            if done.get("exitCode"):
+                how = _exit(int(done["exitCode"]), str(done.get("message") or "").strip())
+                return f"was given up: its init container {one.get('name')!r} {how}"
+    return ""
 
 
 def _exit(code: int, said: str) -> str:
@@ -141,7 +154,8 @@ def _exit(code: int, said: str) -> str:
 
 
 def _deleted(status: Mapping[str, Any]) -> str:
-    return _disruption(status) or "was deleted by somebody else"
+    # A Job deletes its pod when what it restarts fails again.
+    return _disruption(status) or _first_failed(status) or "was deleted by somebody else"
 
 
 def _disruption(status: Mapping[str, Any]) -> str:

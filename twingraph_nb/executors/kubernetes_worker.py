@@ -19,7 +19,7 @@ __all__ = ["KubernetesWorker"]
 
 
 class KubernetesWorker(RejoiningWorker):
-    """A pod whose standard streams carry jobs; that of a Job outlives a connection.
+    """A pod whose standard streams carry jobs; one that is kept outlives a connection.
 
     name: of its Job; one is made up if it is not given.
     """
@@ -50,8 +50,8 @@ class KubernetesWorker(RejoiningWorker):
         await self._pod.start(self._launch)
         self.label = self._pod.label
 
-    async def again(self) -> bool:
-        return await self._pod.again()
+    async def again(self, command: Sequence[str]) -> bool:
+        return await self._pod.again(command)
 
     @property
     def whereabouts(self) -> Mapping[str, str]:

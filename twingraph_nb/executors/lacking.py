@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import re
-import types
-from collections.abc import Callable, Iterator
 
 from twingraph_nb.component import Component
-from twingraph_nb.source.packer import lines_of
+from twingraph_nb.source.place import use_of
 from twingraph_nb.source.reach import reach
 from twingraph_nb.source.text import place_of
 
-__all__ = ["lacking", "note_cure"]
+__all__ = ["absent", "lacking", "note_cure", "unfit"]
 
 _CURES = {
     "docker": "use an image= that has it, or build=[{name!r}] to have one made",
@@ -48,6 +46,26 @@ def lacking(component: Component, error: BaseException, cure: str = "") -> str:
     return ""
 
 
+def unfit(component: Component, error: BaseException, cure: str = "") -> str:
+    """Give the sentence about inputs that could not be read there, with the cure if it is known.
+
+    Args:
+        cure: for a package that is not there, if known better than by the platform's name.
+    """
+    missing = absent(error)
+    cure = cure or (_cure(component.platform, _module_of(missing)) if missing else "")
+    where = component.source.where
+    said = f"{where}: its inputs cannot be read there ({type(error).__name__}: {error})"
+    return f"{said}: {cure}" if cure else said
+
+
+def absent(error: BaseException | None) -> ModuleNotFoundError | None:
+    """Give what says that a module is not there: the error, or what has caused it."""
+    while error is not None and not isinstance(error, ModuleNotFoundError):
+        error = error.__cause__
+    return error
+
+
 def note_cure(component: Component, error: ModuleNotFoundError) -> None:
     """Say on the error of a task what to do about the module that its platform lacks."""
     cure = _cure(component.platform, _module_of(error))
@@ -74,19 +92,6 @@ def _use_of(component: Component, module: str) -> str:
         for name, statement in reached.modules.items()
         if re.search(rf"(?:import|from) {re.escape(package)}\b", statement)
     }
-    source = component.source
-    for function in (component.function, *reached.functions.values()):
-        for code in _codes(function):
-            lines = sorted(line for name in names for line in lines_of(code, name))
-            if lines:
-                own = code.co_filename == source.filename and source.cell
-                return f"{source.cell if own else place_of(code.co_filename)}, line {lines[0]}"
-    return source.where
-
-
-def _codes(thing: Callable[..., object] | type) -> Iterator[types.CodeType]:
-    members = vars(thing).values() if isinstance(thing, type) else (thing,)
-    for member in members:
-        code = getattr(member, "__code__", None)
-        if code is not None:
-            yield code
+    things = (component.function, *reached.functions.values())
+    places = (use_of(things, name, component.source) for name in sorted(names))
+    return next(filter(None, places), component.source.where)

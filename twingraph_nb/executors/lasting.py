@@ -17,7 +17,7 @@ from twingraph_nb.executors.stream_worker import StreamWorker
 from twingraph_nb.executors.travel import Hearing, Travel
 from twingraph_nb.executors.worker import LASTS
 
-__all__ = ["BUSY", "NOBODY", "Lasting", "asking", "is_lasting"]
+__all__ = ["BUSY", "NOBODY", "Lasting", "asking", "asking_at", "is_lasting"]
 
 NOBODY, BUSY = "nobody answers at the door", "there is the door of another task"
 """What `asking` says on its standard error when it cannot ask."""
@@ -84,4 +84,9 @@ def is_lasting(known: Recalled) -> bool:
 
 def asking(known: Recalled) -> list[str]:
     """Give the command that passes on, beside an orphan, what its standard streams carry."""
-    return ["python3", "-I", "-c", _ASKING, str(known.facts["door"])]
+    return asking_at(str(known.facts["door"]))
+
+
+def asking_at(door: str) -> list[str]:
+    """Give the same for the worker that has, or soon will have, this door."""
+    return ["python3", "-I", "-c", _ASKING, door]

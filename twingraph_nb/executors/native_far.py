@@ -254,14 +254,16 @@ class FarWorker(Workman):
             self._starting.cancel()
         await asyncio.wait([self._starting])
         self._vessel.hush()
-        if not cause:
-            cause = await self._cause()
-        await self._vessel.remove()
-        if self._settling is not None:
-            self._settling.cancel()
-        self.ended(cause)
-        if not self.gone.done():
-            self.gone.set_result(None)
+        try:
+            if not cause:
+                cause = await self._cause()
+            await self._vessel.remove()
+        finally:  # whatever happens there: a call and the end of the session wait for this
+            if self._settling is not None:
+                self._settling.cancel()
+            self.ended(cause or "is gone")
+            if not self.gone.done():
+                self.gone.set_result(None)
 
     async def _cause(self) -> str | TwingraphError:
         """How it ended."""

@@ -18,7 +18,7 @@ from twingraph_nb.executors.base import Job, Report
 from twingraph_nb.executors.environments import Builder, Stopped
 from twingraph_nb.executors.interpreters import find_interpreter
 from twingraph_nb.executors.kit import kit_sources
-from twingraph_nb.executors.lacking import lacking
+from twingraph_nb.executors.lacking import absent, lacking, unfit
 from twingraph_nb.executors.pool import Pool
 from twingraph_nb.executors.process_worker import Foreign, ProcessWorker
 from twingraph_nb.executors.travel import Travel
@@ -191,9 +191,10 @@ def blamed(job: Job, error: BaseException, place: Place) -> BaseException:
         text = (cause.text or "").strip()
         said += f"\n    {text}" if text else ""
         said += "\n    take another python=, or rewrite the line"
-    elif isinstance(cause, ModuleNotFoundError):
-        cure = f"the task runs in Python {place.python} {_cure(job, cause.name)}"
-        said = lacking(job.component, cause, cure)
+    elif (missing := absent(cause)) is not None:
+        cure = f"the task runs in Python {place.python} {_cure(job, missing.name)}"
+        says = lacking if missing is cause else unfit
+        said = says(job.component, cause, cure)
     else:
         said = "; ".join(error.problems) + f" (it runs in Python {place.python})"
     made = PortabilityError(job.name, "process", [said])

@@ -24,7 +24,7 @@ from twingraph_nb.remote import (
     SECONDS,
     TAG,
 )
-from twingraph_nb.wire import Message
+from twingraph_nb.wire import Message, WireError
 
 __all__ = ["Pool"]
 
@@ -238,6 +238,7 @@ class Pool:
 
     def _heard(self, worker: Worker, message: Message) -> None:
         kind = message.kind
+        _check(message)
         if kind in (RESULT, FAILED):
             ticket = worker.done(message.tag)
             if ticket is not None:
@@ -257,6 +258,7 @@ class Pool:
 
     def _finish(self, ticket: Ticket, kind: int, frames: list[Any]) -> None:
         (took,) = SECONDS.unpack(frames[0])
+        took = took if took >= 0.0 else 1.0  # nan, if its code says so
         before = self._pace.get(ticket.pace)
         if before is None and len(self._pace) > 1000:
             self._pace.clear()
@@ -353,3 +355,14 @@ class Pool:
         elif self._queue and not self._pumping:
             self._pumping = True
             self._loop.call_soon(self._pump)
+
+
+def _check(message: Message) -> None:
+    """Refuse what is no message of ours: a far side's code may write what it likes."""
+    kind, frames = message.kind, message.frames
+    if kind in (RESULT, FAILED):
+        fits = bool(frames) and len(frames[0]) == SECONDS.size
+    else:
+        fits = kind != GAVE or (len(frames) == 2 and not any(len(f) % TAG.size for f in frames))
+    if not fits:
+        raise WireError(f"a message of kind {kind} without what belongs to it")

@@ -59,6 +59,7 @@ class ProcessWorker(Worker):
         self._small: list[bytes] = []
         self._quiet = False
         self._tail = self._why = ""
+        self._garbled = 0  # tag of the job whose answer could not be read
         self._start()
         self.label = f"process {self.pid}"
 
@@ -191,6 +192,7 @@ class ProcessWorker(Worker):
             pass
         except WireError as exc:
             self._why = f"was ended, since its answer could not be read: {exc}"
+            self._garbled = self.tickets[0].tag if self.tickets else 0
             self._hung_up()
         except OSError:
             self._hung_up()
@@ -266,6 +268,7 @@ class ProcessWorker(Worker):
         self._process.returncode = code
         self._last_words()
         (running,) = TAG.unpack_from(self._mark, 0)
+        running = self._garbled or running  # one that has ended is not to be begun again
         self._close()
         peak *= 1 if sys.platform == "darwin" else 1024  # KiB on Linux, bytes on macOS
         self._ended(self, Ending(self._why or cause_of(code, peak, self._tail), running))

@@ -94,7 +94,7 @@ class Echo:
     """Hears a worker behind a stream from the beginning of its job, whatever was on its way.
 
     question: what to send first. told: comes true with the last message, or None when the stream
-    ended without one.
+    ended without one. garbled: it ended because what came made no sense.
     """
 
     def __init__(self, known: Recalled, report: Report, travel: Travel) -> None:
@@ -105,6 +105,7 @@ class Echo:
         self._decoder = Decoder()
         self.told: asyncio.Future[Message | None] = asyncio.get_running_loop().create_future()
         self.label = self.tail = ""
+        self.garbled = False
 
     def received(self, data: bytes | memoryview) -> None:
         """Take bytes of its standard output."""
@@ -113,6 +114,7 @@ class Echo:
                 self._hear(message)
         except WireError as exc:
             self.tail = f"its answer is not to be understood: {exc}"
+            self.garbled = True
             self.gone()
 
     def heard_error(self, data: bytes) -> None:

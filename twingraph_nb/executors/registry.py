@@ -70,6 +70,8 @@ async def closed(executors: Mapping[str, Executor], timeout: float) -> list[str]
         if task in late:
             task.cancel()
             said.append(f"{left}: it did not close within {timeout:.0f} s")
+        elif task.cancelled():
+            said.append(f"{left}: its end was cancelled")
         elif (error := task.exception()) is not None:
             said.append(f"{left}: {type(error).__name__}: {error}")
     return said

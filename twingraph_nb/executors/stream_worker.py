@@ -43,7 +43,7 @@ class StreamWorker(Worker):
         self._running = 0
         self._over = False
         self._open = False
-        self._tail = ""
+        self._tail = self._why = ""
         self._finished = asyncio.Event()
         self._starting = loop.create_task(self._connected())
 
@@ -74,12 +74,16 @@ class StreamWorker(Worker):
     # -- for subclasses ------------------------------------------------------------------------
 
     def received(self, data: bytes | memoryview) -> None:
-        """Take bytes of the protocol."""
+        """Take bytes of the protocol; none after what is not to be understood."""
+        if self._why:
+            return
         try:
             for message in self._decoder.feed(data):
                 self._hear(message)
         except WireError as exc:
-            self._tail += f"\nits answer is not to be understood: {exc}"
+            self._why = f"gave an answer that is not to be understood ({exc})"
+            if not self.ready:
+                self._why += ": what starts it there must not write to its standard output"
             self.gone()
 
     def heard_error(self, data: bytes) -> None:
@@ -139,11 +143,14 @@ class StreamWorker(Worker):
         ]
 
     async def end(self, grace: float) -> None:
-        self._starting.cancel()
+        if not self._over:  # else it is being removed, and tells when that is done
+            self._starting.cancel()
         await asyncio.wait([self._starting])
-        await self.kill(grace)
-        self.gone()
-        await self._finished.wait()
+        try:
+            await self.kill(grace)
+        finally:
+            self.gone()
+            await self._finished.wait()
 
     # -- inside --------------------------------------------------------------------------------
 
@@ -170,10 +177,12 @@ class StreamWorker(Worker):
             raise
         except Exception as exc:  # a client library may raise anything, and jobs wait for this
             self._over = True
-            await self.kill(0.0)
             if not isinstance(exc, ExecutorError):
                 exc = ExecutorError(f"a {self.kind} could not be started: {exc!r}")
-            self._report(Ending("could not be started", 0, exc))
+            try:
+                await self.kill(0.0)
+            finally:
+                self._report(Ending("could not be started", 0, exc))
             return
         self._open = True
         self._unsent.appendleft(memoryview(kit_bytes()))
@@ -194,11 +203,13 @@ class StreamWorker(Worker):
         """The far side is at an end: find out how, and tell."""
         running = self._running
         try:
-            cause = await self.cause()
+            cause = self._why or await self.cause()
         except ExecutorError as exc:
             cause = f"is gone ({exc})"
-        await self.kill(0.0)
-        self._report(Ending(cause, running))
+        try:
+            await self.kill(0.0)
+        finally:
+            self._report(Ending(cause, running))
 
     def _report(self, ending: Ending) -> None:
         self._finished.set()

@@ -16,7 +16,7 @@ from twingraph_nb.component import Component
 from twingraph_nb.errors import PortabilityError, ResultError
 from twingraph_nb.executors.base import Job, Outcome, Report
 from twingraph_nb.executors.failures import error_for, unreadable
-from twingraph_nb.executors.lacking import lacking, note_cure
+from twingraph_nb.executors.lacking import lacking, note_cure, unfit
 from twingraph_nb.executors.payload_stores import Stores
 from twingraph_nb.executors.payloads import LARGE, Held, parts_of
 from twingraph_nb.executors.worker import BEGAN, Ticket
@@ -177,11 +177,12 @@ class Travel:
             if isinstance(error, ModuleNotFoundError):
                 note_cure(job.component, error)
             return error
-        said_of_load = lacking(job.component, error) if kind == "load" else ""
-        if said_of_load:
-            missing = PortabilityError(job.name, self.platform, [said_of_load])
-            missing.__cause__ = error
-            return missing
+        says = {"load": lacking, "argument": unfit}.get(str(kind))
+        told = says(job.component, error) if says is not None else ""
+        if told:
+            stays = PortabilityError(job.name, self.platform, [told])
+            stays.__cause__ = error
+            return stays
         made = error_for(job, self.platform, str(kind), str(what), failure)
         made.__cause__ = error
         return made
@@ -284,7 +285,7 @@ class Hearing:
         """Take a message that is not the last one. What is malformed is passed over."""
         if kind == BEGAN:
             self._report.started(str(frames[0]))
-        elif kind == LOG:
+        elif kind == LOG and frames:
             body = bytes(frames[0])
             stream = _STREAMS.get(body[:1], "system")
             self._report.log(stream, body[1:].decode("utf-8", "replace"))  # type: ignore[arg-type]
@@ -305,7 +306,9 @@ class Hearing:
         elif kind == PROGRESS and frames and len(frames[0]) >= SECONDS.size:
             body = bytes(frames[0])
             message = body[SECONDS.size :].decode("utf-8", "replace")
-            self._report.progress(SECONDS.unpack_from(body)[0], message)
+            (fraction,) = SECONDS.unpack_from(body)
+            if 0 <= fraction <= 1:
+                self._report.progress(fraction, message)
 
 
 def _called(job: Job) -> tuple[object, ...]:

@@ -12,7 +12,7 @@ from twingraph_nb.languages.fields import Slot, call_of, result_of
 from twingraph_nb.languages.kinds import Kind, Misfit, fit, kind_of
 from twingraph_nb.languages.packed import pack, unpack
 from twingraph_nb.languages.plain import dump, load
-from twingraph_nb.source.outputs import outputs as named
+from twingraph_nb.outputs import outputs as named
 from twingraph_nb.source.ports import type_text
 
 __all__ = ["Codec", "Form"]

@@ -16,10 +16,10 @@ from twingraph_nb.languages.base import Language
 from twingraph_nb.languages.foreign import ForeignFunction
 from twingraph_nb.languages.kinds import KINDS, kind_of
 from twingraph_nb.languages.registry import language_of
+from twingraph_nb.outputs import outputs as named
 from twingraph_nb.platform_choice import check_platform
 from twingraph_nb.policy import read_options
 from twingraph_nb.source.line import Line, read_line
-from twingraph_nb.source.outputs import outputs as named
 from twingraph_nb.source.ports import Port, input_ports, type_text
 from twingraph_nb.source.text import Source
 

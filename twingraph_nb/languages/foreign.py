@@ -58,9 +58,10 @@ def foreign_error(
     ours = tuple(source.line - 1 + line for line in lines)
     error = _again(name, message, spoken_by(component), ours)
     if ours:
+        # As of a module: Python must not look for the end of a function in what is not Python.
+        name = source.filename
         frames = [
-            (source.filename, line, component.name, linecache.getline(source.filename, line))
-            for line in reversed(ours)
+            (name, line, "<module>", linecache.getline(name, line), 1) for line in reversed(ours)
         ]
         stand_in: dict[str, object] = {
             "type": "Error",
