@@ -1,4 +1,4 @@
-"""A run whose main thread never lets go, as a kernel that works on a cell; `busy.py PLATFORM N`.
+"""A run whose main thread never lets go, like a busy kernel; `busy.py PLATFORM N [LIMIT]`.
 
 Each task appends its number to TRACE and waits until a file of that number is in the folder GATES.
 """
@@ -14,7 +14,7 @@ from twingraph_nb import component, pipeline
 GATES, TRACE = os.environ["GATES"], os.environ["TRACE"]
 
 
-@component(platform=sys.argv[1])
+@component(platform=sys.argv[1], limit=sys.argv[3:] or None)
 def step(number: int, gates: str, trace: str) -> int:
     with open(trace, "a") as file:
         file.write(f"{number}\n")

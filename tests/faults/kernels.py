@@ -8,13 +8,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-from twingraph_nb.events import TaskLogged, TaskTicketed
+from twingraph_nb.events import RunStarted, TaskLogged, TaskTicketed
 from twingraph_nb.store import Store
 
-__all__ = ["DYING", "Kernel"]
+__all__ = ["DYING", "Kernel", "is_kept"]
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = """
@@ -75,6 +75,15 @@ if __name__ == "__main__":
 )
 
 
+def is_kept(events: Iterable[object]) -> bool:
+    """True once the far side of a task knows what its ticket says: what it says then is heard
+    later."""
+    kinds = [type(event) for event in events]
+    if TaskTicketed not in kinds:
+        return False
+    return kinds[kinds.index(TaskTicketed) :].count(TaskLogged) > 2
+
+
 class Kernel:
     """Runs the script, and is killed.
 
@@ -112,11 +121,7 @@ class Kernel:
         """Start or resume a run and kill it once something is so."""
         process = self._started(*words)
         try:
-            end = time.monotonic() + 90
-            while not ready():
-                assert process.poll() is None, "it ended before"
-                assert time.monotonic() < end, "it did not come to that"
-                time.sleep(0.05)
+            _wait(process, ready)
         finally:
             process.send_signal(signal.SIGKILL)
             process.wait()
@@ -138,6 +143,19 @@ class Kernel:
         done = self._resumed()
         assert done.returncode == 1, done.stdout
         return done.stderr
+
+    def fail_when_heard(self, act: Callable[[], None]) -> None:
+        """Resume the newest run, which fails by what is done once it has heard its task."""
+
+        def heard() -> bool:
+            told = self.events()
+            new = any(isinstance(event, RunStarted) and event.resumes for event in told)
+            return new and any(isinstance(event, TaskLogged) for event in told)
+
+        process = self._started("last")
+        _wait(process, heard)
+        act()
+        assert process.wait(timeout=100) == 1
 
     def tickets(self) -> list[str]:
         """All tickets of the newest run."""
@@ -167,3 +185,11 @@ class Kernel:
             return [e for b in store.events(runs[0].id) for e in b.events] if runs else []
         finally:
             store.close()
+
+
+def _wait(process: subprocess.Popen[bytes], ready: Callable[[], bool]) -> None:
+    end = time.monotonic() + 90
+    while not ready():
+        assert process.poll() is None, "it ended before"
+        assert time.monotonic() < end, "it did not come to that"
+        time.sleep(0.05)

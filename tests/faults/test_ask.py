@@ -214,14 +214,20 @@ def test_a_batch_run_without_input_names_the_question_it_would_ask(
     assert "the question 'Deploy?' (go) needs an answer, but this run takes no input" in done.stderr
 
 
+@pytest.mark.parametrize("door", ["twingraph", "papermill"])
 def test_a_batch_run_waits_for_its_answers_and_says_how_to_give_them(
-    tmp_path: Path, home: Path, notebook: Path
+    tmp_path: Path, home: Path, notebook: Path, door: str
 ) -> None:
-    words = ["-m", "twingraph_nb.runs.cli", "run", notebook, "-o", tmp_path / "out", "--no-report"]
+    (tmp_path / "out").mkdir()
+    words = {
+        "twingraph": ["run", notebook, "-o", tmp_path / "out", "--no-report"],
+        "papermill": ["--engine", "twingraph", notebook, tmp_path / "out/in.ipynb"],
+    }[door]
+    command = [str(Path(sys.executable).parent / door), *map(str, words)]
     with (tmp_path / "said").open("w") as said:
-        run = subprocess.Popen([sys.executable, *map(str, words)], cwd=ROOT, stderr=said)
+        run = subprocess.Popen(command, cwd=ROOT, stderr=said)
     try:
-        until(lambda: (tmp_path / "said").read_text().count("\n  ? ") == 2, 60)
+        until(lambda: (tmp_path / "said").read_text().count(": twingraph answer ") == 2, 60)
         text = (tmp_path / "said").read_text()
         assert "? Deploy? (yes or no): twingraph answer " in text
         assert twingraph("answer", "last", "go", "no").returncode == 0

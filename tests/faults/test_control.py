@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from twingraph_nb.events import Event
+from twingraph_nb.events import Event, LimitChanged
 from twingraph_nb.scheduler.state import RunState
 from twingraph_nb.store import Store
 
@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 class Busy:
     """A process with one run; `gates` lets its tasks go."""
 
-    def __init__(self, folder: Path, home: Path, platform: str, count: int) -> None:
+    def __init__(self, folder: Path, home: Path, *what: object) -> None:
         self.gates, self.trace, self.home = folder / "gates", folder / "trace", home
         self.gates.mkdir()
         self.trace.touch()
@@ -34,7 +34,7 @@ class Busy:
             "TWINGRAPH_PROCESSES": "2",
             "PYTHONPATH": str(ROOT),
         }
-        words = [sys.executable, str(ROOT / "tests/faults/busy.py"), platform, str(count)]
+        words = [sys.executable, str(ROOT / "tests/faults/busy.py"), *map(str, what)]
         self.process = subprocess.Popen(words, env=environ, stdout=subprocess.PIPE, text=True)
 
     def began(self, *numbers: object) -> None:
@@ -87,8 +87,8 @@ def twingraph(*words: object) -> subprocess.CompletedProcess[str]:
 def busy(tmp_path: Path, home: Path) -> Iterator[object]:
     started: list[Busy] = []
 
-    def start(platform: str, count: int) -> Busy:
-        started.append(Busy(tmp_path, home, platform, count))
+    def start(*what: object) -> Busy:
+        started.append(Busy(tmp_path, home, *what))
         return started[-1]
 
     yield start
@@ -147,6 +147,29 @@ def test_a_limit_holds_for_what_begins_from_now_on(busy) -> None:
     until(lambda: len(run.lines()) == 4)
     run.open("all")
     assert run.ended() == "succeeded"
+
+
+def test_a_limit_by_name_is_changed_for_what_waits_and_what_comes(busy) -> None:
+    run = busy("local", 3, "gpu:1")
+    run.began(0)
+    for words, said in (
+        (("gqu:2",), "no component has a limit 'gqu' at once (did you mean 'gpu'?)"),
+        (("two",), "wants a number, or a limit by name"),
+        ((2, "--platform", "procces"), "no platform 'procces' (did you mean 'process'?)"),
+    ):
+        refused = twingraph("limit", "last", *words)
+        assert refused.returncode == 1, words
+        assert said in refused.stderr
+    told = twingraph("limit", "last", "gpu:2").stdout
+    assert "gpu:2 from now on, for all runs of its session" in told
+    run.began(0, 1)
+    run.open(0)
+    run.began(0, 1, 2)
+    run.open("all")
+    assert run.ended() == "succeeded"
+    (changed,) = [e for e in run.events() if isinstance(e, LimitChanged)]
+    assert (changed.limit, changed.name) == (2, "gpu:2")
+    assert "@" in changed.who
 
 
 def test_a_task_that_waits_for_its_next_attempt_gets_it_now(busy) -> None:

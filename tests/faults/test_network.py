@@ -27,6 +27,7 @@ from twingraph_nb.executors import (
     kubernetes_api,
     kubernetes_pod,
     kubernetes_stream,
+    rejoining,
 )
 from twingraph_nb.graph.task import Task
 
@@ -102,6 +103,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kubernetes_stream, "_HELD", 8)
     monkeypatch.setattr(kubernetes_pod, "_NEWS", 2.0)
     monkeypatch.setattr(kubernetes_pod, "_QUIET", 1)
+    monkeypatch.setattr(rejoining, "_AWAY", 1.0)
 
 
 @pytest.mark.usefixtures("impatient")

@@ -13,6 +13,7 @@ import pytest
 
 from tests.executors.kubernetes_running import Admin, admin
 from tests.executors.running import Memory, same
+from tests.faults.cable import Cable
 from tests.faults.kernels import Kernel
 from twingraph_nb.component import make_component
 from twingraph_nb.executors.base import Job
@@ -158,6 +159,28 @@ async def test_a_container_that_nobody_asks_ends_and_is_removed(
     assert left(engine, name) == []
     (mark, _), _ = dead.resume()
     assert begun(gate)[1:] == [mark]
+
+
+def test_a_run_that_is_resumed_while_the_engine_is_away_starts_no_second_container(
+    kernel: Callable[..., Kernel], gate: Path, docker_host: str, tmp_path: Path
+) -> None:
+    """Nor one that is cut off from its container: both fail, and leave it to the next."""
+    path = tmp_path / "docker.sock"
+    with Cable(Path(docker_host.removeprefix("unix://")), here=path) as cable:
+        dead = kernel(host=f"unix://{path}")
+        mark = dead.die()
+        cable.cut()
+        said = dead.fail()
+        assert "platform 'docker' cannot be reached" in said
+        assert "may go on there, so no other was started: resume again" in said
+        cable.heal()
+        dead.fail_when_heard(cable.cut)
+        cable.heal()
+        (gate / "go").touch()
+        result, logs = dead.resume()
+    assert result == [mark, 0]
+    assert logs.splitlines() == [f"began {mark}", f"ended {mark}"]
+    assert begun(gate) == [mark]
 
 
 # -- kubernetes ----------------------------------------------------------------------------------

@@ -13,10 +13,10 @@ import pytest
 
 from tests.executors.kubernetes_running import Admin, admin
 from tests.executors.running import Memory, same
-from tests.faults.kernels import DYING, Kernel
+from tests.faults.kernels import DYING, Kernel, is_kept
 from twingraph_nb.component import make_component
 from twingraph_nb.errors import ExecutorError
-from twingraph_nb.events import RunStarted, TaskLogged, TaskTicketed
+from twingraph_nb.events import RunStarted, TaskLogged
 from twingraph_nb.executors.base import Job
 from twingraph_nb.executors.docker import DockerExecutor
 from twingraph_nb.executors.lasting import BUSY
@@ -106,14 +106,6 @@ def pod_kernel(cluster: Admin, gate: Path, tmp_path: Path, home: Path) -> Kernel
     return Kernel(tmp_path, home, "kubernetes", options, seconds=0, gate="/gate", script=SCRIPT)
 
 
-def is_kept(kernel: Kernel) -> bool:
-    """True once the worker knows what its ticket says: what it says then is heard later."""
-    kinds = [type(event) for event in kernel.events()]
-    if TaskTicketed not in kinds:
-        return False
-    return kinds[kinds.index(TaskTicketed) :].count(TaskLogged) > 1
-
-
 def resumes(kernel: Kernel) -> bool:
     return any(isinstance(event, RunStarted) and event.resumes for event in kernel.events())
 
@@ -168,7 +160,7 @@ async def test_a_task_that_lasts_goes_on_and_what_waited_behind_it_runs_once(
     kernel: Callable[..., Kernel], engine: Any, gate: Path, docker_host: str, python_image: str
 ) -> None:
     dead = kernel(3 * MIB)  # which is not read for a name before the task lasts
-    dead.die_when(lambda: is_kept(dead))
+    dead.die_when(lambda: is_kept(dead.events()))
     container = container_in(engine, dead)
     other = {**json.loads(dead.tickets()[-1]), "door": "/tmp/.twingraph-over"}
     await another_session(docker_host, python_image, json.dumps(other))
@@ -185,7 +177,7 @@ async def test_one_that_nobody_asks_for_ends_is_removed_and_runs_again(
     kernel: Callable[..., Kernel], engine: Any, gate: Path, docker_host: str, python_image: str
 ) -> None:
     dead = kernel(linger=1)
-    dead.die_when(lambda: is_kept(dead))
+    dead.die_when(lambda: is_kept(dead.events()))
     container = container_in(engine, dead)
     (gate / "go").touch()
     until(lambda: status(engine, container.id) == "exited")
@@ -215,7 +207,7 @@ def test_a_task_that_lasts_goes_on_in_a_warm_pod(
     pod_kernel: Kernel, cluster: Admin, gate: Path
 ) -> None:
     dead = pod_kernel
-    dead.die_when(lambda: is_kept(dead))
+    dead.die_when(lambda: is_kept(dead.events()))
     (pod,) = cluster.pods()
     dead.die_when(lambda: resumes(dead) and ticks(dead) > 2, "last")
     assert pod in cluster.pods()

@@ -209,20 +209,19 @@ def test_an_edited_component_is_shown_with_its_diff_and_makes_later_inputs_other
     assert [row.action for row in chain.plan()] == ["reuse", "reuse"]
 
 
-def test_a_changed_helper_is_named() -> None:
-    names: dict[str, object] = {"offset": 1}
-    exec("def shifted(x: int) -> int:\n    return x + offset\n", names)
-    shifted = make_component(names["shifted"], options={"cache": True})  # type: ignore[arg-type]
-
-    @pipeline()
-    def one():
-        return shifted(1)
-
-    one().result(30)  # type: ignore[attr-defined]
-    names["offset"] = 2
-    row = one.plan()["shifted"]
-    assert (row.action, row.reason) == ("run", "source changed")
-    assert row.text == "something it uses has changed: offset"
+def test_a_secret_that_a_component_uses_is_not_in_its_record() -> None:
+    names: dict[str, object] = {"api_token": 1234567, "KEY": "s3cret", "limit": 7}
+    exec("def asks(x: int) -> int:\n    return len(KEY) + api_token + limit\n", names)
+    asks = make_component(names["asks"])  # type: ignore[arg-type]
+    run = asks(1).link  # type: ignore[attr-defined]
+    session = get_session()
+    session.drain(30)
+    record = repr(session.history(run.id))
+    assert "'limit': ('" in record
+    assert "s3cret" not in record
+    (used,) = [e for b in session.history(run.id) for e in b.events if hasattr(e, "uses")]
+    assert used.uses["api_token"] == ("", "")
+    assert used.uses["limit"][1] == "= 7"
 
 
 def test_a_component_without_cache_runs_every_time_and_says_so() -> None:

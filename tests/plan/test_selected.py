@@ -237,6 +237,7 @@ def test_a_resumed_run_takes_selectors_too(monkeypatch: pytest.MonkeyPatch) -> N
         ({"only": "report", "force": "clean"}, "force: 'clean' fits clean, and only=report leaves"),
         ({"to": "cleen"}, "to: no component is called 'cleen' .did you mean 'clean'"),
         ({"only": []}, "only: names nothing: leave it out, or say what is meant"),
+        ({"only": ()}, "only: names nothing"),
         ({"skip": " , "}, "skip: names nothing"),
     ],
 )

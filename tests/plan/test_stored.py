@@ -171,8 +171,32 @@ def test_plan_of_a_run_sees_that_a_cell_of_its_notebook_was_edited(
     assert "-    return 2 * x\n+    return 3 * x" in out
 
 
+def test_plan_of_a_run_sees_that_a_helper_was_edited(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    helper = "def ran(what: str) -> None:\n    return None\n"
+    notebook = tmp_path / "in.ipynb"
+    notebook.write_text(json.dumps({"cells": [{"cell_type": "code", "source": helper}]}))
+    monkeypatch.setenv("TWINGRAPH_NOTEBOOK", str(notebook))
+
+    @pipeline()
+    def two():
+        return cached([1], 2)
+
+    two().result(30)  # type: ignore[attr-defined]
+    close_session()
+    assert main(["plan", "last"]) == 0
+    out = capsys.readouterr().out
+    assert "what it uses has changed: ran" in out
+    assert "+    return None" in out
+    assert main(["plan", str(notebook)]) == 0
+    assert capsys.readouterr().out == out
+    assert main(["plan", str(tmp_path / "other.ipynb")]) == 1
+    assert "other.ipynb is recorded" in capsys.readouterr().err
+
+
 def test_diff_tells_code_parameters_inputs_outputs_and_what_only_one_has(
-    capsys: pytest.CaptureFixture[str],
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     texts = [f"def scaled(x: int) -> int:\n    return {n} * x\n" for n in (2, 3)]
     ids = []
@@ -221,6 +245,12 @@ def test_diff_tells_code_parameters_inputs_outputs_and_what_only_one_has(
     assert f"only    scaled is only in {ids[1]}" in out
     assert f"+++ scaled ({ids[1]})" in out
     assert main(["diff", ids[0], "none"]) == 1
+    assert main(["diff", *ids, "--html", str(tmp_path / "diff.html")]) == 0
+    shown = (tmp_path / "diff.html").read_text()
+    assert shown.startswith("<!DOCTYPE html>")
+    assert 'alt="graph of both runs"' in shown
+    assert main(["diff", *ids, "--html", str(tmp_path / "none" / "diff.html")]) == 1
+    assert "No such file or directory" in capsys.readouterr().err
 
 
 def test_diff_tells_the_first_items_of_a_map_and_how_many_more_differ() -> None:

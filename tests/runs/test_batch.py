@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -15,6 +16,8 @@ from typing import Any
 import nbformat
 import pytest
 
+from tests.faults.test_control import twingraph as command
+from twingraph_nb.events import CancelAsked
 from twingraph_nb.picture.screen import screen_of
 from twingraph_nb.store import RunRow, Store
 
@@ -243,6 +246,42 @@ def test_ctrl_c_stops_the_cell_and_its_runs_and_keeps_what_there_is(
     done = Done(130, "", said, out)
     assert done.nb.cells[1].outputs[-1].ename == "KeyboardInterrupt"
     assert "stopped by Ctrl-C" in done.report
+    assert {row.form: row.state for row in rows(home)} == {
+        "notebook": "cancelled",
+        "pipeline": "cancelled",
+    }
+
+
+def test_a_notebook_is_cancelled_from_elsewhere_and_the_record_says_by_whom(
+    tmp_path: Path, home: Path
+) -> None:
+    slow = SLOW.replace("def late", "async def late")
+    slow = slow.replace("time.sleep(0.5)", "import asyncio; await asyncio.sleep(60)")
+    write(tmp_path / "in.ipynb", slow, "slowly(1)", "import time\ntime.sleep(60)")
+    out = tmp_path / "done"
+    with subprocess.Popen(
+        [str(BIN / "twingraph"), "run", "in.ipynb", "-o", str(out), "--no-report"],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stderr is not None
+        process.stderr.readline()
+        until(lambda: any(row.form == "pipeline" and row.tasks for row in rows(home)))
+        whole = next(row.id for row in rows(home) if row.form == "notebook")
+        wrong = command("cancel", whole, "laet")
+        assert "has no task 'laet' (did you mean 'late'?)" in wrong.stderr
+        refused = command("pause", whole)
+        assert refused.returncode == 0, refused.stderr  # its run is paused, not the notebook
+        said = command("cancel", whole)
+        assert (said.returncode, said.stdout) == (0, f"run {whole}: its notebook stops\n")
+        told = process.stderr.read()
+    assert process.returncode == 130, told
+    assert re.search(r"cancelled: stopped by \S+@", told), told
+    with contextlib.closing(Store.open(home, readonly=True)) as store:
+        told_of = [event for batch in store.events(whole) for event in batch.events]
+    (asked,) = [event for event in told_of if isinstance(event, CancelAsked)]
+    assert "@" in asked.who
     assert {row.form: row.state for row in rows(home)} == {
         "notebook": "cancelled",
         "pipeline": "cancelled",

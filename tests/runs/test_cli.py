@@ -196,6 +196,20 @@ def test_logs_show_what_tasks_printed_line_by_line(
     assert capsys.readouterr().out.splitlines() == lines
 
 
+def test_logs_say_when_a_line_was_begun(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    said = [(0.0, "one\ntw"), (1.5, "o\nthree\n"), (2.0, "end")]
+    added = TaskAdded(at=NOW, task=0, hash="h", name="t", component="d")
+    lines = [TaskLogged(at=at, task=0, stream="stdout", text=text) for at, text in said]
+    keep(home, "r1", [RunStarted(at=0.0, run="r1", name="n"), added, *lines])
+    assert main(["logs", "--timestamps", "r1"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "1970-01-01T00:00:00.000+00:00 one",
+        "1970-01-01T00:00:00.000+00:00 two",
+        "1970-01-01T00:00:01.500+00:00 three",
+        "1970-01-01T00:00:02.000+00:00 end",
+    ]
+
+
 def test_what_is_not_known_fails_with_the_nearest_name(
     kept: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

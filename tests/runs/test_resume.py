@@ -31,6 +31,16 @@ out = [slow(i) for i in range(n)]""",
     "print('result', go(n).result(), slow(99).result())",
 )
 
+SHELL = """
+import nbformat
+from IPython.core.interactiveshell import InteractiveShell
+
+shell = InteractiveShell.instance()
+for cell in nbformat.read('steps.ipynb', 4).cells[:-1]:
+    shell.run_cell(cell.source).raise_error()
+shell.run_cell("run = %twingraph resume last\\nprint('result', run.result())").raise_error()
+"""
+
 
 @pytest.fixture
 def notebook(tmp_path: Path) -> Path:
@@ -49,10 +59,11 @@ def twingraph(folder: Path, *words: str, **more: str) -> subprocess.CompletedPro
         "TWINGRAPH_THREADS": "2",
         **more,
     }
-    command = [sys.executable, "-m", "twingraph_nb.runs.cli", *words]
+    command = ["-c", SHELL] if words == ("shell",) else ["-m", "twingraph_nb.runs.cli", *words]
     return subprocess.run(
-        command, cwd=folder, env=environ, capture_output=True, text=True, check=False
-    )
+        [sys.executable, *command],
+        cwd=folder, env=environ, capture_output=True, text=True, check=False,
+    )  # fmt: skip
 
 
 def test_a_killed_notebook_goes_on_with_its_parameters(notebook: Path, tmp_path: Path) -> None:
@@ -73,6 +84,10 @@ def test_a_killed_notebook_goes_on_with_its_parameters(notebook: Path, tmp_path:
     assert third.returncode == 0, third.stderr
     assert (tmp_path / "trace").read_text().split() == ran
     assert "6 reused" in third.stderr
+
+    fourth = twingraph(tmp_path, "shell")  # by a kernel, which knows the pipeline but no notebook
+    assert "result [0, 10, 20, 30, 40]" in fourth.stdout, fourth.stderr
+    assert (tmp_path / "trace").read_text().split() == ran
 
 
 def test_a_notebook_runs_and_resumes_in_part(notebook: Path, tmp_path: Path) -> None:

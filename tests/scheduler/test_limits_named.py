@@ -51,6 +51,24 @@ def test_places_of_a_name_are_shared_by_claims_that_differ_in_everything_else() 
     assert items(gate.free(first)) == ["c"]
 
 
+def test_a_changed_limit_holds_as_long_as_components_say_what_they_said() -> None:
+    gate = Admission({}, cpus=4, memory=100)
+    first = claim("a", "gpu:1")
+    assert gate.ask(first)
+    assert not gate.ask(claim("b", "gpu:1"))
+    gate.change(Limit("gpu", 1), Limit("gpu", 2))
+    assert items(gate.tick(0.0)) == ["b"]
+    gate.change(Limit("gpu", 1), Limit("gpu", 1))
+    assert not gate.ask(claim("c", "gpu:1"))
+    assert items(gate.free(first)) == []  # one is left
+    assert gate.ask(claim("d", "gpu:3"))  # a cell that was run again with another number
+    assert gate.ask(claim("e", "api:1/10s"), now=1.0)
+    assert not gate.ask(claim("f", "api:1/10s"), now=2.0)
+    gate.change(Limit("api", 1, 10.0), Limit("api", 1, 5.0))
+    assert gate.wake() == 6.0
+    assert items(gate.tick(6.0)) == ["f"]
+
+
 def test_larger_priority_gets_the_next_token() -> None:
     gate = Admission({}, cpus=4, memory=100)
     assert gate.ask(claim("a", "api:1/10s"), now=0.0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from queue import SimpleQueue
@@ -15,7 +16,8 @@ import pytest
 from tests.faults.test_control import until
 from twingraph_nb import ask, component, get_session, pipeline
 from twingraph_nb.errors import ArgumentError, PortabilityError, RunError, TaskError, TaskSkipped
-from twingraph_nb.question import Question
+from twingraph_nb.events import Asked
+from twingraph_nb.question import Question, terms
 
 CHOICE = Question.of("?", "choice", ["Fast", "slow", 3])
 FORM = Question.of("?", "form", fields={"n": int, "rate": float, "ok": bool, "who": str})
@@ -80,6 +82,18 @@ def test_a_question_that_cannot_be_answered_is_not_asked(given, said) -> None:
     assert get_session().unfinished() == []
 
 
+def test_what_happens_without_an_answer_is_said_with_its_time() -> None:
+    at = time.mktime((2026, 3, 4, 10, 0, 0, 0, 0, -1))
+    for deadline, default, said in (
+        (None, None, ""),
+        (None, "no", "no if nobody answers"),
+        (at + 90, "no", "no if nobody answers by 10:01:30"),
+        (at + 90, None, "it fails if nobody answers by 10:01:30"),
+        (at + 2 * 86400, None, "it fails if nobody answers by 2026-03-06 10:00"),
+    ):
+        assert terms(Asked(at, 0, "?", default=default, deadline=deadline)) == said
+
+
 @component
 def deploy() -> str:
     return "deployed"
@@ -114,10 +128,12 @@ def hook() -> Iterator[str]:
 
 
 def test_a_webhook_is_told_of_a_question_and_stays_secret(hook: str) -> None:
-    first = ask("Deploy?", notify=f"{hook}/s3cret", name="go")
+    prompt = "Deploy <!channel> & go?"
+    first = ask(prompt, notify=f"{hook}/s3cret", name="go")
     told = Hook.told.get(timeout=20)
-    assert (told["prompt"], told["name"], told["kind"]) == ("Deploy?", "go", "approval")
-    assert str(told["text"]).startswith("session asks: Deploy?\nyes or no: twingraph answer ")
+    assert (told["prompt"], told["name"], told["kind"]) == (prompt, "go", "approval")
+    text = "session asks: Deploy &lt;!channel&gt; &amp; go?\nyes or no: twingraph answer "
+    assert str(told["text"]).startswith(text)
     second = ask("Again?", notify=f"{hook}/0ther-s3cret")
     until(lambda: "nobody could be notified: status 404" in second.logs)
     for task in (first, second):

@@ -14,8 +14,9 @@ from twingraph_nb.picture.progress import seconds_text
 from twingraph_nb.plan.compared import compared, compared_html
 from twingraph_nb.plan.drawn import diff_html
 from twingraph_nb.plan.history import Names, Past, Recorded, by_key, plain, recorded
-from twingraph_nb.plan.reasons import source_diff
+from twingraph_nb.plan.reasons import source_diff, uses_diff
 from twingraph_nb.selection import base_of
+from twingraph_nb.source.used import changed_uses, used_text
 from twingraph_nb.store import RunRow, Store
 
 __all__ = ["CodeChange", "RunDiff", "TaskChange", "diff_of", "packages_of"]
@@ -36,12 +37,20 @@ _LEAST_SECONDS, _LEAST_SHARE = 0.01, 0.1
 class CodeChange:
     """A component that is not the same in both runs.
 
-    diff: of its source, a unified diff, or "". facts: platform, policy, ports, as (before, after).
+    diff: of its source, and of that of its helpers, unified diffs, or "". facts: platform, policy,
+    ports, as (before, after). uses: what of the notebook it uses that is not the same. own: its own
+    source is not the same.
     """
 
     name: str
     diff: str = ""
     facts: Mapping[str, Pair] | None = None
+    uses: tuple[str, ...] = ()
+    own: bool = True
+
+    def __str__(self) -> str:
+        said = ["source"] * self.own + [f"{n} {_arrow(p)}" for n, p in (self.facts or {}).items()]
+        return ", ".join([*said, *(f"it uses {one}" for one in self.uses)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,11 +141,7 @@ class RunDiff:
             for name, (one, two) in self.times.items()
             if _differ(one, two)
         ]
-        for change in self.code:
-            what = [f"{name} {_arrow(pair)}" for name, pair in (change.facts or {}).items()]
-            told.append(
-                f"code    {change.name}: {', '.join(['source'] * bool(change.diff) + what)}"
-            )
+        told += [f"code    {change.name}: {change}" for change in self.code]
         shown, more = _first_items([task.name for task in self.tasks])
         for task in compress(self.tasks, shown):
             told += _task_lines(task)
@@ -263,15 +268,18 @@ def _code(one: Recorded, two: Recorded) -> list[CodeChange]:
     found = []
     for name in mine.keys() & other.keys():
         a, b = mine[name], other[name]
-        if a.digest == b.digest:
+        uses = tuple(used_text(n, a.uses, b.uses) for n in changed_uses(a.uses, b.uses))
+        if a.digest == b.digest and not uses:
             continue
         facts = [
             {"platform": c.platform, "language": c.language, **c.policy}
             | {"inputs": dict(c.inputs), "outputs": dict(c.outputs)}
             for c in (a, b)
         ]
-        diff = source_diff(name, a.source, b.source, (one.id, two.id))
-        found.append(CodeChange(name, diff, _pairs(facts[0], facts[1])))
+        own = source_diff(name, a.source, b.source, (one.id, two.id))
+        diffs = filter(None, (own, uses_diff(a.uses, b.uses, (one.id, two.id))))
+        pairs = _pairs(facts[0], facts[1])
+        found.append(CodeChange(name, "\n".join(diffs), pairs, uses, bool(own)))
     return sorted(found, key=lambda change: change.name)
 
 

@@ -41,11 +41,6 @@ def screen_of_plan(plan: Plan) -> Screen:
         fold(screen, event)
     for row in plan:
         if row.action == "blocked" and screen.tasks[row.number].state == "ready":
-            screen.tasks[row.number].state = "waiting"  # on what is made only when it runs
-            screen.counts["ready"] -= row.form == "call"
-            screen.counts["waiting"] += row.form == "call"
-    for row in plan:
-        if row.action == "blocked" and screen.tasks[row.number].state == "ready":
             screen.tasks[row.number].state = "waiting"  # for what is known only later
             screen.counts["ready"] -= row.form == "call"
             screen.counts["waiting"] += row.form == "call"

@@ -21,6 +21,7 @@ from twingraph_nb.events import (
     TaskStarted,
     TaskTicketed,
 )
+from twingraph_nb.source.used import Uses
 from twingraph_nb.store import Store
 
 __all__ = ["TOP", "History", "Key", "Names", "Past", "Recorded", "by_key", "plain", "recorded"]
@@ -247,6 +248,12 @@ class History:
         if here:
             return here[-1]
         return self._store.last_source(component) if self._store is not None else None
+
+    def uses(self, component: str) -> Uses:
+        """Give what the version that ran in the last run used of its notebook."""
+        used = self.last.used.values() if self.last is not None else ()
+        here = [one.uses for one in used if one.name == component]
+        return here[-1] if here else {}
 
     def platform(self, component: str) -> str:
         """Give where a component ran in the last run, "" if it did not."""

@@ -161,7 +161,7 @@ class Plan:
         return json.dumps(self.facts(), indent=2)
 
     def table(self, *, every: bool = False) -> list[tuple[str, Action, str, str]]:
-        """Give lines to show: task, action, reason, time.
+        """Give lines to show: task, action, reason, time; of what is reused what that saves.
 
         Args:
             every: each item of a map; else of a large one only how many do what.
@@ -172,7 +172,9 @@ class Plan:
             if row.group in hidden:
                 hidden.add(row.number)
                 continue
-            time = "" if row.seconds is None or row.action == "reuse" else seconds_text(row.seconds)
+            time = "" if row.seconds is None else seconds_text(row.seconds)
+            if row.action == "reuse":
+                time = f"saves {seconds_text(row.anew)}" if row.anew else ""
             text = row.text
             if len(items) > MOST_ITEMS and not every:
                 hidden.add(row.number)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -16,11 +17,23 @@ from twingraph_nb.graph.task import Task
 from twingraph_nb.picture.progress import seconds_text
 from twingraph_nb.plan.history import History, Past, plain
 from twingraph_nb.plan.model import Reason
+from twingraph_nb.scheduler.digests import used_by
 from twingraph_nb.source.reach import Reach
 from twingraph_nb.source.text import normalised
+from twingraph_nb.source.used import Uses, changed_uses, used_text
 from twingraph_nb.store import Look
 
-__all__ = ["CHANGES", "UNDONE", "Cause", "Reasons", "numbered", "running", "source_diff"]
+__all__ = [
+    "CHANGES",
+    "UNDONE",
+    "Cause",
+    "Reasons",
+    "numbered",
+    "running",
+    "source_diff",
+    "used_cause",
+    "uses_diff",
+]
 
 CHANGES: frozenset[Reason] = frozenset({"source changed", "input changed", "never ran"})
 """What makes the inputs of later tasks others than they were."""
@@ -53,6 +66,7 @@ class Reasons:
     reuses: bool
     named: dict[int, Cause] = field(default_factory=dict)
     _diffs: dict[str, str] = field(default_factory=dict)
+    _causes: dict[str, Cause | None] = field(default_factory=dict)
 
     def of(self, task: Task, past: Past | None) -> Cause:
         """Give why this call runs, which is not reused."""
@@ -63,6 +77,8 @@ class Reasons:
         diff = self._diff(component, last)
         if diff:
             return Cause("source changed", "its source has changed", diff)
+        if used := self._used(component):
+            return used
         if component.policy.cache is None and not self.reuses:
             return Cause("policy", "it has no cache: it runs every time")
         if past is None:
@@ -77,6 +93,13 @@ class Reasons:
         if name not in self._diffs:
             self._diffs[name] = source_diff(name, last, component.source.text)
         return self._diffs[name]
+
+    def _used(self, component: Component) -> Cause | None:
+        """Something of the notebook that it uses and that is not what it was."""
+        if component.name not in self._causes:
+            before, now = self.history.uses(component.name), used_by(component)
+            self._causes[component.name] = used_cause(before, now)
+        return self._causes[component.name]
 
     @staticmethod
     def _undone(past: Past) -> str:
@@ -129,7 +152,8 @@ class Reasons:
         groups = (found.functions, found.components, found.data) if found is not None else ()
         names = sorted(name for group in groups for name in group)
         if names:
-            return Cause("source changed", f"something it uses has changed: {_listed(names)}")
+            one = "one of " * (len(names) > 1)
+            return Cause("source changed", f"what it uses has changed: {one}{_listed(names)}")
         return Cause("input changed", "an input has changed in what its short text does not show")
 
     def _lost(self, task: Task, past: Past) -> Cause:
@@ -137,6 +161,25 @@ class Reasons:
             return Cause("value not kept", "what it gave is no longer in the store")
         took = f" (it took {seconds_text(past.seconds)})" if past.seconds is not None else ""
         return Cause("value not kept", f"it finished, but its value was not kept{took}")
+
+
+def used_cause(before: Uses, now: Uses) -> Cause | None:
+    """Give the reason that something a component uses has changed: what, with its diff."""
+    changed = changed_uses(before, now)
+    if not changed:
+        return None
+    said = _listed([used_text(name, before, now) for name in changed])
+    return Cause("source changed", f"what it uses has changed: {said}", uses_diff(before, now))
+
+
+def uses_diff(before: Uses, now: Uses, whose: tuple[str, str] = ("as it ran", "now")) -> str:
+    """Give what has changed in the sources of helpers that both use."""
+    several = [
+        source_diff(name, before[name][1], now[name][1], whose)
+        for name in changed_uses(before, now)
+        if not now[name][1].startswith("= ")
+    ]
+    return "\n".join(filter(None, several))
 
 
 def numbered(count: int, form: TaskForm) -> str:
@@ -169,6 +212,6 @@ def _same(old: str, new: str) -> bool:
         return False
 
 
-def _listed(names: list[str]) -> str:
-    more = f" or {len(names) - 6} more" if len(names) > 6 else ""
-    return "one of " * (len(names) > 1) + ", ".join(names[:6]) + more
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - 6} more" if len(names) > 6 else ""
+    return "; ".join(names[:6]) + more

@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from twingraph_nb.events import ComponentUsed
 from twingraph_nb.picture.progress import seconds_text
 from twingraph_nb.plan.choice import Choice
 from twingraph_nb.plan.history import History, Names, Past, Recorded
@@ -23,8 +24,8 @@ __all__ = ["functions_of", "plan_stored"]
 
 _DEFINED = re.compile(r"^\s*(?:async\s+)?def\s+(\w+)", re.MULTILINE)
 _NOTE = (
-    "read from the record of the run: only `pipeline.plan(resume=...)` sees that the pipeline, a "
-    "helper or a captured value has changed, and what else is called then"
+    "read from the record of the run: only `pipeline.plan(resume=...)` sees that the pipeline or a "
+    "captured value has changed, and what else is called then"
 )
 
 
@@ -74,6 +75,21 @@ def plan_stored(
     return Plan(row.name, rows, row.id, _NOTE, platforms)
 
 
+def _change(used: ComponentUsed, functions: Mapping[str, str]) -> Cause | None:
+    """What has changed in a component's source, or in that of a helper, as far as texts tell."""
+    defined = _DEFINED.search(used.source)
+    now = functions.get(defined[1], "") if defined is not None else ""
+    if diff := source_diff(used.name, used.source, now):
+        return Cause("source changed", "its source has changed", diff)
+    diffs = {
+        name: diff
+        for name, (_, text) in used.uses.items()
+        if name in functions and (diff := source_diff(name, text, functions[name]))
+    }
+    said = f"what it uses has changed: {', '.join(diffs)}"
+    return Cause("source changed", said, "\n".join(diffs.values())) if diffs else None
+
+
 class _Stored:
     def __init__(
         self,
@@ -87,16 +103,7 @@ class _Stored:
         self._causes: dict[int, Cause] = {}
         self._inside: dict[int, list[int]] = {}
         self._choice = Choice(run, chosen)
-        self._diffs = {
-            digest: self._diff(used.name, used.source, functions)
-            for digest, used in run.used.items()
-        }
-
-    @staticmethod
-    def _diff(name: str, source: str, functions: Mapping[str, str]) -> str:
-        defined = _DEFINED.search(source)
-        now = functions.get(defined[1], "") if defined is not None else ""
-        return source_diff(name, source, now)
+        self._changes = {digest: _change(used, functions) for digest, used in run.used.items()}
 
     def rows(self) -> list[Row]:
         """A row for each task, groups after what is in them has been decided."""
@@ -114,8 +121,8 @@ class _Stored:
 
     def _cause(self, task: Past) -> Cause:
         added = task.added
-        if diff := self._diffs.get(added.component, ""):
-            return Cause("source changed", "its source has changed", diff)
+        if changed := self._changes.get(added.component):
+            return changed
         for number, _, port in added.wires:
             cause = self._causes.get(number)
             if port and cause is not None and cause.reason in CHANGES:

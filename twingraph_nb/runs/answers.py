@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from twingraph_nb.errors import RunError, suggestion
 from twingraph_nb.events import Batch
-from twingraph_nb.question import Pending, Question, Questions, pending
+from twingraph_nb.question import Pending, Question, Questions, pending, terms
 from twingraph_nb.runs.control import PATIENCE, person
 from twingraph_nb.settings import Settings
 from twingraph_nb.store import RunRow, Store
@@ -43,7 +43,7 @@ class Open:
 
     def __str__(self) -> str:
         asked = self.told.asked
-        more = f"; {asked.default} if nobody answers" if asked.default is not None else ""
+        more = f"; {said}" if (said := terms(asked)) else ""
         return f"{self.task} {self.told.name}: {asked.prompt} ({self.question.wanted}{more})"
 
 

@@ -100,11 +100,14 @@ def _add_reading(
     logs = commands.add_parser("logs", help="show what tasks printed", parents=[place])
     logs.add_argument("run", metavar="RUN", help="id, the start of an id, or 'last'")
     logs.add_argument("task", metavar="TASK", nargs="?", help="name, number or hash of a task")
+    logs.add_argument("-t", "--timestamps", action="store_true", help="say when, in UTC")
     logs.set_defaults(act=_logs)
     plan = commands.add_parser(
         "plan", help="say what resuming a run would run and reuse, and why", parents=[place]
     )
-    plan.add_argument("run", metavar="RUN", help="id, the start of an id, or 'last'")
+    plan.add_argument(
+        "run", metavar="RUN", help="id, the start of an id, 'last', or a notebook: its newest run"
+    )
     plan.add_argument("--all", action="store_true", help="each item of a map, however many")
     plan.add_argument("--json", action="store_true", help="as JSON, for programs")
     selecting.add_arguments(plan)
@@ -113,6 +116,7 @@ def _add_reading(
     diff.add_argument("first", metavar="RUN", help="id, the start of an id, or 'last'")
     diff.add_argument("second", metavar="RUN", help="the other run")
     diff.add_argument("--json", action="store_true", help="as JSON, for programs")
+    diff.add_argument("--html", metavar="FILE", help="also as a page with both runs as one graph")
     diff.set_defaults(act=_diff)
 
 
@@ -182,7 +186,7 @@ def _logs(namespace: argparse.Namespace) -> int:
             known = [called.name for called in names.values()]
             near = suggestion(namespace.task, known)
             raise RunError(f"run {run} has no task {namespace.task!r}{near}")
-    for line in log_lines(batches, names, wanted):
+    for line in log_lines(batches, names, wanted, timestamps=namespace.timestamps):
         sys.stdout.write(line)
     sys.stdout.flush()
     return 0

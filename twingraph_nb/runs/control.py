@@ -5,28 +5,34 @@ from __future__ import annotations
 import argparse
 import getpass
 import os
-import signal
 import socket
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from twingraph_nb.errors import RunError, suggestion
 from twingraph_nb.runs import selecting
 from twingraph_nb.settings import Settings
 from twingraph_nb.store import RunRow, Store
 
+if TYPE_CHECKING:
+    from twingraph_nb.runs.tables import Called
+
 __all__ = ["add_arguments", "person"]
 
 PATIENCE = 5.0  # seconds that a run's process has for its answer
 _LOOK = 0.02
+_LISTED = 8
+_LEAST_OF_A_HASH = 4  # characters
 _WHAT = {
     "cancel": "stop a run, or one of its tasks",
     "pause": "begin no further task of a run; what runs is let finish",
     "resume": "let a paused run go on; run a notebook again from where an ended run stopped",
     "retry": "begin a task's next attempt now, or its running attempt anew",
-    "limit": "change how many tasks of a run, or of one platform, run at once",
+    "limit": "change how many tasks of a run or platform run at once, or a limit by name",
 }
 
 
@@ -52,7 +58,10 @@ def add_arguments(
                 help="name, number or hash of a task",
             )  # fmt: skip
         if kind == "limit":
-            parser.add_argument("most", type=int, metavar="N", help="how many; 0 = no limit")
+            parser.add_argument(
+                "most", metavar="N|NAME:N", help="how many, 0 = no limit; or a limit by name, as "
+                "components write it (openai:30/min), for all runs of the session",
+            )  # fmt: skip
             parser.add_argument("--platform", default="", metavar="NAME", help="of this platform")
         if kind == "resume":
             parser.add_argument("-o", "--out", metavar="DIR", help="see `twingraph run`")
@@ -74,13 +83,46 @@ def _act(namespace: argparse.Namespace) -> int:
                 f"run {row.id} is not running (it {_ended(row)}); "
                 f"`twingraph resume {row.id}` goes on with it"
             )
+        asked = [_told(store, *one, namespace) for one in _targets(store, row, live, namespace)]
+    return int(all(asked))
+
+
+def _targets(
+    store: Store, row: RunRow, live: Sequence[RunRow], namespace: argparse.Namespace
+) -> list[tuple[RunRow, int | None]]:
+    """The runs that are asked, and the number of the task in each that is meant.
+
+    Raises:
+        RunError: there are none, or several have the task.
+    """
+    runs = [one for one in live if one.form != "notebook"]
+    if (task := getattr(namespace, "task", None)) is None:
         if namespace.command == "cancel" and row.form == "notebook":
-            os.kill(row.pid, signal.SIGINT)  # stops its cells too, not only its runs
-            sys.stdout.write(f"run {row.id}: its notebook was asked to stop\n")
-            return 0
-        targets = [one for one in live if one.form != "notebook"]
-        refused = [_told(store, one, namespace) for one in targets]
-    return int(not refused or all(refused))
+            return [(row, None)]  # its cells stop too, not only its runs
+        if not runs:
+            raise RunError(f"notebook run {row.id} goes on, but none of its runs does now")
+        return [(one, None) for one in runs]
+    from twingraph_nb.runs.tables import task_numbers  # loads rich: only when it is needed
+
+    named = {one.id: task_numbers(store.events(one.id)) for one in runs}
+    found = [(one, number) for one in runs for number in _meant(named[one.id], task)]
+    if not found:
+        near = suggestion(
+            task, [called.name for names in named.values() for called in names.values()]
+        )
+        raise RunError(f"run {row.id} has no task {task!r}{near}")
+    if len(found) > 1:
+        listed = ", ".join(f"{number} of run {one.id}" for one, number in found[:_LISTED])
+        raise RunError(f"several tasks are called {task!r}: name a run and a number, {listed}")
+    return [found[0]]
+
+
+def _meant(names: Mapping[int, Called], text: str) -> list[int]:
+    """The numbers of the tasks that a text names; of a map the map, and none of its items."""
+    exact = [number for number, called in names.items() if text in (str(number), called.name)]
+    items = [number for number, called in names.items() if text in called.answers_to]
+    hashed = [number for number, called in names.items() if called.hash.startswith(text)]
+    return exact or items or (hashed if len(text) >= _LEAST_OF_A_HASH else [])
 
 
 def _with_children(store: Store, row: RunRow) -> list[RunRow]:
@@ -91,13 +133,11 @@ def _ended(row: RunRow) -> str:
     return "was interrupted" if row.state == "interrupted" else f"has ended: {row.state}"
 
 
-def _told(store: Store, row: RunRow, namespace: argparse.Namespace) -> bool:
+def _told(store: Store, row: RunRow, task: int | None, namespace: argparse.Namespace) -> bool:
     """Ask one run, wait for its answer and say it; True if it refused."""
-    facts: dict[str, object] = {}
-    if getattr(namespace, "task", None) is not None:
-        facts["task"] = _number(store, row.id, namespace.task)
+    facts: dict[str, object] = {} if task is None else {"task": task}
     if namespace.command == "limit":
-        facts = {"limit": max(0, namespace.most), "name": namespace.platform}
+        facts = _limit(namespace)
     kind = "continue" if namespace.command == "resume" else namespace.command
     asked = store.ask(row.id, kind, facts, person())
     end = time.monotonic() + PATIENCE
@@ -112,15 +152,13 @@ def _told(store: Store, row: RunRow, namespace: argparse.Namespace) -> bool:
     return answer.refused
 
 
-def _number(store: Store, run: str, text: str) -> int:
-    from twingraph_nb.runs.tables import task_numbers  # loads rich: only when it is needed
-
-    names = task_numbers(store.events(run))
-    for number, called in names.items():
-        if text in called.answers_to or (len(text) >= 4 and called.hash.startswith(text)):
-            return number
-    near = suggestion(text, [called.name for called in names.values()])
-    raise RunError(f"run {run} has no task {text!r}{near}")
+def _limit(namespace: argparse.Namespace) -> dict[str, object]:
+    most, platform = namespace.most, namespace.platform
+    if most.isdecimal():
+        return {"limit": int(most), "name": platform}
+    if platform or ":" not in most:
+        raise RunError(f"limit: wants a number, or a limit by name as openai:30/min, not {most!r}")
+    return {"named": most}
 
 
 def _resume(store: Store, row: RunRow, namespace: argparse.Namespace) -> int:

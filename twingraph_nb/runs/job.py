@@ -10,6 +10,7 @@ import contextlib
 import logging
 import os
 import signal
+import sqlite3
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -34,6 +35,7 @@ from twingraph_nb.settings import Settings
 __all__ = ["Limits", "carry_out", "run_for_papermill", "settings"]
 
 POLL = 0.25  # seconds between two looks into the store
+LOOK = 0.1  # the same, for what people ask
 
 _quiet = logging.getLogger("twingraph_nb.notebook")  # what nbclient logs is told by the ending
 _quiet.addHandler(logging.NullHandler())
@@ -76,7 +78,7 @@ def carry_out(
     record.begin(name)
     terminal.begin(Path(record.notebook).name or name, record.id, record.params, code_cells)
     try:
-        with _watched(record, terminal), _stoppable(client, limits.notebook):
+        with _watched(record, terminal, client), _stoppable(client, limits.notebook):
             ending = client.run({**os.environ, **record.env()}, cwd)
     except NotebookError as exc:
         ending = Ending("failed", ErrorInfo("NotebookError", str(exc)))
@@ -148,26 +150,51 @@ def settings() -> Settings:
 
 
 @contextlib.contextmanager
-def _watched(record: NotebookRecord, terminal: Terminal) -> Iterator[None]:
-    """Tell the terminal a few times a second what the notebook's runs have done."""
-    over, listener = threading.Event(), Listener(record.events)
-
-    def watch() -> None:
-        while not over.wait(POLL):
-            try:
-                rows = record.children()
-                terminal.runs(rows)
-                terminal.asks(listener.look(rows))
-            except TwingraphError:
-                continue
-
-    watcher = threading.Thread(target=watch, name="twingraph-watch", daemon=True)
-    watcher.start()
+def _watched(record: NotebookRecord, terminal: Terminal, client: Client) -> Iterator[None]:
+    """Tell the terminal a few times a second what the notebook's runs have done, and obey."""
+    over = threading.Event()
+    threads = [
+        threading.Thread(target=act, args=(record, other, over), name=name, daemon=True)
+        for act, other, name in (
+            (_tell, terminal, "twingraph-watch"),
+            (_obey, client, "twingraph-orders"),
+        )
+    ]
+    for thread in threads:
+        thread.start()
     try:
         yield
     finally:
         over.set()
-        watcher.join()
+        for thread in threads:
+            thread.join()
+
+
+def _tell(record: NotebookRecord, terminal: Terminal, over: threading.Event) -> None:
+    listener = Listener(record.events)
+    while not over.wait(POLL):
+        try:
+            rows = record.children()
+            terminal.runs(rows)
+            terminal.asks(listener.look(rows))
+        except TwingraphError:
+            continue
+
+
+def _obey(record: NotebookRecord, client: Client, over: threading.Event) -> None:
+    """Stop when somebody asks for it from elsewhere."""
+    inbox = record.inbox()
+    if inbox is None:
+        return
+    while not over.wait(LOOK):
+        try:
+            commands = inbox.look([record.id])
+        except sqlite3.Error:
+            continue  # locked: look again
+        for command in commands:
+            if why := record.obeys(command):
+                client.stop(why, by_user=True)
+    inbox.close()
 
 
 @contextlib.contextmanager

@@ -15,8 +15,9 @@ from rich.text import Text
 
 from twingraph_nb.errors import RunError
 from twingraph_nb.plan import Action, Plan
-from twingraph_nb.plan.diff import diff_of
+from twingraph_nb.plan.diff import RunDiff, diff_of
 from twingraph_nb.plan.stored import functions_of, plan_stored
+from twingraph_nb.runs.page import page
 from twingraph_nb.runs.selecting import selected_by, unmet
 from twingraph_nb.runs.tables import PIPE_WIDTH
 from twingraph_nb.settings import Settings
@@ -36,7 +37,7 @@ _MARKS = {"+": "green", "-": "red", "@": "cyan"}
 def plan(namespace: argparse.Namespace) -> int:
     """Say what ``twingraph resume RUN`` would do."""
     with closing(Store.open(Settings.load().home, readonly=True)) as store:
-        row = store.run(store.resolve(namespace.run))
+        row = _meant(store, namespace.run)
         if row.state == "running":
             raise RunError(f"run {row.id} still runs: it can be resumed when it has ended")
         functions = functions_of(Path(row.notebook)) if row.notebook else {}
@@ -63,6 +64,8 @@ def diff(namespace: argparse.Namespace) -> int:
     """Say how two runs differ."""
     with closing(Store.open(Settings.load().home, readonly=True)) as store:
         found = diff_of(store, namespace.first, namespace.second)
+    if namespace.html:
+        _write_page(Path(namespace.html), found)
     if namespace.json:
         sys.stdout.write(found.json() + "\n")
         return 0
@@ -72,6 +75,26 @@ def diff(namespace: argparse.Namespace) -> int:
     for change in found.code:
         _print_diff(change.diff, console)
     return 0
+
+
+def _meant(store: Store, text: str) -> RunRow:
+    """The run that is meant; by a notebook its newest."""
+    if not text.endswith(".ipynb"):
+        return store.run(store.resolve(text))
+    path = str(Path(text).resolve())
+    for row in store.runs(limit=None):
+        if row.notebook == path and row.parent is None:
+            return row
+    raise RunError(f"no run of {text} is recorded, so there is nothing to reuse: all of it runs")
+
+
+def _write_page(path: Path, found: RunDiff) -> None:
+    title = f"{found.first} and {found.second}"
+    body = (f"<h1>{title}</h1>", f'<section class="card">{found._repr_html_()}</section>')
+    try:
+        path.write_text(page(title, body), encoding="utf-8")
+    except OSError as exc:
+        raise RunError(f"--html {path}: {exc.strerror or exc}") from exc
 
 
 def _members(store: Store, row: RunRow) -> list[RunRow]:

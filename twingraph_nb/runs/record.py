@@ -9,11 +9,19 @@ import time
 from collections.abc import Mapping
 
 from twingraph_nb.errors import LineageError, RunError, StoreError
-from twingraph_nb.events import Batch, ErrorInfo, RunFinished, RunStarted, RunStateName
+from twingraph_nb.events import (
+    Batch,
+    CancelAsked,
+    ErrorInfo,
+    RunFinished,
+    RunStarted,
+    RunStateName,
+)
 from twingraph_nb.graph.summary import summaries
 from twingraph_nb.scheduler.resuming import ended
 from twingraph_nb.settings import Settings
 from twingraph_nb.store import RunRow, Store, identity
+from twingraph_nb.store.commands import Answer, Command, Inbox
 
 __all__ = ["NotebookRecord"]
 
@@ -36,6 +44,7 @@ class NotebookRecord:
         self._store: Store | None = None
         self._lineage = settings.lineage
         self._arguments = ""
+        self._seq = 0
         if not settings.record:
             self.trouble = "not recorded: TWINGRAPH_STORE is off"
             return
@@ -112,12 +121,12 @@ class NotebookRecord:
             arguments=self._arguments,
             selected=self.selected,
         )
-        self._emit(0, started)
+        self._emit(started)
 
     def finish(self, state: RunStateName, error: ErrorInfo | None = None) -> None:
         """Say how it ended, and see to it that it is on disk."""
         self.finished = time.time()
-        self._emit(1, RunFinished(self.finished, state, error))
+        self._emit(RunFinished(self.finished, state, error))
         if self._store is not None:
             self._store.flush()
             self.trouble = self.trouble or (self._store.trouble or "")
@@ -162,6 +171,23 @@ class NotebookRecord:
         if self._store is not None:
             self._store.close()
 
-    def _emit(self, seq: int, event: RunStarted | RunFinished) -> None:
+    def inbox(self) -> Inbox | None:
+        """Give what looks for what people ask of the notebook itself; for one thread."""
+        return self._store.inbox() if self._store is not None else None
+
+    def obeys(self, command: Command) -> str:
+        """Take in what was asked of the notebook; gives why it stops, or "" if it does not."""
+        assert self._store is not None  # else nobody could have asked
+        if command.kind != "cancel":
+            said = f"a notebook can be cancelled, but not {command.kind!r}: ask that of its runs"
+            self._store.answer(command.id, Answer(said, refused=True))
+            return ""
+        why = f"stopped by {command.who}"
+        self._emit(CancelAsked(time.time(), None, command.who, why))
+        self._store.answer(command.id, Answer("its notebook stops"))
+        return why
+
+    def _emit(self, event: RunStarted | CancelAsked | RunFinished) -> None:
         if self._store is not None:
-            self._store.emit([Batch(self.id, seq, [event])])
+            self._store.emit([Batch(self.id, self._seq, [event])])
+            self._seq += 1

@@ -51,7 +51,7 @@ def selected_by(namespace: argparse.Namespace) -> Selection:
         RunError: one of them names nothing.
     """
     given = {name: getattr(namespace, name) for name in Selection.__slots__}
-    words = {name: ",".join(texts) if texts else () for name, texts in given.items()}
+    words = {name: ",".join(texts) if texts else None for name, texts in given.items()}
     try:
         return read_selection(words, option=_option)
     except WiringError as exc:

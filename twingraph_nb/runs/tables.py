@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import IO, NamedTuple
 
 import msgspec
@@ -165,9 +166,17 @@ def task_numbers(batches: Sequence[Batch]) -> dict[int, Called]:
 
 
 def log_lines(
-    batches: Sequence[Batch], names: Mapping[int, Called], wanted: Collection[int] | None
+    batches: Sequence[Batch],
+    names: Mapping[int, Called],
+    wanted: Collection[int] | None,
+    *,
+    timestamps: bool = False,
 ) -> Iterator[str]:
-    """Give what the wanted tasks (None = all) printed, line by line; several with their names."""
+    """Give what the wanted tasks (None = all) printed, line by line; several with their names.
+
+    Args:
+        timestamps: each line begins with when its start was printed, as RFC 3339 in UTC.
+    """
     told = [
         event
         for batch in batches
@@ -175,20 +184,23 @@ def log_lines(
         if isinstance(event, TaskLogged) and (wanted is None or event.task in wanted)
     ]
     several = len({event.task for event in told}) > 1
-    started: dict[int, str] = {}
+
+    def line(at: float, task: int, text: str) -> str:
+        when = f"{datetime.fromtimestamp(at, UTC).isoformat(timespec='milliseconds')} "
+        name = names[task].name if task in names else f"task {task}"
+        return f"{when if timestamps else ''}{f'{name} | ' if several else ''}{text}\n"
+
+    started: dict[int, tuple[float, str]] = {}
     for event in told:
-        *whole, rest = (started.pop(event.task, "") + event.text).split("\n")
+        at, start = started.pop(event.task, (event.at, ""))
+        *whole, rest = (start + event.text).split("\n")
+        for text in whole:
+            yield line(at, event.task, text)
+            at = event.at
         if rest:
-            started[event.task] = rest
-        for line in whole:
-            yield _log_line(line, event.task, names, several)
-    for task, line in started.items():
-        yield _log_line(line, task, names, several)
-
-
-def _log_line(line: str, task: int, names: Mapping[int, Called], several: bool) -> str:
-    name = names[task].name if task in names else f"task {task}"
-    return f"{name} | {line}\n" if several else f"{line}\n"
+            started[event.task] = at, rest
+    for task, (at, text) in started.items():
+        yield line(at, task, text)
 
 
 # -- parts ----------------------------------------------------------------------------------------

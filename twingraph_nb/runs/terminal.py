@@ -6,6 +6,7 @@ Plain lines where nobody looks (a log, a pipe), a live picture where somebody do
 from __future__ import annotations
 
 import re
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -254,10 +255,11 @@ def _runs_table(rows: Sequence[RunRow], everything: bool) -> RenderableType:
 
 
 class TqdmLine:
-    """papermill's own progress bar, with the tasks' counts behind it."""
+    """papermill's own progress bar, the tasks' counts behind it, and above it what is asked."""
 
     def __init__(self, bar: TqdmBar | None) -> None:
         self._bar = bar
+        self._asked: set[str] = set()
 
     def begin(self, notebook: str, run: str, params: Mapping[str, str], cells: int) -> None:
         pass
@@ -277,7 +279,14 @@ class TqdmLine:
             self._bar.set_postfix_str(counts)
 
     def asks(self, lines: Sequence[str]) -> None:
-        pass
+        for line in lines:
+            if line in self._asked:
+                continue
+            self._asked.add(line)
+            if self._bar is not None:
+                self._bar.write(f"? {line}", file=sys.stderr)
+            else:
+                sys.stderr.write(f"? {line}\n")
 
     def end(self, ending: Ending, seconds: float) -> None:
         pass
@@ -287,3 +296,4 @@ class TqdmBar(Protocol):
     """The part of a tqdm bar that is used here."""
 
     def set_postfix_str(self, s: str) -> None: ...
+    def write(self, s: str, file: TextIO | None = None) -> None: ...

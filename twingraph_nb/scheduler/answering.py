@@ -7,6 +7,7 @@ import contextlib
 import sys
 import time
 from collections.abc import Mapping
+from html import escape
 from typing import TYPE_CHECKING, cast
 
 from twingraph_nb.context import current_report
@@ -150,14 +151,17 @@ def _tell(report: TaskReport, asking: Asking) -> None:
 
 
 def _notice(report: TaskReport, asking: Asking, address: str) -> asyncio.Task[None] | None:
-    """Tell a webhook of the question, meanwhile; its address goes into no log."""
+    """Tell a webhook of the question, meanwhile; its address goes into no log.
+
+    Its `text` is written as Slack wants it, where `<!channel>` in a prompt would call everybody.
+    """
     if not address:
         return None
     question, task, run = asking.question, asking.task, asking.run
     how = f"{question.wanted}: twingraph answer {run.id} {task.number} ANSWER"
     prompt = without_passwords(question.prompt)
     facts = {
-        "text": f"{run.handle.name} asks: {prompt}\n{how}",
+        "text": escape(f"{run.handle.name} asks: {prompt}\n{how}", quote=False),
         "run": run.id,
         "pipeline": run.handle.name,
         "task": task.number,

@@ -23,9 +23,10 @@ from twingraph_nb.executors.base import (
 from twingraph_nb.graph.outputs import texts_of
 from twingraph_nb.graph.summary import summary
 from twingraph_nb.graph.task import Task
+from twingraph_nb.limit import Limit
 from twingraph_nb.scheduler.blocks import contained, fell_inside
 from twingraph_nb.scheduler.earlier import Finished, attached
-from twingraph_nb.scheduler.failures import error_info, retry_wanted, user_part
+from twingraph_nb.scheduler.failures import error_info, tries_again, user_part
 from twingraph_nb.scheduler.handed import Handed
 from twingraph_nb.scheduler.inputs import arguments_of, is_named, is_remote
 from twingraph_nb.scheduler.limits import Admission, Claim
@@ -151,6 +152,10 @@ class Attempts:
         self._take_back_ready(run)
         for task, attempt in waiting:
             self.launch(run, task.number, attempt)
+
+    def change(self, limit: Limit) -> str:
+        """Let this hold for a limit by name; see `Places.change`."""
+        return self._places.change(limit)
 
     def _begin(self, run: LiveRun, task: Task, attempt: int, claim: Claim | None) -> None:
         if run.state.paused:
@@ -393,7 +398,7 @@ class Attempts:
             return
         error = user_part(error)
         over = final or task.form != "call" or run.state.stopping
-        again = not over and retry_wanted(error, attempt, component.policy) and run.may_retry(error)
+        again = not over and tries_again(error, attempt, task, run.id) and run.may_retry(error)
         fallback = "" if over or again else standing_in(task, error)
         last = not again and not fallback
         source = component.source if component is not None else None

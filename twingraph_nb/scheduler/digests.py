@@ -8,16 +8,19 @@ from types import CellType
 from typing import cast
 
 from twingraph_nb.component import Component
+from twingraph_nb.graph.summary import is_secret
 from twingraph_nb.graph.task import Ref, Task
 from twingraph_nb.source.digest import NotDigestable, code_digest, digest_value
 from twingraph_nb.source.reach import Reach, reach
+from twingraph_nb.source.used import Uses, uses_of
 
-__all__ = ["LIGHT", "Digests", "size_of"]
+__all__ = ["LIGHT", "Digests", "reach_of", "size_of", "used_by"]
 
 LIGHT = 2**20
 """Bytes of arguments that are read on the scheduler's own thread; more go to a worker thread."""
 _ATOMS = frozenset({type(None), bool, int, float, complex})
 _LASTING = _ATOMS | {str, bytes}
+_PLAIN = _LASTING | {list, tuple, dict, set, frozenset}
 
 
 class Digests:
@@ -67,20 +70,56 @@ class Digests:
         if component.language != "python":
             memo["fixed"] = made = _foreign(component)
             return made
-        function = component.function
-        found = cast("Reach | None", memo.get("reach"))
-        if found is None or not _unchanged(function, found):
-            found = reach(function, component.source.text)
-            memo["reach"] = found
-            memo["code"] = None
-        known = cast("bytes | None", memo["code"])
-        if known is None:
-            known = code_digest(component.source.digest, found).encode()
-            if all(type(value) in _LASTING for value in found.data.values()):
-                memo["code"] = known
-            if not (found.missing or found.functions or found.components or found.data):
-                memo["fixed"] = known
+        found = reach_of(component)
+        before = cast("tuple[Reach, bytes] | None", memo.get("code"))
+        if before is not None and before[0] is found:
+            return before[1]
+        known = code_digest(component.source.digest, found).encode()
+        if _lasts(found):
+            memo["code"] = found, known
+        if not (found.missing or found.functions or found.components or found.data):
+            memo["fixed"] = known
         return known
+
+
+def reach_of(component: Component) -> Reach:
+    """Give what a component's code reaches; looked up again only when a name stands for something
+    else than before. Nothing of one in another language."""
+    if component.language != "python":
+        return Reach()
+    memo, function = component.memo, component.function
+    found = cast("Reach | None", memo.get("reach"))
+    if found is None or not _unchanged(function, found):
+        found = memo["reach"] = reach(function, component.source.text)
+    return found
+
+
+def used_by(component: Component, *, again: bool = True) -> Uses:
+    """Give what a component uses of its notebook now; nothing if that cannot be looked at.
+
+    Args:
+        again: also look at values that may have changed in place.
+    """
+    try:
+        found = reach_of(component)
+        known = cast("tuple[Reach, Uses] | None", component.memo.get("uses"))
+        if known is None or known[0] is not found or (again and not _lasts(found)):
+            readable = [n for n, v in found.data.items() if _is_light(v) and not is_secret(n)]
+            known = component.memo["uses"] = found, uses_of(found, readable)
+    except Exception:  # an object of the notebook may raise anything: its task will say so
+        return {}
+    return known[1]
+
+
+def _lasts(found: Reach) -> bool:
+    """Tell whether no value that is reached can change in place."""
+    return all(type(value) in _LASTING for value in found.data.values())
+
+
+def _is_light(value: object) -> bool:
+    """Tell whether it is plain data that is read in no time: other objects may do anything."""
+    plain = type(value) in _PLAIN or isinstance(getattr(value, "nbytes", None), int)
+    return plain and size_of(value) <= LIGHT
 
 
 def _foreign(component: Component) -> bytes:

@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 import msgspec
 
 from twingraph_nb.component import Component
-from twingraph_nb.errors import ExecutorError, NotStarted, TaskTimeout
+from twingraph_nb.errors import ExecutorError, NotStarted, TaskTimeout, Unreachable
 from twingraph_nb.events import (
     Answered,
     Asked,
@@ -112,7 +112,8 @@ class _Open:
         elif isinstance(event, Answered):
             self._answered.add(event.task)
         elif isinstance(event, (TaskErred, TaskCancelled)):
-            self.tickets.pop(event.task, None)
+            if not (isinstance(event, TaskErred) and event.error.type == Unreachable.__name__):
+                self.tickets.pop(event.task, None)  # else its job may go on where nobody hears it
             if event.task in self._answered:  # with no: it is asked again
                 self.asked.pop(event.task, None)
 
@@ -191,6 +192,10 @@ class Earlier:
         """Give the ticket of a job of this digest that ran when its kernel died; "" if none."""
         return self._tickets.take(digest) or ""
 
+    def give_back(self, digest: bytes, ticket: str) -> None:
+        """Take a ticket back that was of no use now."""
+        self._tickets.add(digest.hex(), ticket)
+
     def question(self, digest: bytes, hash: str) -> tuple[str, int] | None:
         """Give run and number of a task that asked just this and has no answer; None if none.
 
@@ -266,10 +271,14 @@ class KeptValue(RemoteValue):
 async def attached(
     earlier: Earlier, executor: Executor, task: Task, job: Job, report: Report
 ) -> Outcome | None:
-    """Go on hearing the job of this task that an earlier run had started, if it can be found."""
-    if task.link.forced.why(task):  # type: ignore[attr-defined]
+    """Go on hearing the job of this task that an earlier run had started, if it can be found.
+
+    Raises:
+        Unreachable: nobody can be asked whether it still runs, so there must be no second one.
+    """
+    if task.digest is None or task.link.forced.why(task):  # type: ignore[attr-defined]
         return None
-    ticket = earlier.ticket(task.digest) if task.digest is not None else ""
+    ticket = earlier.ticket(task.digest)
     if not ticket:
         return None
     report.ticket(ticket)
@@ -285,6 +294,13 @@ async def attached(
     except NotStarted:
         job.ticket = ticket
         return None
+    except Unreachable as exc:
+        earlier.give_back(task.digest, ticket)
+        exc.add_note(
+            f"its job of run {earlier.about} may go on there, so no other was started: resume "
+            f"again when it can be reached, or with force={task.component.name!r}"
+        )
+        raise
     except ExecutorError as exc:
         report.log("system", f"its job of run {earlier.about} is lost, it runs again: {exc}\n")
         return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from twingraph_nb.component import Component
 from twingraph_nb.events import ComponentUsed
+from twingraph_nb.scheduler.digests import used_by
 from twingraph_nb.source.ports import type_text
 
 __all__ = ["component_used"]
@@ -26,4 +27,5 @@ def component_used(component: Component, now: float) -> ComponentUsed:
         component.policy.changed(),
         str(component.options.get("image") or ""),
         component.options.get("attributes") or {},  # type: ignore[arg-type]
+        used_by(component),
     )

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import concurrent.futures
+import contextlib
 import re
 import traceback
 from pathlib import Path
@@ -15,19 +18,27 @@ from twingraph_nb.errors import (
     TwingraphError,
 )
 from twingraph_nb.events import ErrorInfo
+from twingraph_nb.graph.task import Task
 from twingraph_nb.policy import Policy
 from twingraph_nb.source.text import Source, place_of
 
-__all__ = ["error_info", "retry_wanted", "user_part"]
+__all__ = ["error_info", "retry_wanted", "tries_again", "user_part"]
 
 _FILE = re.compile(r'File "([^"\n]+)"')
+_TRIED = "__twingraph_tried__"
 _HERE = str(Path(__file__).parent.parent)
+_BETWEEN = tuple(str(Path(str(one.__file__)).parent) for one in (asyncio, concurrent.futures))
+"""What stands between frames of ours where something is done in a thread."""
 
 
 def user_part(error: BaseException) -> BaseException:
-    """Give the error with our own frames cut off the front of its traceback."""
+    """Give the error with our own frames cut off the front of its traceback.
+
+    One of ours that no code of the user's has seen says all in its message.
+    """
+    ours = (_HERE, *_BETWEEN) if isinstance(error, TwingraphError) else (_HERE,)
     tb = error.__traceback__
-    while tb is not None and tb.tb_frame.f_code.co_filename.startswith(_HERE):
+    while tb is not None and tb.tb_frame.f_code.co_filename.startswith(ours):
         tb = tb.tb_next
     return error.with_traceback(tb)
 
@@ -43,6 +54,32 @@ def retry_wanted(error: BaseException, attempt: int, policy: Policy) -> bool:
     if not policy.retry_on:
         return True
     return any(cls.__name__ in policy.retry_on for cls in type(error).__mro__)
+
+
+def tries_again(error: BaseException, attempt: int, task: Task, run_id: str) -> bool:
+    """Tell whether a task is tried again after this attempt and its error.
+
+    Retries do not nest: two tasks, one in the other, with three retries each would make sixteen
+    attempts. What a task inside has tried again in vain is not tried again outside, with a note.
+    """
+    if retry_wanted(error, attempt, task.component.policy) and not _tried_inside(
+        error, task, run_id
+    ):
+        return True
+    if attempt > 1:
+        with contextlib.suppress(AttributeError):  # a class may allow no attributes
+            setattr(error, _TRIED, (run_id, task.above, task.name, attempt))
+    return False
+
+
+def _tried_inside(error: BaseException, task: Task, run_id: str) -> bool:
+    if isinstance(error, BaseExceptionGroup):  # such as an asyncio.TaskGroup raises
+        return any(_tried_inside(one, task, run_id) for one in error.exceptions)
+    run, above, name, tries = getattr(error, _TRIED, ("", (), "", 0))
+    if run != run_id or task.number not in above:
+        return False
+    error.add_note(f"{task.name} is not tried again: {name} in it was tried {tries} times")
+    return True
 
 
 def error_info(error: BaseException, name: str, source: Source | None, *, note: bool) -> ErrorInfo:

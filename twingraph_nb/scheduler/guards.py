@@ -39,6 +39,16 @@ class Guards:
         """
         return self._of(component)[0] if component.policy.limit else ()
 
+    def said(self, name: str, *, timed: bool) -> set[Limit]:
+        """Give what components say of a limit; nothing if none names it."""
+        said = self._limits.get((name, timed))
+        return said.meanings if said is not None else set()
+
+    @property
+    def names(self) -> list[str]:
+        """The limits that components have named so far."""
+        return sorted({name for name, _ in self._limits})
+
     def breaker(self, component: Component) -> Breaker | None:
         """Give its breaker, which those that name the same share.
 
@@ -83,6 +93,11 @@ class _Said(Generic[T]):
     def __init__(self, kind: str) -> None:
         self._kind = kind
         self._by: dict[str, tuple[T, Component]] = {}
+
+    @property
+    def meanings(self) -> set[T]:
+        """What is said; one thing, but for what a cell said before it was run again."""
+        return {meaning for meaning, _ in self._by.values()}
 
     def take(self, component: Component, name: str, meaning: T) -> None:
         for other, (said, made) in list(self._by.items()):

@@ -71,6 +71,7 @@ class Admission:
         self.wanted: Callable[[Claim], bool] = lambda claim: True
         self._used: dict[str, int] = {}
         self._starts: dict[str, deque[float]] = {}  # by name, of limits with a period
+        self._changed: dict[Limit, Limit] = {}  # what holds instead of what components say
         self._free_cpus, self._free_memory = cpus, memory
         self._waiting: dict[_Bucket, list[tuple[int, int, Claim]]] = {}
         self._count = 0
@@ -126,6 +127,10 @@ class Admission:
             self._forget_unwanted()
         return self._admit(now)
 
+    def change(self, said: Limit, now: Limit) -> None:
+        """Let another number hold for a name than components say; as long as they say that."""
+        self._changed[said] = now
+
     def drop(self, claims: Iterable[Claim]) -> list[Claim]:
         """Take claims off those that wait; gives those that did. `tick` gives who gains by it."""
         buckets: dict[_Bucket, set[Claim]] = {}
@@ -170,7 +175,8 @@ class Admission:
     def _free_from(self, claim: Claim) -> float | None:
         """When the tokens that it needs have come back, if it waits for any."""
         latest = None
-        for limit in claim.limits:
+        for said in claim.limits:
+            limit = self._changed.get(said, said)
             starts = self._starts.get(limit.name, ()) if limit.period else ()
             if len(starts) >= limit.most:
                 back = starts[len(starts) - limit.most] + limit.period
@@ -228,7 +234,8 @@ class Admission:
             return False
         return self._fits_machine(claim)
 
-    def _within(self, limit: Limit) -> bool:
+    def _within(self, said: Limit) -> bool:
+        limit = self._changed.get(said, said) if self._changed else said
         if not limit.period:
             return self._used.get(f"limit {limit.name}", 0) < limit.most
         starts = self._starts.get(limit.name)

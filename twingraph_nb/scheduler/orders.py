@@ -6,7 +6,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
+from twingraph_nb.errors import suggestion
 from twingraph_nb.events import CancelAsked, LimitChanged, RetryAsked, RunContinued, RunPaused
+from twingraph_nb.limit import read_limits
+from twingraph_nb.platform_choice import other_platforms
+from twingraph_nb.platforms import PLATFORMS
 from twingraph_nb.scheduler.answering import take_answer
 from twingraph_nb.scheduler.live import LiveRun
 from twingraph_nb.store.commands import Answer
@@ -80,12 +84,38 @@ def _retry(driver: Driver, run: LiveRun, facts: Mapping[str, object], who: str) 
 
 
 def _limit(driver: Driver, run: LiveRun, facts: Mapping[str, object], who: str) -> Answer:
+    if "named" in facts:
+        return _named(driver, run, str(facts["named"]), who)
     limit, name = cast(int, facts["limit"]), str(facts.get("name") or "")
+    if name and (said := _no_places(name)):
+        return Answer(said, refused=True)
     driver.happen(run, LimitChanged(driver.now(), limit, name, who))
     if not name:
         run.options = replace(run.options, max_parallel=limit)
     driver.attempts.limit(run, name, limit)
     return Answer(f"at most {limit} at once" if limit else "no limit")
+
+
+def _named(driver: Driver, run: LiveRun, text: str, who: str) -> Answer:
+    """Change a limit by name, such as ``openai:30/min``."""
+    try:
+        (limit,) = read_limits(text)
+    except ValueError as exc:
+        return Answer(f"the limit {text!r} {exc}", refused=True)
+    if said := driver.attempts.change(limit):
+        return Answer(said, refused=True)
+    driver.happen(run, LimitChanged(driver.now(), limit.most, str(limit), who))
+    return Answer(f"{limit} from now on, for all runs of its session")
+
+
+def _no_places(platform: str) -> str:
+    """Why a platform has no places to be limited, or ""."""
+    known = [*PLATFORMS, *other_platforms()]
+    if platform not in known:
+        return f"there is no platform {platform!r}{suggestion(platform, known)}"
+    if platform == "local":
+        return "tasks on 'local' take no places there: limit the run, without a platform"
+    return ""
 
 
 def _answer(driver: Driver, run: LiveRun, facts: Mapping[str, object], who: str) -> Answer:

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import cast
 
 from twingraph_nb.component import Component
-from twingraph_nb.errors import TaskError, TaskTimeout
+from twingraph_nb.errors import TaskError, TaskTimeout, suggestion
 from twingraph_nb.executors.base import Executor, Job, Outcome
 from twingraph_nb.graph.task import Task
 from twingraph_nb.limit import Limit
@@ -93,6 +93,22 @@ class Places:
         """Let at most so many tasks of a platform run at once; 0 = no limit."""
         if platform:
             self._admission.lanes[platform] = most
+
+    def change(self, limit: Limit) -> str:
+        """Let this hold for a limit by name, instead of what components say of it; gives why it
+        cannot, or ""."""
+        said = self._guards.said(limit.name, timed=bool(limit.period))
+        if not said:
+            names = self._guards.names
+            known = ", ".join(names) or "none so far"
+            kind = "in a time" if limit.period else "at once"
+            near = suggestion(limit.name, names)
+            return f"no component has a limit {limit.name!r} {kind}{near}; by name: {known}"
+        for one in said:
+            self._admission.change(one, limit)
+        self._start(self._admission.tick(self._loop.time()))
+        self._set_alarm()
+        return ""
 
     def _start(self, admitted: list[Claim]) -> None:
         """Start what was admitted; the place of what is not wanted any more goes to others."""

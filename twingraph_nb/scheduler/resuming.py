@@ -15,6 +15,7 @@ from twingraph_nb.store import RunRow, Store
 
 __all__ = ["Resuming", "earlier_of", "ended"]
 
+_LISTED = 8  # runs in a message
 _MOST_ARGUMENTS = 8 * 2**20
 """Bytes of a pipeline's arguments that are kept, so that another process can resume its run."""
 _NOT_KEPT = "-"
@@ -74,18 +75,25 @@ class Resuming:
         return earlier_of(store, store.resolve(self._settings.resume), events=events)
 
     def row(self, text: str) -> RunRow:
-        """Give the run of a pipeline that is to be resumed.
+        """Give the run of a pipeline that is to be resumed; of a whole notebook's run the one in
+        it that can be meant.
 
         Raises:
             RunError: it is not known, still runs, or is not a pipeline's.
         """
         store = self._recorded()
         row = ended(store, store.resolve(text))
-        if row.form != "pipeline":
-            raise RunError(
-                f"run {row.id} is of a whole notebook: `twingraph run NOTEBOOK --resume {row.id}`"
-            )
-        return row
+        if row.form == "pipeline":
+            return row
+        runs = [one for one in store.runs(None, row.id) if one.form == "pipeline"]
+        open_ = [one for one in runs if one.state != "succeeded"]
+        if len(runs) == 1 or len(open_) == 1:
+            return ended(store, (open_ or runs)[0].id)
+        whole = f"run {row.id} is of a whole notebook"
+        if runs:
+            named = ", ".join(f"{one.id} ({one.name}, {one.state})" for one in runs[:_LISTED])
+            whole += f", with runs of several pipelines: name one of {named}; or of all"
+        raise RunError(f"{whole}: `twingraph run NOTEBOOK --resume {row.id}`")
 
     def arguments(self, row: RunRow) -> Arguments:
         """Give what the pipeline of a run was called with.

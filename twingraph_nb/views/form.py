@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from twingraph_nb.errors import RunError
 from twingraph_nb.picture.model import FINAL, Screen
-from twingraph_nb.question import Pending
+from twingraph_nb.question import Pending, terms
 
 if TYPE_CHECKING:
     from ipywidgets import VBox
@@ -21,7 +21,10 @@ _BUTTONS: Final = 5
 _SHOWN: Final = 20
 """Forms of one view; if more is asked, those that wait come first."""
 _STYLES: Final = {"yes": "success", "no": "danger"}
-_HINT: Final = "it is heard when no cell is busy; `twingraph answer` is heard at once"
+_BUSY: Final = (
+    "A cell keeps the kernel busy: a click is heard when that cell ends, or at once if it says "
+    "`await run` and not `run.result()`. From a terminal: "
+)
 
 
 class Forms:
@@ -46,7 +49,7 @@ class Forms:
         waiting = [number for number, ended in over.items() if not ended]
         shown = list(over) if len(over) <= _SHOWN else waiting[:_SHOWN]
         before = list(self._forms.values())
-        self._forms = {number: self._form(number, screen.questions[number]) for number in shown}
+        self._forms = {number: self._form(number, screen) for number in shown}
         for number, form in self._forms.items():
             if over[number]:
                 form.close(screen.questions[number])
@@ -56,10 +59,21 @@ class Forms:
         self._more = more
         return self._arrange()
 
-    def _form(self, number: int, told: Pending) -> Form:
-        form = self._forms.get(number)
+    def tell_busy(self, busy: bool) -> None:
+        """Say at each question that waits that a click is heard later only, or no more."""
+        for form in self._forms.values():
+            form.tell_busy(busy)
+
+    @property
+    def waiting(self) -> bool:
+        """True while a question that is shown has no answer."""
+        return any(not form.closed for form in self._forms.values())
+
+    def _form(self, number: int, screen: Screen) -> Form:
+        form, told = self._forms.get(number), screen.questions[number]
         if form is None or form.asked is not told.asked:  # another attempt asks anew
-            form = Form(told, lambda value: self._answer(number, value))
+            how = f"twingraph answer {screen.run} {number} ANSWER"
+            form = Form(told, lambda value: self._answer(number, value), how)
         return form
 
     def _arrange(self) -> bool:
@@ -77,27 +91,30 @@ class Forms:
 
 
 class Form:
-    """The widgets of one question. widget: the box. asked: the event that it shows."""
+    """The widgets of one question. widget: the box. asked: the event that it shows. closed: it
+    takes no more answers. how: the command that answers from elsewhere."""
 
-    def __init__(self, told: Pending, answer: Callable[[object], str]) -> None:
+    def __init__(self, told: Pending, answer: Callable[[object], str], how: str) -> None:
         from ipywidgets import HTML, HBox, VBox
 
-        self.asked, self._answer = told.asked, answer
-        self._closed = False
-        self._note = HTML("", tooltip=_HINT)
+        self.asked, self._answer, self._how = told.asked, answer, how
+        self.closed = self._busy = False
+        self._said = ""
+        self._note = HTML("")
         self.inputs: list[Any] = []
         self._read: Callable[[], object] = lambda: None
         rows = self._rows(told)
         asked = told.asked
-        more = f" <span>{escape(asked.default)} if nobody answers</span>" if asked.default else ""
+        more = f"<span>{escape(terms(asked))}</span>"
         prompt = HTML(f'<div class="tg-line"><b>{escape(asked.prompt)}</b>{more}</div>')
         self.widget = VBox([prompt, *rows, HBox([self._note])], _dom_classes=("tg-form",))
 
     def close(self, told: Pending) -> None:
         """Take no more answers, and say who gave one."""
-        if self._closed:
+        if self.closed:
             return
-        self._closed = True
+        self.tell_busy(False)
+        self.closed = True
         for widget in self.inputs:
             widget.disabled = True
         first = told.first
@@ -114,8 +131,21 @@ class Form:
         except RunError as exc:
             self._say(str(exc))
 
+    def tell_busy(self, busy: bool) -> None:
+        """Say that a click is heard later only, or no more."""
+        if busy != self._busy and not self.closed:
+            self._busy = busy
+            self._show()
+
     def _say(self, text: str) -> None:
-        self._note.value = f'<div class="tg-line"><span>{escape(text)}</span></div>'
+        self._said = text
+        self._show()
+
+    def _show(self) -> None:
+        lines = [f"<span>{escape(self._said)}</span>"] * bool(self._said)
+        if self._busy:
+            lines.append(f"<span>{escape(_BUSY)}<code>{escape(self._how)}</code></span>")
+        self._note.value = "".join(f'<div class="tg-line">{line}</div>' for line in lines)
 
     # -- what each kind looks like -------------------------------------------------------------
 

@@ -27,6 +27,8 @@ _FONT_SIZE: Final = 12
 _PAGE: Final = 900.0
 """Pixels of a notebook's output on a usual screen."""
 
+_PLAIN: Final = {"background-color": "#f1f2f4", "border-color": "#8a8f98", "color": "#24292f"}
+"""Of a box without a state."""
 _LAYOUT: Final[dict[str, Any]] = {
     "name": "dagre",
     "rankDir": "LR",
@@ -236,7 +238,7 @@ def _stylesheet() -> list[dict[str, Any]]:
     stale = {"border-style": "dashed", "border-width": 4, "border-color": STALE.border}
     chosen = {"overlay-color": "#0072b2", "overlay-opacity": 0.22, "overlay-padding": 4}
     return [
-        {"selector": "node", "style": node},
+        {"selector": "node", "style": _PLAIN | node},
         *states,
         {"selector": "node.several", "style": several},
         {"selector": "node.stale", "style": stale},

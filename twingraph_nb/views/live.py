@@ -21,6 +21,7 @@ from twingraph_nb.views import outdated
 from twingraph_nb.views.feed import Feed, Source
 from twingraph_nb.views.form import Forms
 from twingraph_nb.views.graph import Graph
+from twingraph_nb.views.hearing import Hearing
 from twingraph_nb.views.inspector import badge, inspect_box, inspect_run
 from twingraph_nb.views.still import Still
 from twingraph_nb.views.style import CSS
@@ -155,6 +156,7 @@ class LiveView:
         self._refits: list[float] = []
         self._still_at = clock()
         self._built = self._over = False
+        self._hearing: Hearing | None = None
 
     def _build(self) -> None:
         from ipywidgets import HTML, Button, HBox, Layout
@@ -188,7 +190,13 @@ class LiveView:
         display(shown, raw=True)  # type: ignore[no-untyped-call]
         self.still.begin()
         outdated.watch(self.picture.source, self)
+        self._hearing = Hearing()
         ticker.add(self)
+
+    @property
+    def marked(self) -> bool:
+        """True while something of it is marked as stale."""
+        return bool(self.picture.screen.marks)
 
     def tick(self, now: float) -> bool:
         """Draw what has changed; True while more is to come."""
@@ -197,6 +205,8 @@ class LiveView:
         marked = outdated.mark(self.picture.source, self.picture.screen)
         if not self._over or marked:
             self._follow(now, marked)
+        if self._hearing is not None and self._forms.waiting:
+            self._forms.tell_busy(self._hearing.is_deaf(now))
         self._draw_panel(now)
         if self._refits and now >= self._refits[0]:
             self._refits.pop(0)

@@ -1,7 +1,7 @@
 """Which pictures on the page are of code that has changed since.
 
 Looked at after each cell, when nothing waits for it: a comparison of the sources of the session's
-components. The marks themselves are thought out by the thread that draws.
+components, and of what they use. The marks themselves are thought out by the thread that draws.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from twingraph_nb.component import shelf
 from twingraph_nb.events import Batch, RunStarted, Sink
 from twingraph_nb.picture.marks import stale
 from twingraph_nb.picture.model import Screen
+from twingraph_nb.scheduler.digests import used_by
+from twingraph_nb.source.used import Uses
 from twingraph_nb.views.ticker import Ticking, ticker
 
 __all__ = ["look", "mark", "watch"]
@@ -23,6 +25,13 @@ class _Emits(Protocol):
     def add_sink(self, sink: Sink) -> Callable[[], None]: ...
 
 
+class _View(Ticking, Protocol):
+    """A view with marks on it, or without."""
+
+    @property
+    def marked(self) -> bool: ...
+
+
 class _Newest:
     """The newest run of each name; a `Sink`."""
 
@@ -30,17 +39,22 @@ class _Newest:
         self.runs: dict[str, str] = {}
 
     def emit(self, batches: Sequence[Batch]) -> None:
+        started = False
         for batch in batches:
             if not batch.seq and batch.events and isinstance(batch.events[0], RunStarted):
                 self.runs[batch.events[0].name] = batch.run
+                started = True
+        if started:  # it may be told after the cell that has started it has ended
+            for view in [one for one in list(_views) if one.marked]:
+                ticker.poke(view)
 
 
 _newest: Final[weakref.WeakKeyDictionary[object, _Newest]] = weakref.WeakKeyDictionary()
-_views: Final[weakref.WeakSet[Ticking]] = weakref.WeakSet()
+_views: Final[weakref.WeakSet[_View]] = weakref.WeakSet()
 _last: dict[str, object] = {}
 
 
-def watch(source: _Emits, view: Ticking) -> None:
+def watch(source: _Emits, view: _View) -> None:
     """Look after a view from now on, as long as it is there."""
     if source not in _newest:
         _newest[source] = newest = _Newest()
@@ -84,5 +98,6 @@ def mark(source: object, screen: Screen) -> bool:
     return changed
 
 
-def _sources() -> Mapping[str, str]:
-    return {name: made.source.text for name, made in shelf.components.copy().items()}
+def _sources() -> Mapping[str, tuple[str, Uses]]:
+    made = shelf.components.copy().items()
+    return {name: (one.source.text, used_by(one, again=False)) for name, one in made}
