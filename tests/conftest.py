@@ -76,10 +76,10 @@ def python_image(docker_host: str) -> str:
 
 @pytest.fixture(scope="session")
 def data_image(docker_host: str) -> str:
-    """An image of the running Python with numpy and pandas."""
+    """An image of the running Python with numpy, pandas, pyarrow and pydantic."""
     from tests.services import images
 
-    return images.python_image(site=["numpy", "pandas"])
+    return images.python_image(site=["numpy", "pandas", "pyarrow", "pydantic"])
 
 
 @pytest.fixture(scope="session")

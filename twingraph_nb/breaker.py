@@ -131,10 +131,11 @@ class Breaker:
 
         Raises:
             BreakerOpen: it was not called.
-            TypeError: it is async: `await breaker.call_async(...)`.
+            TypeError: it is async, or a component, so that its work begins after the call.
         """
         if inspect.iscoroutinefunction(function):
             raise TypeError(f"{function.__name__} is async: `await breaker.call_async(...)`")
+        _refuse_component(function)
         with self.enter():
             return function(*args, **kwargs)
 
@@ -153,8 +154,9 @@ class Breaker:
         """Give the function with this breaker around each of its calls, sync or async.
 
         Raises:
-            TypeError: a generator, whose work begins after the call.
+            TypeError: a generator or a component, whose work begins after the call.
         """
+        _refuse_component(function)
         if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
             raise TypeError(
                 f"{function.__name__} is a generator: use `with breaker.enter():` in it"
@@ -272,6 +274,15 @@ class Pass:
         traceback: TracebackType | None,
     ) -> None:
         self.ended(error)
+
+
+def _refuse_component(function: object) -> None:
+    if hasattr(function, "policy") and hasattr(function, "platform"):
+        name = getattr(function, "name", "it")
+        raise TypeError(
+            f"{name} is a component, whose call only starts it: give it the breaker as an option, "
+            f"{name}.on(breaker=...) or @component(breaker=...)"
+        )
 
 
 def error_names(value: object) -> tuple[str, ...]:

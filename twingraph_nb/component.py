@@ -220,11 +220,11 @@ class Pipeline:
         self,
         *args: object,
         resume: str = "",
-        only: Names = (),
-        to: Names = (),
-        skip: Names = (),
-        force: Names = (),
-        from_: Names = (),
+        only: Names | None = None,
+        to: Names | None = None,
+        skip: Names | None = None,
+        force: Names | None = None,
+        from_: Names | None = None,
         **kwargs: object,
     ) -> object:
         """Give what a call with these arguments would run, reuse or cannot tell yet, and why.
@@ -246,11 +246,11 @@ class Pipeline:
         self,
         *args: object,
         resume: str = "",
-        only: Names = (),
-        to: Names = (),
-        skip: Names = (),
-        force: Names = (),
-        from_: Names = (),
+        only: Names | None = None,
+        to: Names | None = None,
+        skip: Names | None = None,
+        force: Names | None = None,
+        from_: Names | None = None,
         **kwargs: object,
     ) -> object:
         """Start a run as a call does, with a say in what runs and what it takes over.

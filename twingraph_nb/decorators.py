@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 
 from twingraph_nb.component import Component, Pipeline, make_component, make_pipeline, shelf
 from twingraph_nb.errors import DefinitionError
+from twingraph_nb.platform_choice import usual_platform
 
 __all__ = ["async_component", "component", "pipeline"]
 
@@ -16,7 +17,7 @@ def component(
     /,
     *,
     name: str | None = None,
-    platform: str = "local",
+    platform: str | None = None,
     config: Mapping[str, object] | None = None,
     language: str = "python",
     signature: str = "",
@@ -30,7 +31,8 @@ def component(
 
     Args:
         name: the function's own name if not given.
-        platform: where its tasks run.
+        platform: where its tasks run; `process` where it asks for `python=` or `deps=`, else
+            `local`, if not given.
         config: options as a dict, in the words of TwinGraph (`cache_ttl`, `retry_policy`, ...).
         language: `javascript`, `typescript`, `bash`, `c++`, `rust`, one that was added, or the
             path of a manifest.
@@ -46,13 +48,14 @@ def component(
     if language != "python":
         foreign = importlib.import_module("twingraph_nb.languages")  # only for who uses them
         return foreign.foreign_component(  # type: ignore[no-any-return]
-            language, signature, code, name=name, platform=platform, options=given
+            language, signature, code, name=name, platform=platform or "local", options=given
         )
     if signature or code:
         raise DefinitionError("`signature` and `code` are for other languages: say `language=` too")
 
     def make(f: Callable[..., object]) -> Component:
-        return make_component(f, name=name, platform=platform, options=given)
+        chosen = platform or usual_platform(given)
+        return make_component(f, name=name, platform=chosen, options=given)
 
     return make(function) if function is not None else make  # type: ignore[return-value]
 
@@ -62,16 +65,16 @@ def async_component(
     /,
     *,
     name: str | None = None,
-    platform: str = "local",
+    platform: str | None = None,
     config: Mapping[str, object] | None = None,
     **options: object,
 ) -> Callable[[Callable[..., object]], Component]:
     """Make a component of an async function or async generator; like `component` otherwise."""
+    given = {**(config or {}), **options}
 
     def make(f: Callable[..., object]) -> Component:
-        made = make_component(
-            f, name=name, platform=platform, options={**(config or {}), **options}, keep=False
-        )
+        chosen = platform or usual_platform(given)
+        made = make_component(f, name=name, platform=chosen, options=given, keep=False)
         if made.style not in ("async", "async_stream"):
             raise DefinitionError(
                 f"{made.name} ({made.source.where}): @async_component wants `async def`; "

@@ -132,6 +132,8 @@ class ComponentUsed(Event, frozen=True, gc=False):
     """The container image that the component names."""
     attributes: Mapping[str, str] = {}
     """What the graph of executions is to say of each of its tasks."""
+    uses: Mapping[str, tuple[str, str]] = {}
+    """What it uses of its notebook, by name: (digest, text); see `source/used.py`."""
 
 
 class TaskAdded(Event, frozen=True, gc=False):
@@ -333,7 +335,8 @@ class Answered(Event, frozen=True, gc=False):
 
 
 class LimitChanged(Event, frozen=True, gc=False):
-    """Somebody changed how many tasks may run at once: of the run, or of a platform by `name`."""
+    """Somebody changed how many tasks may run at once: of the run, of the platform `name`, or by a
+    limit that components share, with `name` as they write it (``openai:30/min``)."""
 
     limit: int
     name: str = ""

@@ -9,7 +9,7 @@ from twingraph_nb.errors import LineageError
 from twingraph_nb.graph.run import Run
 from twingraph_nb.graph.task import Task
 from twingraph_nb.lineage.answers import elements_of
-from twingraph_nb.lineage.asking import run_meant
+from twingraph_nb.lineage.asking import NothingRan, run_meant
 from twingraph_nb.lineage.elements import Vertex
 from twingraph_nb.lineage.excerpt import of_run, of_vertices
 from twingraph_nb.lineage.graph import Graph
@@ -56,6 +56,8 @@ def _of_run(run: str, chosen: Run | Task | None = None) -> Explorer:
     live = live_graph()
     get_session().driver.flush()
     graph = live.refresh()
+    if run == "all" and not graph.vertices:
+        raise NothingRan()
     shown = graph if run == "all" else of_run(graph, run_meant(traversals(graph), run))
     made = explorer_of(shown, hidden=tasks_first(shown))
     if isinstance(chosen, Task):

@@ -12,25 +12,37 @@ them.
 from __future__ import annotations
 
 import builtins
+import io
 import linecache
 import os
 import pickle
 import sys
+import tokenize
 import traceback
 import types
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from twingraph_nb.values import NotPlain, ValuesError, decode, encode
-from twingraph_nb.values_classes import class_named, class_ref, exception_made, exception_state
+from twingraph_nb.values_classes import (
+    class_named,
+    class_ref,
+    exception_made,
+    exception_reduced,
+    exception_state,
+)
 
 __all__ = ["pack_failure", "restore_failure"]
 
+Frame = tuple[str, int, str, str, int]
+"""File, line, function, text of the line, first line of the function."""
 _DEPTH = 20  # causes of causes
 _FRAMES = 200  # of one traceback; a recursion error has a thousand, all alike
 _BASES = 50
 _LINES = 200_000  # kept for tracebacks of one failure, empty ones between them included
 _SOURCE = 1 << 23  # bytes; no source file is larger
+_WIDEST = 1_000  # characters of a line that are shown
+_CLOSERS = {"(": ")", "[": "]", "{": "}"}
 
 
 def pack_failure(
@@ -120,15 +132,17 @@ class _Restored:
                 return _stand_in(data)
         return _stand_in(data)
 
-    def _traceback(self, frames: Sequence[tuple[str, int, str, str]]) -> types.TracebackType | None:
+    def _traceback(self, frames: Sequence[Frame]) -> types.TracebackType | None:
         """A traceback made of frames that only name their place."""
         made: types.TracebackType | None = None
-        for filename, line, name, text in reversed(frames):
-            shown = filename if self._trust else _harmless(filename)
+        for filename, line, name, text, first in reversed(frames):
+            shown = _shown(filename)
             line = max(1, line)
             if line <= self._lines and _remember_line(shown, line, text):
                 self._lines -= line
-            step = _step(shown, name, line)
+            # Of a file that is not here there are no other lines to count from.
+            begins = max(1, min(first, line)) if shown == filename else line
+            step = _step(shown, name, line, begins)
             made = types.TracebackType(made, step.tb_frame, step.tb_lasti, line)
         return made
 
@@ -169,10 +183,25 @@ def _message(error: BaseException) -> str:
 
 
 def _pickled(error: BaseException) -> bytes | None:
+    file = io.BytesIO()
     try:
-        return pickle.dumps(error, 5)
+        _Pickler(file, error).dump(error)
+        return file.getvalue()
     except Exception:  # any refusal means the same: a stand-in takes its place
         return None
+
+
+class _Pickler(pickle.Pickler):
+    """Takes exceptions along with their causes, but for the one whose causes are told beside it."""
+
+    def __init__(self, file: io.BytesIO, error: BaseException) -> None:
+        super().__init__(file, 5)
+        self._error = error
+
+    def reducer_override(self, thing: Any) -> Any:
+        if isinstance(thing, BaseException):
+            return exception_reduced(thing, linked=thing is not self._error)
+        return NotImplemented
 
 
 def _unpickled(body: bytes | None) -> BaseException | None:
@@ -213,8 +242,8 @@ def _worded(name: str, base: type[BaseException], message: str) -> type[BaseExce
     return type(name, (base,), members)
 
 
-def _frames(error: BaseException, hidden: tuple[str, ...]) -> list[tuple[str, int, str, str]]:
-    """File, line, function and text of each frame, outermost first."""
+def _frames(error: BaseException, hidden: tuple[str, ...]) -> list[Frame]:
+    """The frames of its traceback, outermost first."""
     steps = list(traceback.walk_tb(error.__traceback__))
     shown = 0
     while hidden and shown < len(steps):
@@ -228,13 +257,16 @@ def _frames(error: BaseException, hidden: tuple[str, ...]) -> list[tuple[str, in
     for step, line in steps:
         name = step.f_code.co_filename
         text = linecache.getline(name, line, step.f_globals).rstrip()
-        found.append((name, line, step.f_code.co_name, text))
+        found.append((name, line, step.f_code.co_name, text, step.f_code.co_firstlineno))
     return found
 
 
 def _remember_line(filename: str, line: int, text: str) -> bool:
     """See to it that the line can be shown where the file itself is not."""
-    if not text or linecache.getline(filename, line):
+    if not text or linecache.getline(filename, line).strip():
+        return False
+    text = _closed(text.strip())
+    if not text:
         return False
     kept = linecache.cache.get(filename)
     lines = list(kept[2]) if kept is not None and len(kept) == 4 else []
@@ -244,34 +276,58 @@ def _remember_line(filename: str, line: int, text: str) -> bool:
     return True
 
 
-def _harmless(filename: str) -> str:
-    """A name under which no device, pipe or huge file is opened to show a line of it."""
+def _closed(text: str) -> str:
+    """The line, its brackets closed, as what Python can read alone; "" if that cannot be.
+
+    IPython reads the lines from there on, and fails where they end within a statement.
+    """
+    opened: list[str] = []
+    try:
+        for token in tokenize.generate_tokens(io.StringIO(text[:_WIDEST]).readline):
+            if token.type == tokenize.OP and token.string in _CLOSERS:
+                opened.append(_CLOSERS[token.string])
+            elif token.type == tokenize.OP and token.string in _CLOSERS.values():
+                opened.pop()
+        return text[:_WIDEST]
+    except IndexError:  # closes what was opened on a line that is not here
+        return ""
+    except (tokenize.TokenError, SyntaxError):
+        if not opened or len(text) > _WIDEST:
+            return ""
+        return _closed(f"{text}...{''.join(reversed(opened))}")
+
+
+def _shown(filename: str) -> str:
+    """A name under which its lines are shown: no device, pipe or huge file is opened for them.
+
+    One that is not here gets brackets, as Python names what is no file, lest IPython opens it.
+    """
     if filename in linecache.cache or (filename[:1] == "<" and filename[-1:] == ">"):
         return filename
     places = [filename]
     if not os.path.isabs(filename):
         places += [os.path.join(folder, filename) for folder in sys.path if type(folder) is str]
-    for place in places:
-        if os.path.lexists(place) and not (
-            os.path.isfile(place) and os.path.getsize(place) <= _SOURCE
-        ):
-            return f"<{filename}>"
-    return filename
+    there = [place for place in places if os.path.lexists(place)]
+    good = [one for one in there if os.path.isfile(one) and os.path.getsize(one) <= _SOURCE]
+    return filename if there and good == there else f"<{filename}>"
 
 
 def _raiser() -> None:
     raise RuntimeError
 
 
-def _step(filename: str, name: str, line: int) -> types.TracebackType:
-    """A step of a traceback at that place. Only its names matter, nothing of it runs."""
+def _step(filename: str, name: str, line: int, first: int) -> types.TracebackType:
+    """A step of a traceback at that place, in a function that begins at its first line.
+
+    Only its names matter, nothing of it runs. IPython counts from the first line.
+    """
     code = _raiser.__code__
     code = code.replace(
         co_filename=filename,
         co_name=name,
         co_qualname=name,
-        co_firstlineno=line,
-        co_linetable=_line_table(len(code.co_code) // 2),
+        co_firstlineno=first,
+        co_linetable=_line_table(len(code.co_code) // 2, line - first),
     )
     try:
         types.FunctionType(code, {"__name__": name, "__file__": filename})()
@@ -283,12 +339,18 @@ def _step(filename: str, name: str, line: int) -> types.TracebackType:
     raise AssertionError("the raiser raises")
 
 
-def _line_table(units: int) -> bytes:
-    """Say of each instruction that it is on the first line, columns not known.
+def _line_table(units: int, further: int) -> bytes:
+    """Say of each instruction that it is so many lines after the first one, columns not known.
 
     A step needs an instruction of its own: -1 for "none" sends the `executing` library, with
     which IPython shows tracebacks, into an endless loop.
     Source: "no column info" entries, Objects/locations.md of CPython (3.11 to 3.14).
     """
     lengths = [min(8, units - at) for at in range(0, units, 8)]
-    return b"".join(bytes((0x80 | 13 << 3 | (length - 1), 0)) for length in lengths)
+    jump, left = bytearray(), further << 1  # a signed number, six bits to a byte, lowest first
+    while left > 0x3F:
+        jump.append(0x40 | left & 0x3F)
+        left >>= 6
+    jump.append(left)
+    entries = [bytes((0x80 | 13 << 3 | (length - 1),)) for length in lengths]
+    return entries[0] + bytes(jump) + b"".join(entry + b"\0" for entry in entries[1:])

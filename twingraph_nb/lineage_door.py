@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from gremlin_python.process.graph_traversal import GraphTraversalSource
 
@@ -14,7 +14,7 @@ from twingraph_nb.lineage.graph import Graph
 from twingraph_nb.lineage.live import LiveGraph, live_source
 from twingraph_nb.session import Session, get_session
 
-__all__ = ["graph_so_far", "lineage", "live_graph"]
+__all__ = ["giver_of", "graph_so_far", "lineage", "live_graph"]
 
 _graphs: weakref.WeakKeyDictionary[Session, LiveGraph] = weakref.WeakKeyDictionary()
 """One graph for each session: it is made at the first question and kept up to date from then."""
@@ -66,6 +66,22 @@ def live_graph(session: Session | None = None) -> LiveGraph:
         session.driver.flush_to_disk()
         _graphs[session] = found
     return found
+
+
+def giver_of(value: object) -> str:
+    """Give the hash of the first task of this process that gave just this object; "" if none did.
+
+    Numbers and texts are left out: Python may use one object for all that are equal.
+    """
+    if value is None or isinstance(value, bool | int | float | complex | str | bytes):
+        return ""
+    for run in get_session().runs.values():
+        for task in run.tasks:
+            found = task.peek()
+            parts = found.values() if isinstance(found, Mapping) else ()
+            if found is value or any(part is value for part in parts):
+                return task.hash
+    return ""
 
 
 def graph_so_far() -> Graph | None:

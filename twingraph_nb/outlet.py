@@ -70,7 +70,7 @@ class Output:
             elif self._late is None:
                 self._late = threading.Event()
                 threading.Thread(target=self._flush_late, args=(self._late,), daemon=True).start()
-            else:
+            elif not self._late.is_set():  # to set it again costs half of a line
                 self._late.set()
 
     def flush(self) -> None:

@@ -11,7 +11,7 @@ from twingraph_nb.platforms import PLATFORMS
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
-__all__ = ["ENTRY_POINT", "check_platform", "other_platforms"]
+__all__ = ["ENTRY_POINT", "check_platform", "other_platforms", "usual_platform"]
 
 ENTRY_POINT = "twingraph_nb.executors"
 """Other packages offer a platform under this entry point group."""
@@ -32,6 +32,11 @@ def check_platform(platform: str, *, where: str, language: str = "python") -> st
     if platform not in PLATFORMS and platform not in (others := other_platforms()):
         raise UnknownPlatform(platform, [*PLATFORMS, *others], where=where)
     return platform
+
+
+def usual_platform(options: Mapping[str, object]) -> str:
+    """Give the platform of a component that names none: `local`, which has no other Python."""
+    return "process" if options.get("python") or options.get("deps") else "local"
 
 
 def other_platforms() -> Mapping[str, EntryPoint]:

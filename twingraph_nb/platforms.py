@@ -6,7 +6,15 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-__all__ = ["ALIASES", "OPTIONS", "PLATFORMS", "Platform", "read_platform_option", "takes"]
+__all__ = [
+    "ALIASES",
+    "OPTIONS",
+    "PLATFORMS",
+    "Platform",
+    "read_platform_option",
+    "requirements",
+    "takes",
+]
 
 Reader = Callable[[object], object]
 
@@ -33,6 +41,20 @@ def _count(value: object) -> int:
     return int(str(value))
 
 
+def _gpus(value: object) -> str | int | tuple[str, ...]:
+    """ "all", how many, or the ids of some: ``True``, ``2``, ``"2"``, ``"0,1"``, ``[0, 1]``."""
+    if value is True or str(value).lower() in ("all", "yes", "true", "on"):
+        return "all"
+    if value is False or str(value).lower() in ("no", "false", "off"):
+        return 0
+    if str(value).isdigit():
+        return int(str(value))
+    parts = value.split(",") if isinstance(value, str) else value
+    if not isinstance(parts, (list, tuple)) or not parts:
+        raise ValueError("wants a number, 'all', or the ids of GPUs such as '0,1'")
+    return tuple(str(part).strip() for part in parts)
+
+
 def _seconds(value: object) -> float:
     units = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
     found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smh]?)\s*", str(value))
@@ -54,7 +76,12 @@ _BETWEEN = re.compile(r",(?![^\[\]]*\])(?!\s*[<>=!~])")
 """A comma between requirements, not one inside of ``pkg[a,b]>=1,<2``."""
 
 
-def _requirements(value: object) -> tuple[str, ...]:
+def requirements(value: object) -> tuple[str, ...]:
+    """Give requirements of pip one by one, from a list or a text such as ``"a>=1,<2,b[x,y]"``.
+
+    Raises:
+        ValueError: it is neither.
+    """
     return _names(_BETWEEN.split(value) if isinstance(value, str) else value)
 
 
@@ -156,7 +183,7 @@ _ALL = (
     Platform(
         "process",
         "in worker processes on this machine; a worker that dies fails its task alone",
-        {**FAR, "python": _text, "deps": _requirements},
+        {**FAR, "python": _text, "deps": requirements},
         here=True,
     ),
     Platform(
@@ -171,7 +198,7 @@ _ALL = (
             "files": _pairs,
             "volumes": _pairs,
             "pids": _count,
-            "gpus": _any,
+            "gpus": _gpus,
             "network": _text,
             "user": _text,
             "writable": _flag,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -21,13 +22,14 @@ from twingraph_nb.events import (
     TaskSkipped,
 )
 
-__all__ = ["FIELD_TYPES", "Kind", "Pending", "Question", "Questions", "pending"]
+__all__ = ["FIELD_TYPES", "Kind", "Pending", "Question", "Questions", "pending", "terms"]
 
 Kind = Literal["approval", "text", "choice", "multi", "form"]
 Spec = str | tuple[object, ...]
 """What a field of a form takes: a name of `FIELD_TYPES`, or the options to choose from."""
 FIELD_TYPES: Mapping[type, str] = {str: "text", int: "int", float: "float", bool: "bool"}
 """How the types of a form's fields are written down."""
+_DAY = 86_400.0  # seconds
 _YES = frozenset({"yes", "y", "true", "ok", "approve", "approved"})
 _NO = frozenset({"no", "n", "false", "reject", "rejected", "deny"})
 _OVER = frozenset({TaskDone, TaskReused, TaskErred, TaskCancelled, TaskSkipped})
@@ -235,6 +237,18 @@ class Pending:
     asked: Asked
     first: Answered | None = None
     over: bool = False
+
+
+def terms(asked: Asked) -> str:
+    """Say what happens to a question that nobody answers, and when; "" if it waits for ever."""
+    if asked.default is None and asked.deadline is None:
+        return ""
+    what = "it fails" if asked.default is None else asked.default
+    if asked.deadline is None:
+        return f"{what} if nobody answers"
+    far = asked.deadline - asked.at > _DAY
+    when = time.strftime("%Y-%m-%d %H:%M" if far else "%H:%M:%S", time.localtime(asked.deadline))
+    return f"{what} if nobody answers by {when}"
 
 
 class Questions:

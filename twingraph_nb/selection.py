@@ -126,16 +126,16 @@ def read_selection(given: Mapping[str, object], option: Callable[[str], str] = s
     """Give the selection that options ask for: a name, names with commas between, or a list each.
 
     Args:
-        given: by kind; () is nothing. option: gives a selector's kind as it was written.
+        given: by kind; None = not given. option: gives a selector's kind as it was written.
     Raises:
         WiringError: something is no name, or nothing is named although something was meant to be.
     """
-    return Selection(**{kind: _names(option(kind), value) for kind, value in given.items()})
+    return Selection(
+        **{kind: _names(option(kind), value) for kind, value in given.items() if value is not None}
+    )
 
 
 def _names(option: str, value: object) -> tuple[str, ...]:
-    if isinstance(value, tuple) and not value:
-        return ()
     if isinstance(value, str):
         value = value.split(",")
     several = list(value) if isinstance(value, Iterable) else [value]

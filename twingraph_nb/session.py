@@ -222,7 +222,7 @@ class Session:
             )
             self.driver.sinks.append(self.remote)
 
-    def platforms(self, timeout: float = 10.0) -> dict[str, tuple[Condition, int]]:
+    def platforms(self, timeout: float = 30.0) -> dict[str, tuple[Condition, int]]:
         """Give how each platform is, and how many of its tasks run now; asks all at once.
 
         Args:

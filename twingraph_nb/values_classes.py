@@ -17,6 +17,7 @@ import types
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from twingraph_nb.outputs import Outputs, outputs
 from twingraph_nb.values_kinds import (
     NotPlain,
     NotTrusted,
@@ -27,7 +28,15 @@ from twingraph_nb.values_kinds import (
     text_of,
 )
 
-__all__ = ["DECODERS", "class_named", "class_ref", "exception_made", "exception_state", "written"]
+__all__ = [
+    "DECODERS",
+    "class_named",
+    "class_ref",
+    "exception_made",
+    "exception_reduced",
+    "exception_state",
+    "written",
+]
 
 _FUNCTIONS = (types.FunctionType, types.BuiltinFunctionType)
 
@@ -39,6 +48,9 @@ def written(out: Writing, value: Any) -> list[Any] | None:
         return _write_enum(out, value)
     if isinstance(value, BaseException):
         return _write_exception(out, value)
+    if isinstance(value, Outputs):
+        items = [out.walk(item) for item in value]  # type: ignore[attr-defined]
+        return ["outputs", kind.__name__, list(value._fields), *items]
     if _is_named_tuple(kind):
         return ["named", class_ref(kind), *[out.walk(item) for item in value]]
     if _is_model(kind):
@@ -181,6 +193,13 @@ def _named(into: Reading, ref: Any, *items: Any) -> Any:
     return tuple.__new__(kind, items)
 
 
+def _outputs(into: Reading, name: Any, fields: Any, *items: Any) -> Any:
+    names = list(map(text_of, list_of(fields)))
+    if len(set(names)) != len(items) or len(names) != len(items):
+        raise ValuesError(f"malformed: {len(names)} outputs, {len(items)} came")
+    return outputs(text_of(name), **dict(zip(names, items)))  # noqa: B905 - not in Python 3.9
+
+
 # -- dataclasses and models ---------------------------------------------------------------------
 
 
@@ -273,6 +292,8 @@ def _model(into: Reading, ref: Any, given: Any, state: Any, extra: Any, private:
 
 _MEMBERS = ("filename", "filename2", "name", "name_from", "path")
 """What C code of built-in exceptions keeps beside the arguments, where it has it."""
+_BESIDE = ("__notes__", "__cause__", "__context__", "__suppress_context__")
+"""What an exception has from those who raise it."""
 
 
 def exception_state(error: BaseException) -> dict[str, Any]:
@@ -306,6 +327,36 @@ def exception_made(kind: type, args: Sequence[Any], state: Mapping[str, Any]) ->
         else:
             BaseException.__getattribute__(made, "__dict__")[name] = item
     return made
+
+
+def exception_reduced(error: BaseException, *, linked: bool = True) -> Any:
+    """Give how to pickle an exception as it is: pickle alone drops its cause and its context.
+
+    One whose own `__init__` wants other arguments than it hands on arrives as well. One that says
+    itself how it is pickled is taken at its word.
+
+    Args:
+        linked: with notes, cause and context.
+    """
+    found, kind = error.__reduce_ex__(5), type(error)
+    if isinstance(found, str) or len(found) > 3 or not _is_stock(kind, "__setstate__"):
+        return found
+    made, args, *rest = found
+    state = (rest[0] if rest else None) or {}
+    if _is_stock(kind, "__reduce__") and _is_stock(kind, "__reduce_ex__"):
+        made, args, state = _bare, (kind, args), {**exception_state(error), **state}
+    beside = _BESIDE if linked else ()
+    links = {name: getattr(error, name) for name in beside if hasattr(error, name)}
+    return made, args, {**state, **links}
+
+
+def _is_stock(kind: type, method: str) -> bool:
+    """True if no class of a user or a library has its own method of that name."""
+    return next(c for c in kind.__mro__ if method in vars(c)).__module__ == "builtins"
+
+
+def _bare(kind: type, args: Sequence[Any]) -> BaseException:
+    return exception_made(kind, args, {})
 
 
 def _member(kind: type, name: str) -> Any:
@@ -345,6 +396,7 @@ DECODERS: dict[str, Callable[..., Any]] = {
     "enum": _enum,
     "flag": _flag,
     "named": _named,
+    "outputs": _outputs,
     "dataclass": _dataclass,
     "model": _model,
     "exception": _exception,

@@ -13,6 +13,7 @@ must not be unpickled at all. Between processes of one machine it covers header 
 
 from __future__ import annotations
 
+import io
 import mmap
 import pickle
 import socket
@@ -20,6 +21,8 @@ import struct
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from twingraph_nb.values_classes import exception_reduced
 
 if TYPE_CHECKING:
     from typing import TypeAlias
@@ -89,7 +92,16 @@ def freeze(value: object) -> list[Buffer]:
         aside.append(raw)
         return False
 
-    return [pickle.dumps(value, 5, buffer_callback=keep), *aside]
+    file = io.BytesIO()
+    _Pickler(file, 5, buffer_callback=keep).dump(value)
+    return [file.getvalue(), *aside]
+
+
+class _Pickler(pickle.Pickler):
+    """Takes exceptions along with their causes."""
+
+    def reducer_override(self, thing: Any) -> Any:
+        return exception_reduced(thing) if isinstance(thing, BaseException) else NotImplemented
 
 
 def thaw(frames: Sequence[Any]) -> Any:
@@ -404,6 +416,9 @@ def _parts(value: object, name: str) -> list[tuple[str, object]]:
     if isinstance(value, (set, frozenset)):
         return [(f"an item of {name}", item) for item in value]
     held = getattr(value, "__dict__", {})
+    if isinstance(value, BaseException):
+        parts = {"args": value.args, "__cause__": value.__cause__, "__context__": value.__context__}
+        held = {**parts, **held}
     slots = [key for key in getattr(value, "__dataclass_fields__", ()) if key not in held]
     found = {**held, **{key: getattr(value, key) for key in slots if hasattr(value, key)}}
     return [(f"{name}.{key}", item) for key, item in found.items()]

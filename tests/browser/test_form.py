@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 from playwright.sync_api import Page, expect
 
 from tests.browser.lab import Lab, Notebook
+from tests.browser.test_live_view import wait_for
 
 CELLS = (
     """\
@@ -17,11 +20,14 @@ def release():
     return ask("Deploy?", name="go"), how
 """,
     "run = release(); run",
-    "print(run.result(60))",
+    "import os, time\nwhile not os.path.exists('gate'):\n    time.sleep(0.01)",
+    "print(await run)",
 )
 
 
-def test_a_form_answers_the_question_and_says_who_did(lab: Lab, page: Page) -> None:
+def test_a_form_says_who_answered_and_that_a_cell_does_not_let_it_be_heard(
+    lab: Lab, page: Page
+) -> None:
     lab.write("form.ipynb", list(CELLS))
     notebook = Notebook(lab, page, "form.ipynb")
     notebook.run(0)
@@ -29,6 +35,14 @@ def test_a_form_answers_the_question_and_says_who_did(lab: Lab, page: Page) -> N
     forms = notebook.cell(1).locator(".tg-form")
     expect(forms).to_have_count(2, timeout=30_000)
     go, how = forms.filter(has_text="Deploy?"), forms.filter(has_text="How?")
+    notebook.run(2, wait=False)
+    expect(go).to_contain_text("A cell keeps the kernel busy", timeout=30_000)
+    expect(go.locator("code")).to_contain_text(re.compile("^twingraph answer [0-9a-f]+ "))
+    notebook.shot("busy-form", go)
+    (lab.root / "gate").touch()
+    expect(go).not_to_contain_text("A cell keeps", timeout=30_000)
+    notebook.run(3, wait=False)
+    wait_for(page, lambda: notebook.prompt(3) == "[*]:")
     go.get_by_role("button", name="yes").click()
     expect(go).to_contain_text("yes, by user at", timeout=30_000)
     expect(go.get_by_role("button", name="no")).to_be_disabled()
@@ -38,5 +52,5 @@ def test_a_form_answers_the_question_and_says_who_did(lab: Lab, page: Page) -> N
     how.locator("input[type=text]").fill("0.5")
     answer.click()
     expect(how).to_contain_text("by user at", timeout=30_000)
-    notebook.run(2)
-    expect(notebook.cell(2)).to_contain_text("(True, {'rate': 0.5, 'dry': False})")
+    notebook.finished(3)
+    expect(notebook.cell(3)).to_contain_text("(True, {'rate': 0.5, 'dry': False})")

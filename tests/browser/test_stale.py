@@ -8,14 +8,15 @@ from tests.browser.lab import Lab, Notebook
 from tests.browser.test_live_view import wait_for
 
 CELLS = (
-    "%load_ext twingraph_nb",
+    "%load_ext twingraph_nb\ndef times(x):\n    return 10 * x",
     "%%component clean\ndef clean(n: int) -> int:\n    return n + 1",
-    "%%component train\ndef train(x: int) -> int:\n    return 10 * x",
+    "%%component train\ndef train(x: int) -> int:\n    return times(x)",
     "%%component other\ndef other(n: int) -> int:\n    return n",
     "%%pipeline flow(n=1) -> out\nout = [train(clean(n)), other(n)]",
     "flow()",
     "%%component clean\ndef clean(n: int) -> int:\n    return n + 2",
     "flow()",
+    "def times(x):\n    return 11 * x",
 )
 
 
@@ -45,3 +46,10 @@ def test_an_edited_cell_marks_what_was_made_with_it_until_it_is_run_again(
     notebook.run(7)
     wait_for(page, lambda: not any("stale" in line for line in said().values()))
     expect(inspector).to_have_count(0)
+    notebook.run(8)
+
+    def later() -> dict[str, str]:
+        return {spot.lines[0]: spot.lines[1] for spot in notebook.boxes(7)}
+
+    wait_for(page, lambda: "stale" in later()["train"])
+    assert not any("stale" in later()[name] for name in ("clean", "other"))

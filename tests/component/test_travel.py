@@ -178,6 +178,13 @@ def test_pickle_is_tried_at_once_where_a_component_asks_for_it() -> None:
     assert re.search(said, refused("docker", step, ship="pickle"))
 
 
+def test_what_shipping_by_pickle_needs_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "cloudpickle", None)
+    assert refused("docker", earlier, ship="pickle").endswith(
+        "ship='pickle' needs cloudpickle, here and there: pip install cloudpickle"
+    )
+
+
 def test_a_large_value_is_looked_at_in_part_only() -> None:
     held = [Counted(bytes(100_000)) for _ in range(1000)]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tracemalloc
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import pytest
 
@@ -26,6 +27,26 @@ def test_passwords_in_addresses_are_masked(value: object, text: str) -> None:
 
 def test_arguments_named_like_secrets_are_masked() -> None:
     assert summaries({"token": "sesame", "n": 1}) == {"token": "•••", "n": "1"}
+
+
+@dataclass
+class Login:
+    user: str
+    api_key: str
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ({"password": "sesame", "port": 1}, "{'password': '•••', 'port': 1}"),
+        ([{"db": {"token": "it's"}}], "[{'db': {'token': \"•••\"}}]"),
+        (Login("me", "sesame"), "Login(user='me', api_key='•••')"),
+        ({"Secret": "sesame" * 100}, "{'Secret': '•••'}"),
+        ({"key": "a", "tokens": 3}, "{'key': 'a', 'tokens': 3}"),
+    ],
+)
+def test_what_is_named_like_a_secret_within_a_value_is_masked(value: object, text: str) -> None:
+    assert summary(value) == text
 
 
 @pytest.mark.parametrize("wrap", [bytes, bytearray, lambda b: [b], lambda b: {"a": [b]}])

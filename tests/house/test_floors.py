@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from tests.house.package import NAME, ROOT, Module, modules
 
 FLOORS = (
-    ("errors", "context", "settled", "wire", "outlet", "values_kinds", "amounts", "clock"),
+    ("errors", "context", "settled", "outlet", "outputs", "values_kinds", "amounts", "clock"),
     ("values_classes", "values_data", "values_tables", "breaker", "limit", "interpreter"),
+    ("wire",),
     ("values", "segments"),
     ("failure", "remote_payloads"),
     ("events", "settings", "rebuild"),
@@ -39,9 +40,9 @@ FLOORS = (
 """A room imports only from rows above its own; rooms of one row do not see each other."""
 
 TRAVELS = (
-    "context", "settled", "wire", "outlet", "values_kinds", "values_classes", "values_data",
-    "values_tables", "values", "segments", "failure", "rebuild", "remote", "remote_turns",
-    "remote_process", "remote_stream", "remote_kept",
+    "context", "settled", "outputs", "wire", "outlet", "values_kinds", "values_classes",
+    "values_data", "values_tables", "values", "segments", "failure", "rebuild", "remote",
+    "remote_turns", "remote_process", "remote_stream", "remote_kept",
     "remote_orphan", "remote_payloads", "remote_post",
 )  # fmt: skip
 """They go to the far side as they are: standard library and each other only."""

@@ -25,6 +25,31 @@ def test_plan_shows_what_an_edited_cell_makes_stale(notebook: Notebook) -> None:
     assert {mark.kind for mark in screen_of_plan(plan).marks.values()} == {"stale"}
 
 
+def test_plan_and_diff_show_what_has_changed_of_what_a_component_uses(notebook: Notebook) -> None:
+    helper = "OFFSET = {}\ndef moved(x):\n    return x {} OFFSET"
+    notebook.good(helper.format(1, "+"))
+    notebook.good("%%component --cache\ndef shifted(x: int) -> int:\n    return moved(x)")
+    notebook.good("%%pipeline flow() -> out\nout = shifted(1)")
+    assert notebook.good("first = flow()\nfirst.result(30)") == 2
+    notebook.good(helper.format(1, "-"))
+    plan = notebook.good("%plan flow()")
+    assert isinstance(plan, Plan)
+    row = plan["shifted"]
+    assert (row.action, row.reason) == ("run", "source changed")
+    assert row.text == "what it uses has changed: moved"
+    assert "-    return x + OFFSET\n+    return x - OFFSET" in row.diff
+    assert {mark.kind for mark in screen_of_plan(plan).marks.values()} == {"stale"}
+    assert notebook.good("second = flow()\nsecond.result(30)") == 0
+    notebook.good("OFFSET = 5")
+    plan = notebook.good("%plan flow()")
+    assert isinstance(plan, Plan)
+    assert plan["shifted"].text == "what it uses has changed: OFFSET 1 -> 5"
+    one, two = notebook.good("first.id, second.id")
+    found = notebook.good(f"%twingraph diff {one} {two}")
+    assert "code    shifted: it uses moved" in repr(found)
+    assert "-    return x + OFFSET\n+    return x - OFFSET" in repr(found)
+
+
 def test_plan_takes_options_after_the_call(notebook: Notebook) -> None:
     notebook.good("%%component inc --cache\ndef inc(x, text='') -> int:\n    return x + 1")
     notebook.good("%%pipeline flow(n=1, text='') -> out\nout = inc(n, text)")
@@ -51,6 +76,13 @@ def test_selectors_are_understood_by_plan_and_by_resume(notebook: Notebook) -> N
         "reused",
         "succeeded",
     ]
+    third = "third = %twingraph run flow(n=4) --to inc --force inc"
+    notebook.good(f"{third}\nassert third.result(30) is None")
+    assert notebook.good("[(task.name, task.state) for task in third.tasks]") == [
+        ("inc", "succeeded"),
+        ("double", "skipped"),
+    ]
+    assert "%twingraph run wants a pipeline" in str(notebook.bad("%twingraph run inc(3)"))
     assert "--fro" in str(notebook.bad(f"%twingraph resume {run} --fro inc"))
     assert isinstance(notebook.bad("%plan flow() --only dubble"), WiringError)
     plan = notebook.good("%plan flow() --only inc --only double")

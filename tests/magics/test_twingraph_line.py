@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 
 import pytest
 from IPython.core.completer import provisionalcompleter
@@ -26,7 +27,9 @@ def test_commands_show_what_is_there(notebook: Notebook) -> None:
     notebook.good("%%component inc(x) -> y --retries 2\ny = x + 1")
     notebook.good("%%pipeline flow(n=1)\ninc(n)")
     run = notebook.good("run = flow()\nrun.result(30)\nrun.id")
-    assert "components  1" in str(notebook.good("%twingraph"))
+    told = str(notebook.good("%twingraph"))
+    assert "components  1" in told
+    assert re.search(r"memory +[\d,]+ MiB", told)
     assert f"{run}  flow" in str(notebook.good("%twingraph runs"))
     shown = str(notebook.good("%twingraph components"))
     assert "inc   (x) -> y  local     retries 2" in shown
@@ -47,6 +50,9 @@ def test_run_of_another_session_is_shown_from_the_store(notebook: Notebook) -> N
     shown = notebook.good(f"%twingraph show {run_id}")
     assert "inc" in str(shown)
     assert "<img" in shown._repr_html_()  # type: ignore[attr-defined]
+    for word in ("cancel", "pause"):
+        said = str(notebook.bad(f"%twingraph {word} {run_id}"))
+        assert said.endswith(f"does not run in this session: `!twingraph {word} {run_id}`")
 
 
 def test_cancel_stops_a_run(notebook: Notebook) -> None:
@@ -65,7 +71,7 @@ def test_cancel_stops_a_run(notebook: Notebook) -> None:
         (
             "shwo",
             "%twingraph has no command 'shwo' (did you mean 'show'?); it has "
-            + ", ".join(COMMANDS),
+            + ", ".join(["run", *COMMANDS]),
         ),
         (
             "show",

@@ -89,6 +89,19 @@ def test_a_breaker_of_ones_own_guards_components_and_other_code_together() -> No
     assert breaker.state == "closed"
 
 
+def test_a_component_is_not_taken_for_a_function_that_has_done_its_work_when_it_returns() -> None:
+    api = Breaker("api")
+
+    @component()
+    def fetch(x: int) -> int:
+        return x
+
+    for use in (api, api.call):
+        with pytest.raises(TypeError, match=r"fetch is a component.* fetch\.on\(breaker="):
+            use(fetch)  # type: ignore[operator, arg-type]
+    assert fetch.on(breaker=api)(3).result(30) == 3  # type: ignore[attr-defined]
+
+
 def test_a_task_with_retries_waits_for_the_breaker() -> None:
     up = threading.Event()
 

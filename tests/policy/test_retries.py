@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import pytest
 
 from twingraph_nb import component, pipeline
+from twingraph_nb.component import Component
 from twingraph_nb.errors import BreakerOpen, DefinitionError, ExecutorError
 from twingraph_nb.events import (
     ComponentUsed,
@@ -93,6 +94,29 @@ def test_the_counts_hold_in_a_run() -> None:
         with pytest.raises(error):
             work(kind).result(30)  # type: ignore[attr-defined]
     assert tries == ["key", "key", "key", "value"]
+
+
+def test_retries_do_not_nest() -> None:
+    tries: list[str] = []
+
+    @component(retries=2, delay=0)
+    def inner(error: Exception) -> None:
+        tries.append("inner")
+        raise error
+
+    @component(retries=1, delay=0)
+    def outer(error: Exception, step: Component) -> object:
+        tries.append("outer")
+        return step(error).result()  # type: ignore[attr-defined]
+
+    with pytest.raises(KeyError) as caught:
+        outer(KeyError(1), inner).result(30)  # type: ignore[attr-defined]
+    assert tries == ["outer", "inner", "inner", "inner"]
+    assert "outer is not tried again: inner in it was tried 3 times" in caught.value.__notes__
+    tries.clear()
+    with pytest.raises(KeyError):
+        outer(KeyError(1), inner.on(retries=0)).result(30)  # type: ignore[attr-defined]
+    assert tries == ["outer", "inner", "outer", "inner"]  # here it is the outer one that retries
 
 
 def test_a_run_stops_retrying_when_its_budget_is_used_up() -> None:

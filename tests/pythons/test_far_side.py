@@ -21,9 +21,9 @@ from typing import Any
 import pytest
 
 from tests.conformance import steps
-from tests.conformance.suite import alike
 from tests.executors.running import Memory
 from tests.pythons.found import oldest
+from tests.wire.samples import same as alike
 from twingraph_nb.component import make_component
 from twingraph_nb.errors import ExecutorError
 from twingraph_nb.executors.base import Job, Outcome

@@ -184,6 +184,43 @@ def test_classes_of_the_notebook_go_both_ways(notebook: Notebook, far: Far) -> N
     assert color is space["Color"].RED
 
 
+def test_all_that_a_class_of_the_notebook_is_made_of_travels(notebook: Notebook, far: Far) -> None:
+    notebook.run("""
+        import abc, math
+        from functools import cached_property, wraps
+        FACTOR, START = 3, 10
+        def scaled(x): return x * FACTOR
+        def loud(method):
+            @wraps(method)
+            def inner(self): return f"{method(self)}!"
+            return inner
+        class Base(abc.ABC):
+            @abc.abstractmethod
+            def name(self): ...
+    """)
+    notebook.run("""
+        class Item(Base):
+            rate = 2
+            both = rate * FACTOR
+            def __init__(self, start: int = START): self.start = start
+            @cached_property
+            def cost(self): return scaled(self.rate)
+            @property
+            def twice(self): return self._twice
+            @twice.setter
+            def twice(self, x): self._twice = scaled(x)
+            @loud
+            def name(self): return "item"
+            class Part:
+                def whole(self): return math.floor(scaled(1.5))
+        def step():
+            item = Item()
+            item.twice = 4
+            return item.start, item.both, item.cost, item.twice, item.name(), Item.Part().whole()
+    """)
+    assert far.call(notebook.bundle("step")) == (10, 6, 6, 12, "item!", 4)
+
+
 def test_components_are_plain_functions_there(notebook: Notebook, far: Far) -> None:
     notebook.space["component"] = component
     notebook.run("""
@@ -208,6 +245,16 @@ def test_future_flags_and_line_numbers_are_kept(notebook: Notebook, far: Far) ->
     with pytest.raises(RuntimeError) as caught:
         far.call(notebook.bundle("step"), 1)
     assert 'File "<cell 1>", line 8, in step\n    return text / x' in str(caught.value)
+
+
+def test_future_flags_of_a_class_without_methods_are_kept(notebook: Notebook, far: Far) -> None:
+    notebook.run("""
+        from __future__ import annotations
+        class Node:
+            left: Node | None = None
+        def step(x): return Node.__annotations__["left"]
+    """)
+    assert far.call(notebook.bundle("step"), 1) == "Node | None"
 
 
 def test_a_function_of_a_module_goes_by_name(
@@ -290,6 +337,22 @@ def test_names_that_are_not_there_are_told_with_their_line(notebook: Notebook) -
         notebook.bundle("step")
 
 
+def test_names_that_a_class_needs_and_are_not_there_are_told_too(notebook: Notebook) -> None:
+    notebook.run("""
+        class Item:
+            own = 1
+            more = own + 1
+
+            def made(self):
+                return later(self.own)
+        def step(x):
+            return Item().made()
+    """)
+    with pytest.raises(PortabilityError, match=r"<cell 1>, line 7 uses 'later', which is not") as e:
+        notebook.bundle("step")
+    assert len(e.value.problems) == 1
+
+
 def test_names_that_it_defines_itself_are_not_missing(notebook: Notebook, far: Far) -> None:
     notebook.run("""
         def step(x):
@@ -309,6 +372,19 @@ def test_captured_values_that_cannot_travel_are_told_with_line_and_cure(notebook
     with pytest.raises(
         PortabilityError, match=r"line 2 uses lock\['guard'\], a _thread.lock, .*make it inside"
     ):
+        notebook.bundle("step")
+
+
+def test_what_cannot_travel_is_told_at_the_line_that_reads_it(notebook: Notebook) -> None:
+    notebook.space["guard"] = threading.Lock()
+    notebook.run("""
+        class Item:
+            def read(self, x):
+                x.guard, x = "guard", x
+                return guard
+    """)
+    notebook.run("def step(x):\n    return Item().read(x)")
+    with pytest.raises(PortabilityError, match=r"<cell 1>, line 5 uses guard, a _thread.lock"):
         notebook.bundle("step")
 
 

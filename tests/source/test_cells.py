@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from twingraph_nb.errors import CellSyntaxError, DefinitionError
+from twingraph_nb.outputs import outputs
 from twingraph_nb.source.cells import make_body, read_cell
 from twingraph_nb.source.infer import names_of
 from twingraph_nb.source.line import Line, Output, read_line
-from twingraph_nb.source.outputs import outputs
 
 KNOWN = ("retries", "retry_on", "cache", "platform")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import html
 import json
 import re
 import subprocess
@@ -20,6 +21,7 @@ from twingraph_nb.lineage.graph import Graph
 from twingraph_nb.lineage.sketch import sketch, without
 from twingraph_nb.views.explorer import shown
 from twingraph_nb.views.explorer.bundle import module
+from twingraph_nb.views.explorer.plain import plain_view
 from twingraph_nb.views.explorer.shown import ExplorerMissing, explorer_of, still_of, tasks_first
 from twingraph_nb.views.explorer.still import told
 
@@ -143,6 +145,24 @@ for (const count of [1, 30, 600]) {
     assert all(found.values()), found
 
 
+def test_layers_go_down_where_that_makes_a_graph_readable(tmp_path: Path) -> None:
+    script = """
+const { places } = page("layouts.js");
+const of = (lanes, room) => {
+  const sizes = Array.from({ length: 2 * lanes + 1 }, () => ({ width: 40, height: 45 }));
+  const lane = (n) => [[2 * n, 2 * n + 1], [2 * n + 1, 2 * lanes]];
+  const links = [...Array(lanes).keys()].flatMap(lane);
+  const found = places({ kind: "layered", sizes, links, room });
+  const [first, last] = [found[0], found[2 * lanes]];
+  return last[0] - first[0] > 150 ? "right" : last[1] - first[1] > 150 ? "down" : "?";
+};
+out.few = of(3, { width: 820, height: 460 });
+out.many = of(13, { width: 820, height: 460 });
+out.narrow = of(13, { width: 300, height: 900 });
+"""
+    assert node(tmp_path, script) == {"few": "right", "many": "down", "narrow": "right"}
+
+
 def test_layers_go_from_left_to_right_also_with_a_circle(tmp_path: Path) -> None:
     script = """
 const { layered } = page("layered.js");
@@ -211,6 +231,19 @@ def test_without_anywidget_it_is_said_what_to_install(monkeypatch: pytest.Monkey
     monkeypatch.setitem(sys.modules, "anywidget", None)
     with pytest.raises(ExplorerMissing, match=r"twingraph-nb\[explorer\]"):
         explorer_of(run_graph(2))
+
+
+def test_a_small_graph_may_be_drawn_by_ipycytoscape() -> None:
+    drawn = sketch(run_graph(6, odd=HOSTILE))
+    _, graph, about = plain_view(drawn).children
+    labels = {node.data["label"] for node in graph.graph.nodes}
+    assert {"load\nTask \u00b7 succeeded", "study\nRun \u00b7 failed"} <= labels
+    assert len(graph.graph.edges) == len(drawn.links)
+    odd = next(place for place, node in enumerate(drawn.nodes) if node.name == HOSTILE)
+    click = {"widget": "node", "event": "click", "data": {"data": {"id": str(odd)}}}
+    graph._handle_interaction(graph, click, [])
+    assert html.escape(HOSTILE) in about.value
+    assert HOSTILE not in about.value
 
 
 def test_a_picture_stays_that_needs_no_kernel() -> None:

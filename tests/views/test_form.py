@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 
 from tests.faults.test_control import until
 from twingraph_nb import ask, get_session, pipeline
+from twingraph_nb.views.hearing import Hearing
 from twingraph_nb.views.live import LiveView
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # ipycytoscape's, at import
@@ -81,4 +83,26 @@ def test_of_very_many_questions_some_are_shown_and_the_rest_is_counted() -> None
     run.answer("yes", run.tasks["q0"])
     until(lambda: list(forms_of(view)) == [f"Is {i} right?" for i in range(1, 21)])
     assert "2 more questions" in last(view)
+    run.cancel()
+
+
+def test_a_form_says_that_a_cell_keeps_the_kernel_busy_as_long_as_it_does() -> None:
+    run = release()
+    view = LiveView(get_session(), run)
+    until(lambda: len(forms_of(view)) == 3)
+    form = forms_of(view)["Tags?"]
+
+    async def cell() -> list[str]:
+        view._hearing, now, said = Hearing(), time.time(), []
+        for seconds in (0, 1, 2):
+            if seconds == 2:
+                await asyncio.sleep(0)  # until here the loop has not turned
+            view.tick(now + seconds)
+            said.append(form.widget.children[-1].children[0].value)
+        return said
+
+    before, busy, after = asyncio.run(cell())
+    assert before == after == ""
+    assert "A cell keeps the kernel busy" in busy
+    assert f"<code>twingraph answer {run.id} {run.tasks['tags'].number} ANSWER</code>" in busy
     run.cancel()

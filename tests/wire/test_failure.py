@@ -7,6 +7,7 @@ import os
 import pickle
 import traceback
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -40,6 +41,16 @@ def test_cause_notes_and_lines_come_back() -> None:
     assert "direct cause" in text
 
 
+def test_errors_of_a_group_keep_their_causes() -> None:
+    member = raised(Odd(1, 2), raised(KeyError("k")))
+    for pickles in (True, False):
+        data = pack_failure(raised(ExceptionGroup("several", [member])), pickles=pickles)
+        back = restore_failure(data)
+        assert isinstance(back, ExceptionGroup)
+        assert (type(back.exceptions[0]), str(back.exceptions[0])) == (Odd, "1 and 2")
+        assert repr(back.exceptions[0].__cause__) == "KeyError('k')"
+
+
 def test_one_whose_class_is_not_here_gets_a_stand_in() -> None:
     data = pack_failure(raised(Odd(1, 2)))
     data.update(pickled=None, plain=None)
@@ -61,9 +72,9 @@ def test_one_of_a_local_class_keeps_the_names_of_its_bases() -> None:
 
 def test_lines_of_a_cell_that_is_not_here_are_shown() -> None:
     data = pack_failure(raised(ValueError("x")))
-    data["frames"] = [("cell-of-far-away", 3, "clean", "    rows[key]")]
+    data["frames"] = [("<cell-of-far-away>", 3, "clean", "    rows[key]", 2)]
     text = "".join(traceback.format_exception(restore_failure(data)))
-    assert 'File "cell-of-far-away", line 3, in clean\n    rows[key]\n' in text
+    assert 'File "<cell-of-far-away>", line 3, in clean\n    rows[key]\n' in text
 
 
 def test_an_error_with_a_broken_str_still_travels() -> None:
@@ -92,6 +103,48 @@ def test_ipython_shows_the_lines_of_a_restored_error() -> None:
     shown = VerboseTB(theme_name="nocolor").text(type(error), error, error.__traceback__)
     assert "raise error from cause" in shown
     assert "direct cause" in shown
+
+
+@pytest.mark.parametrize(
+    ("line", "shown"),
+    [
+        ("    raise ValueError(", "raise ValueError(...)"),
+        ("    x = [1, {'a': call(2,", "x = [1, {'a': call(2,...)}]"),
+        ("    more)", ""),
+        ('    text = """begins', ""),
+        ("    a + \\", "a + \\"),
+        ("    f(" + "x" * 2_000, ""),
+        ("    done()", "done()"),
+    ],
+)
+def test_ipython_shows_half_statements_of_a_file_that_is_not_here(line: str, shown: str) -> None:
+    from IPython.core.ultratb import VerboseTB
+
+    name = f"/far/{len(linecache.cache)}.py"
+    data = pack_failure(raised(ValueError("x")))
+    data["frames"] = [(name, 3, "then", line, 1), (name, 30, "first", "    first()", 28)]
+    error = restore_failure(data)
+    text = VerboseTB(theme_name="nocolor").text(type(error), error, error.__traceback__)
+    assert "ValueError: x" in text
+    assert f"File <{name}>:30, in first()\n" in text
+    assert "---> 30 first()\n" in text
+    assert f"----> 3 {shown}\n" in text or not shown
+    assert linecache.getline(f"<{name}>", 3).strip() == shown
+
+
+def test_ipython_points_at_the_line_of_a_kernels_cell() -> None:
+    from IPython.core.ultratb import VerboseTB
+
+    text = "x = 1\ndef helper(y):\n    z = y\n\n    return z / 0\n"
+    name = "/tmp/ipykernel_of_a_test/1.py"  # ipykernel's own are not there as files either
+    linecache.cache[name] = (len(text), None, text.splitlines(keepends=True), name)
+    space: dict[str, Any] = {}
+    exec(compile(text, name, "exec"), space)
+    with pytest.raises(ZeroDivisionError) as caught:
+        space["helper"](3)
+    for back in (restore_failure(pack_failure(caught.value)), crossed(caught.value)):
+        told = VerboseTB(theme_name="nocolor").text(type(back), back, back.__traceback__)
+        assert "      3     z = y\n      4 \n----> 5     return z / 0\n" in told
 
 
 # -- from a place that is not trusted -------------------------------------------------------------
@@ -173,14 +226,14 @@ def test_a_file_that_is_none_is_not_opened_for_its_lines(tmp_path: Path) -> None
     os.mkfifo(pipe)
     data = pack_failure(raised(ValueError("x")), pickles=False)
     for name in ("/dev/zero", str(pipe), str(tmp_path)):
-        data["frames"] = [(name, 3, "f", "some text")]
+        data["frames"] = [(name, 3, "f", "some text", 1)]
         text = "".join(traceback.format_exception(restore_failure(data, trust=False)))
         assert f'File "<{name}>", line 3, in f' in text
 
 
 def test_a_line_number_takes_no_memory() -> None:
     data = pack_failure(raised(ValueError("x")), pickles=False)
-    data["frames"] = [(f"far-{n}", 190_000 + n, "f", "text") for n in range(150)]
+    data["frames"] = [(f"far-{n}", 190_000 + n, "f", "text", 1) for n in range(150)]
     before = sum(len(kept[2]) for kept in linecache.cache.values() if len(kept) == 4)
     restore_failure(data, trust=False)
     after = sum(len(kept[2]) for kept in linecache.cache.values() if len(kept) == 4)

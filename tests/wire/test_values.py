@@ -28,6 +28,7 @@ from tests.wire.samples import (
     Row,
     same,
 )
+from twingraph_nb.outputs import outputs
 from twingraph_nb.values import NotPlain, NotTrusted, ValuesError, decode, encode
 from twingraph_nb.wire import Decoder, frame
 
@@ -229,6 +230,26 @@ def test_a_class_is_imported_only_with_trust(tmp_path: Path, monkeypatch: Any) -
 def test_only_classes_of_known_kinds_are_made(node: list[object]) -> None:
     with pytest.raises(ValuesError):
         decode([json.dumps({"$": node}).encode()])
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        ["Two", ["a", "b"], 1],
+        ["Two", ["a", "a"], 1, 2],
+        ["Two", ["a", "_b"], 1, 2],
+        ["Two", ["a", "b=print()"], 1, 2],
+        ["print()", ["a", "b"], 1, 2],
+        [7, ["a", "b"], 1, 2],
+        ["Two", "ab", 1, 2],
+    ],
+)
+def test_several_outputs_arrive_with_their_names_or_not_at_all(parts: list[object]) -> None:
+    value = outputs("Two", a=1, b={2: "x"})
+    back = decode(sent(value))
+    assert (back, back.b, type(back)) == (value, {2: "x"}, type(value))
+    with pytest.raises(ValuesError):
+        decode([json.dumps({"$": ["outputs", *parts]}).encode()])
 
 
 def test_no_code_of_a_class_runs_when_an_object_is_made() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import resource
 import socket
 import sqlite3
@@ -174,3 +175,57 @@ def test_the_part_to_blame_is_found() -> None:
     with sqlite3.connect(":memory:") as db:
         assert culprit({"a": [1, {"db": db}]}, "job") == "job['a'][1]['db'], a sqlite3.Connection"
     db.close()
+
+
+# -- exceptions, which pickle alone takes apart --------------------------------------------------
+
+
+class Odd(ValueError):
+    def __init__(self, one: int, two: int) -> None:
+        super().__init__(f"{one} and {two}")
+        self.one = one
+
+
+class Spoken(Exception):
+    """It says itself how it is pickled."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(f"code {code}")
+        self.code = code
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Spoken, (self.code,)
+
+
+def test_exceptions_come_back_with_cause_context_and_notes() -> None:
+    cause, context = FileNotFoundError(2, "gone", "the file"), Spoken(5)
+    cause.add_note("of the cause")
+    cause.__context__ = context
+    for error in (Odd(1, 2), Spoken(3), ImportError("no", name="it", path="there"), OSError(1, "")):
+        error.add_note("one")
+        error.add_note("two")
+        error.__cause__ = cause
+        back = unpack(joined({"deep": [error]}))["deep"][0]
+        assert (type(back), back.args, str(back)) == (type(error), error.args, str(error))
+        assert vars(back) == vars(error)
+        assert back.__notes__ == ["one", "two"]
+        assert (type(back.__cause__), str(back.__cause__)) == (FileNotFoundError, str(cause))
+        assert back.__cause__.__notes__ == ["of the cause"]
+        assert back.__cause__.__context__.code == 5
+        assert back.__suppress_context__
+        assert getattr(back, "name", None) == getattr(error, "name", None)
+
+
+def test_errors_of_a_group_keep_their_causes() -> None:
+    error = Odd(1, 2)
+    error.__cause__ = KeyError("k")
+    back = unpack(joined(ExceptionGroup("several", [error, ValueError(3)])))
+    assert (back.message, [str(one) for one in back.exceptions]) == ("several", ["1 and 2", "3"])
+    assert str(back.exceptions[0].__cause__) == "'k'"
+
+
+def test_a_cause_that_cannot_be_pickled_is_the_one_to_blame() -> None:
+    error = ValueError("x")
+    error.__cause__ = RuntimeError(threading.Lock())
+    said = r"value\[0\]\.__cause__\.args\[0\], a _thread\.lock"
+    assert re.fullmatch(said, culprit([error]))

@@ -182,11 +182,11 @@ class Run:
     def resume(
         self,
         *,
-        only: Names = (),
-        to: Names = (),
-        skip: Names = (),
-        force: Names = (),
-        from_: Names = (),
+        only: Names | None = None,
+        to: Names | None = None,
+        skip: Names | None = None,
+        force: Names | None = None,
+        from_: Names | None = None,
     ) -> Run:
         """Start a run of the same pipeline and arguments that takes over what this one finished.
 

@@ -11,7 +11,7 @@ from twingraph_nb.graph.remote_value import RemoteValue
 from twingraph_nb.graph.run import Run
 from twingraph_nb.graph.task import Ref, Task
 
-__all__ = ["MASK", "is_secret", "summaries", "summary", "without_passwords"]
+__all__ = ["MASK", "is_secret", "summaries", "summary", "without_passwords", "without_secrets"]
 
 MASK = "•••"
 """What stands in for a secret."""
@@ -20,6 +20,10 @@ _SECRET = re.compile(
 )
 _IN_ADDRESS = re.compile(r"(\w://[^/\s:@'\"]*):[^\s/@'\"]+@")
 """The password of a URL."""
+_NAMED = re.compile(r"""(\b(\w+)["']?\s*[=:]\s*[rbfu]{0,2}(["']))(?:\\.|(?!\3).)+(?:\3|$)""")
+"""A text behind a name, as dictionaries and objects are shown; the last one may be cut."""
+_HINTS = ("pass", "secret", "token", "key", "credential", "auth")
+"""What a text has that names a secret; to look for them costs a tenth of looking at all names."""
 _LONG = 120
 _BIG = 10**_LONG
 _BYTES = frozenset({bytes, bytearray, memoryview})
@@ -48,16 +52,30 @@ _short.maxlevel = 3
 
 
 def summary(value: object) -> str:
-    """Give a text of at most about 120 characters, passwords of URLs masked.
+    """Give a text of at most about 120 characters; see `without_secrets`.
 
     Never raises, never reads much of the value.
     """
-    return without_passwords(_text(value))
+    return _text(value) if type(value) in _PLAIN else without_secrets(_text(value))
 
 
 def without_passwords(text: str) -> str:
     """Give the text with the passwords of its URLs masked."""
     return _IN_ADDRESS.sub(rf"\1:{MASK}@", text) if "://" in text else text
+
+
+def without_secrets(text: str) -> str:
+    """Give the text with what it shows under the name of a secret masked, and passwords of URLs."""
+    text = without_passwords(text)
+    low = text.lower()
+    for hint in _HINTS:
+        if hint in low:
+            return _NAMED.sub(_unless_harmless, text)
+    return text
+
+
+def _unless_harmless(found: re.Match[str]) -> str:
+    return f"{found[1]}{MASK}{found[3]}" if is_secret(found[2]) else found[0]
 
 
 def _text(value: object) -> str:

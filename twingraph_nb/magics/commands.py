@@ -58,7 +58,10 @@ class TwingraphMagics(Magics):
 
             --run                  run it once with its defaults; an input without one takes
                                    the notebook's value of the same name
-            --platform NAME        local (default) or process
+            --platform NAME        local (default), process, docker, kubernetes, lambda, batch,
+                                   celery or dask; `%twingraph platforms` says what is ready
+            --lang rust            the cell is javascript, typescript, bash, c++ or rust
+            --python 3.12          another Python, --deps "pandas>=2" packages of its own
             --name NAME            another name than the function's
             --retries 3            attempts after the first
             --backoff KIND         fixed, linear, exponential (default)
@@ -134,6 +137,8 @@ class TwingraphMagics(Magics):
             %twingraph status        what runs now, and where it is recorded
             %twingraph runs          the latest runs, of all notebooks
             %twingraph show RUN      one run; an id, the beginning of one, a name, or `last`
+            %twingraph run CALL      start a pipeline, of which only a part runs: census()
+                                     [--only|--to|--skip|--force|--from NAMES] [--resume RUN]
             %twingraph cancel RUN    stop one run
             %twingraph pause RUN     begin no further task of it; what runs is let finish
             %twingraph resume RUN    let a paused run go on; start a run that takes over what
@@ -148,7 +153,7 @@ class TwingraphMagics(Magics):
         """
         from twingraph_nb.magics import status  # it loads the picture: only when asked
 
-        return status.answer(line)
+        return status.answer(self._shell, line)
 
     @property
     def _shell(self) -> InteractiveShell:

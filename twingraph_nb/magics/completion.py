@@ -17,6 +17,7 @@ COMMANDS = (
     "status",
     "runs",
     "show",
+    "run",
     "cancel",
     "pause",
     "resume",
@@ -24,6 +25,7 @@ COMMANDS = (
     "diff",
     "components",
     "platforms",
+    "lineage",
     "nest",
 )
 """What ``%twingraph`` can do."""

@@ -21,7 +21,7 @@ from twingraph_nb.component import (
 from twingraph_nb.errors import AmbiguousCell, ArgumentError, DefinitionError
 from twingraph_nb.magics.named import with_objects
 from twingraph_nb.magics.quiet import only_user_frames
-from twingraph_nb.platform_choice import check_platform
+from twingraph_nb.platform_choice import check_platform, usual_platform
 from twingraph_nb.policy import KNOWN, RunOptions, read_options, read_run_options
 from twingraph_nb.source.cells import Body, Cell, chosen_definition, make_body, read_cell, streams
 from twingraph_nb.source.cells import syntax_error as cell_syntax_error
@@ -103,7 +103,7 @@ def define_component(ip: InteractiveShell, line: str, text: str) -> Made:
         made = make_component(
             function,
             name=wanted,
-            platform=str(platform or "local"),
+            platform=str(platform or usual_platform(options)),
             options=options,
             source=source,
             outputs=_ports(place, body),
@@ -234,10 +234,12 @@ def _from_definition(
         return make_component(
             thing,  # type: ignore[arg-type]
             name=name or _own_name(thing, source),
-            platform=str(platform or "local"),
+            platform=str(platform or usual_platform(options)),
             options=options,
             source=source,
         )
+    if not platform and thing.platform == "local":
+        platform = usual_platform(options)
     changed = thing.on(str(platform) if platform else None, **options)
     return shelf.put(replace(changed, name=name or thing.name, source=source))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import linecache
 from collections.abc import Mapping
 
 from IPython.core.interactiveshell import InteractiveShell
@@ -34,9 +35,21 @@ def made_of_code(
     number: int = ip.displayhook.prompt_count
     first = f"%%component {line}".rstrip()
     # Of Python's own: a comment keeps IPython from parsing the cell when it shows an error of it.
-    filename = ip.compile.cache(f"# {first}\n{text}", number, f"{first}\n{text}")
+    filename = _as_no_file(ip, ip.compile.cache(f"# {first}\n{text}", number, f"{first}\n{text}"))
     source = source_of_code(text, f"cell [{number}]", 2, filename)
     names = {**ip.user_global_ns, **ip.user_ns}
     return component_of(
         language, asked, source, names, name=name, platform=platform, options=options
     )
+
+
+def _as_no_file(ip: InteractiveShell, name: str) -> str:
+    """Give a cell a name that no file could have: IPython opens what ends in ``.py``, as names of a
+    kernel's cells do, and shows other lines where there is none."""
+    if not name.endswith(".py"):
+        return name
+    shown = f"<{name}>"
+    linecache.cache[shown] = linecache.cache[name]
+    cells: dict[str, int] = getattr(ip.compile, "_filename_map", {})
+    cells[shown] = cells.get(name, 0)
+    return shown

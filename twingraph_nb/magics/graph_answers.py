@@ -21,7 +21,7 @@ from twingraph_nb.lineage.spoken import ask, cells, words_of
 from twingraph_nb.lineage.terminals import results_of
 from twingraph_nb.lineage.text import read_query
 from twingraph_nb.lineage.unknown import unknown_names
-from twingraph_nb.lineage_door import lineage, live_graph
+from twingraph_nb.lineage_door import giver_of, lineage, live_graph
 from twingraph_nb.magics.shown import Shown, table
 from twingraph_nb.session import get_session
 from twingraph_nb.views.explorer.shown import drawable, publish
@@ -78,8 +78,9 @@ class Answer:
         if len(self.rows) > _MOST_ROWS:
             rows.append([f"… {len(self.rows) - _MOST_ROWS} more", *[""] * (len(head) - 1)])
         shown = table(head, rows, empty="nothing")
-        told = "".join(f"\nnote: {note}" for note in self.notes)
-        return Shown(shown.text + told, shown.html + escape(told).replace("\n", "<br>"))
+        notes = [f"note: {note}" for note in self.notes]
+        html = "".join(f"<p>{escape(note)}</p>" for note in notes)
+        return Shown("\n".join((shown.text, *notes)), shown.html + html)
 
 
 def gremlin(line: str, cell: str | None, names: Mapping[str, object]) -> Answer:
@@ -125,7 +126,9 @@ def question(line: str, names: Mapping[str, object]) -> object:
     if words and words[0] in ("made-by", "used-by") and words[1:2] and words[1] in names:
         if len(words) > 2:
             raise LineageError(f"ask {words[0]} X, not {line!r}")
-        rows = (made_by if words[0] == "made-by" else used_by)(g, names[words[1]])
+        meant = names[words[1]]
+        asked = made_by if words[0] == "made-by" else used_by
+        rows = asked(g, meant, giver=giver_of(meant))
     else:
         rows = ask(g, _runs_meant(words, names), more=("explore",))
     return Answer(rows, rows)

@@ -16,6 +16,8 @@ __all__ = ["complete_gremlin"]
 
 _WORD = re.compile(r"[\w-]*$")
 _NAME = re.compile(r"[A-Z]\w*$")
+_CALL = re.compile(r"""(\w+)\(\s*((?:["'][^"']*["']\s*,\s*)*)["']$""")
+"""A call with the texts that it is given, up to the quote of the one that is being written."""
 _STRINGS = re.compile(r""""(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'""")
 _OPTIONS = ("--graph", "--json", "--run", "--table")
 
@@ -28,15 +30,23 @@ def complete_gremlin(context: CompletionContext) -> SimpleMatcherResult:
     words = first.split()
     if not words or words[0] not in ("%%gremlin", "%gremlin", "%lineage"):
         return SimpleMatcherResult(completions=[])
+    kind, begin = "keyword", _fragment(text)
     if words[0] == "%lineage":
         found = _of_question(first)
     elif words[0] == "%%gremlin" and not newline:
-        found = _starting(first, _OPTIONS)
+        found = _starting(begin, _OPTIONS)
     else:
-        found = _of_query(body if newline else first.removeprefix("%gremlin"))
+        query = body if newline else first.removeprefix("%gremlin")
+        rest = _STRINGS.sub("", query)
+        quote = re.search("[\"']", rest)
+        if quote is not None:  # a string that has no end yet
+            kind, begin = "property", rest[quote.end() :]
+            found = _starting(begin, _names(query[: len(query) - len(begin)]))
+        else:
+            kind, found = "function", _of_query(query)
     return SimpleMatcherResult(
-        completions=[SimpleCompletion(text=one) for one in found],
-        matched_fragment=_fragment(text),
+        completions=[SimpleCompletion(text=one, type=kind) for one in found],
+        matched_fragment=begin,
         suppress=True,
     )
 
@@ -51,8 +61,7 @@ def _fragment(text: str) -> str:
     return found.group() if found else ""
 
 
-def _starting(text: str, known: Iterable[str]) -> list[str]:
-    begin = _fragment(text)
+def _starting(begin: str, known: Iterable[str]) -> list[str]:
     return sorted({one for one in known if one.startswith(begin)})
 
 
@@ -61,35 +70,47 @@ def _of_question(line: str) -> list[str]:
 
     words = line.split()
     if len(words) > 2 or (len(words) == 2 and line.endswith(" ")):
-        return _starting(line, ("--since",)) if words[1] == "failures" else []
-    return _starting(line, (*QUESTIONS, "explore"))
+        return _starting(_fragment(line), ("--since",)) if words[1] == "failures" else []
+    return _starting(_fragment(line), (*QUESTIONS, "explore"))
+
+
+def _names(text: str) -> set[str]:
+    """The names of the graph that may stand in the string which begins behind this text."""
+    from twingraph_nb.lineage import schema
+    from twingraph_nb.lineage.text_names import STEPS
+    from twingraph_nb.lineage.unknown import property_names, schema_properties
+    from twingraph_nb.lineage_door import graph_so_far
+
+    called = _CALL.search(text)
+    step = STEPS.get(called.group(1), "") if called is not None else ""
+    if step == "hasLabel":
+        return {*schema.VERTICES, *schema.EDGES}
+    if step in ("out", "in", "both", "outE", "inE", "bothE"):
+        return {*schema.EDGES}
+    graph = graph_so_far()
+    properties = schema_properties() | (set() if graph is None else property_names(graph))
+    first = called is None or not called.group(2)
+    if (step == "has" and first) or not step:
+        return {*schema.VERTICES, *schema.EDGES, *properties}
+    return properties
 
 
 def _of_query(text: str) -> list[str]:
-    from twingraph_nb.lineage import schema
     from twingraph_nb.lineage.text_names import PREDICATES, SOURCES, SPAWNS, STEPS, TOKENS
-    from twingraph_nb.lineage.unknown import property_names
-    from twingraph_nb.lineage_door import graph_so_far
 
-    rest = _STRINGS.sub("", text)
-    if '"' in rest or "'" in rest:  # within quotes: a string that has no end yet
-        own = ("name", "platform", "version", "language", "params", "commit", "preview")
-        graph = graph_so_far()
-        there = set() if graph is None else property_names(graph)
-        known = (*schema.VERTICES, *schema.EDGES, *schema.TASK_PROPERTIES, *own, *there)
-        return _starting(text, known)
-    before = text[: len(text) - len(_fragment(text))]
+    begin = _fragment(text)
+    before = text[: len(text) - len(begin)]
     if not before.endswith("."):
         tokens = ("T", "P", "TextP", "Order", "Scope", "asc", "desc", "local", "id", "label", "__")
-        return _starting(text, (*tokens, *PREDICATES.keys(), *_plain(STEPS.values()), "g"))
+        return _starting(begin, (*tokens, *PREDICATES.keys(), *_plain(STEPS.values()), "g"))
     owner = _NAME.search(before[:-1])
     if owner is not None and owner.group() in TOKENS:
-        return _starting(text, TOKENS[owner.group()])
+        return _starting(begin, TOKENS[owner.group()])
     if owner is not None and owner.group() in ("P", "TextP"):
-        return _starting(text, PREDICATES)
+        return _starting(begin, PREDICATES)
     if re.search(r"(^|[^\w])g\.$", before):
-        return _starting(text, (*_plain(SPAWNS.values()), *_plain(SOURCES.values())))
-    return _starting(text, _plain(STEPS.values()))
+        return _starting(begin, (*_plain(SPAWNS.values()), *_plain(SOURCES.values())))
+    return _starting(begin, _plain(STEPS.values()))
 
 
 def _plain(names: Iterable[str]) -> set[str]:

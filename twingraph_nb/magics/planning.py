@@ -1,22 +1,24 @@
-"""``%plan`` and ``%twingraph diff``: what a run would do, and how two runs differ."""
+"""``%plan``, ``%twingraph run`` and ``diff``: what a run would do, a part of it, how two differ."""
 
 from __future__ import annotations
 
 import ast
 from collections.abc import Sequence
 from itertools import zip_longest
+from typing import cast
 
 from IPython.core.interactiveshell import InteractiveShell
 
 from twingraph_nb.component import Pipeline
 from twingraph_nb.errors import RunError, TwingraphError
+from twingraph_nb.graph.run import Run
 from twingraph_nb.plan import Plan
 from twingraph_nb.plan.diff import RunDiff, diff_of
 from twingraph_nb.selection import Selection, read_selection
 from twingraph_nb.session import get_session
 from twingraph_nb.source.parsed import parse
 
-__all__ = ["diff", "plan", "selected"]
+__all__ = ["diff", "plan", "run", "selected"]
 
 SELECTORS = {
     "--only": "only",
@@ -28,7 +30,6 @@ SELECTORS = {
 """The options of a line, and what they are called in Python."""
 
 _OPTIONS = ("--resume", *SELECTORS)
-_USAGE = "%plan wants a pipeline, as you would call it: %plan census(folder='data')"
 
 
 def plan(shell: InteractiveShell, line: str) -> Plan:
@@ -38,23 +39,34 @@ def plan(shell: InteractiveShell, line: str) -> Plan:
         TwingraphError: it is no call of a pipeline.
         Exception: what the arguments or the pipeline's function raise.
     """
-    text, options = _split(line)
+    return cast(Plan, _called(shell, line, "plan", "%plan"))
+
+
+def run(shell: InteractiveShell, line: str) -> Run:
+    """Start the run that a ``%twingraph run`` line writes down; raises as `plan` does."""
+    return cast(Run, _called(shell, line, "run", "%twingraph run"))
+
+
+def _called(shell: InteractiveShell, line: str, method: str, magic: str) -> object:
+    """What a method of a pipeline gives for a call and its options."""
+    usage = f"{magic} wants a pipeline, as you would call it: {magic} census(folder='data')"
+    text, options = _split(line, magic)
     try:
         call = parse(text, "eval").body
     except SyntaxError as exc:
-        raise TwingraphError(f"{_USAGE} ({exc.msg})") from None
+        raise TwingraphError(f"{usage} ({exc.msg})") from None
     if not isinstance(call, ast.Call):
         call = ast.Call(call, [], [])
     made = shell.ev(ast.unparse(call.func))  # type: ignore[no-untyped-call]
     if not isinstance(made, Pipeline):
-        raise TwingraphError(f"{_USAGE}; {ast.unparse(call.func)} is a {type(made).__name__}")
+        raise TwingraphError(f"{usage}; {ast.unparse(call.func)} is a {type(made).__name__}")
     words = {SELECTORS.get(name, "resume"): value for name, value in options.items()}
     given = [*call.keywords, *(ast.keyword(k, ast.Constant(v)) for k, v in words.items())]
-    planned = ast.Call(ast.Attribute(call.func, "plan", ast.Load()), call.args, given)
-    return shell.ev(ast.unparse(planned))  # type: ignore[no-any-return, no-untyped-call]
+    asked = ast.Call(ast.Attribute(call.func, method, ast.Load()), call.args, given)
+    return shell.ev(ast.unparse(asked))  # type: ignore[no-untyped-call]
 
 
-def _split(line: str) -> tuple[str, dict[str, str]]:
+def _split(line: str, magic: str) -> tuple[str, dict[str, str]]:
     """The call, and the options after it: ``name(...) --resume RUN --to A,B``."""
     options: dict[str, str] = {}
     rest = line.strip()
@@ -64,7 +76,7 @@ def _split(line: str) -> tuple[str, dict[str, str]]:
         if not before or name not in _OPTIONS:
             return rest, options
         if not value.strip():
-            raise TwingraphError(f"%plan: {name} wants a value")
+            raise TwingraphError(f"{magic}: {name} wants a value")
         more = f",{options[name]}" if name in options else ""
         options[name], rest = value.strip() + more, before.rstrip()
 

@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from IPython.core.interactiveshell import InteractiveShell
+
 from twingraph_nb.clock import clock
 from twingraph_nb.component import shelf
 from twingraph_nb.errors import RunError, TwingraphError, suggestion
@@ -31,19 +33,24 @@ _LISTED = 20
 """Runs that a listing shows."""
 
 
-def answer(line: str) -> object:
+def answer(shell: InteractiveShell, line: str) -> object:
     """Give what a ``%twingraph`` line asks for, ready to be shown.
 
+    Args:
+        shell: whose names a ``run`` line uses.
     Raises:
         TwingraphError: no such command, or it wants something else.
         RunError: no such run.
     """
     words = line.split() or ["status"]
     command, rest = words[0], words[1:]
+    if command == "run":
+        return planning.run(shell, line.strip()[len(command) :])
     if command not in COMMANDS:
+        known = ["run", *COMMANDS]
         raise TwingraphError(
-            f"%twingraph has no command {command!r}{suggestion(command, COMMANDS)}; "
-            f"it has {', '.join(COMMANDS)}"
+            f"%twingraph has no command {command!r}{suggestion(command, known)}; "
+            f"it has {', '.join(known)}"
         )
     return COMMANDS[command](rest)
 
@@ -119,8 +126,10 @@ def _show(rest: Sequence[str]) -> object:
 
 def _cancel(rest: Sequence[str]) -> Shown:
     session = get_session()
-    wanted = _one("cancel", rest)
-    run = session.cancel(_resolve(session, wanted))
+    run_id = _resolve(session, _one("cancel", rest))
+    if run_id not in session.runs:
+        raise RunError(f"run {run_id} does not run in this session: `!twingraph cancel {run_id}`")
+    run = session.cancel(run_id)
     return _said(f"asked run {run.id} ({run.name}) to stop")
 
 
@@ -142,7 +151,7 @@ def _pause(rest: Sequence[str]) -> Shown:
     run_id = _resolve(session, _one("pause", rest))
     live = session.runs.get(run_id)
     if live is None or live.done:
-        raise RunError(f"run {run_id} does not run in this session: `twingraph pause {run_id}`")
+        raise RunError(f"run {run_id} does not run in this session: `!twingraph pause {run_id}`")
     live.pause()
     return _said(f"run {run_id} ({live.name}) begins no further task; what runs is let finish")
 
@@ -211,7 +220,7 @@ def _platforms(rest: Sequence[str]) -> Shown:
     for name, (condition, running) in get_session().platforms().items():
         about = PLATFORMS[name].about if name in PLATFORMS else "of another package"
         rows.append((name, condition.state, running or "", condition.detail or about))
-    return table(("platform", "", "running", "runs components"), rows)
+    return table(("platform", "", "running", "about"), rows)
 
 
 def _lineage(rest: Sequence[str]) -> Shown:
@@ -258,7 +267,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], object]] = {
     "lineage": _lineage,
     "nest": _nest,
 }
-"""What ``%twingraph`` can do."""
+"""What ``%twingraph`` can do, besides ``run``."""
 
 
 def _nothing_after(command: str, rest: Sequence[str]) -> None:

@@ -6,9 +6,11 @@ from collections.abc import Collection, Iterable, Mapping
 from functools import lru_cache
 from typing import Final
 
+from twingraph_nb.events import ComponentUsed
 from twingraph_nb.picture.model import Mark, Screen, Shown
 from twingraph_nb.picture.palette import Look
 from twingraph_nb.source.text import normalised
+from twingraph_nb.source.used import Uses, changed_uses
 
 __all__ = ["DIFFERENCES", "STALE", "kind_of", "said_of", "stale"]
 
@@ -46,22 +48,21 @@ def said_of(screen: Screen, tasks: Collection[int]) -> list[str]:
     return list(texts)[:5]
 
 
-def stale(screen: Screen, current: Mapping[str, str]) -> dict[int, Mark]:
+def stale(screen: Screen, current: Mapping[str, tuple[str, Uses]]) -> dict[int, Mark]:
     """Give the tasks whose values would come out otherwise now, in the order of their calls.
 
-    Those are the tasks of components whose code has changed, and what got values from them.
+    Those are the tasks of components whose code, or what that uses, has changed, and what got
+    values from them.
 
     Args:
-        current: by the name of each component its source as it is now.
+        current: by the name of each component its source, and what that uses, as it is now.
     """
     changed = {
-        digest: part.facts.name
+        digest: said
         for digest, part in screen.parts.items()
         if part.facts is not None
-        and (now := current.get(part.facts.name))
-        and part.facts.source
-        and now != part.facts.source
-        and _digest(now) != _digest(part.facts.source)
+        and (now := current.get(part.facts.name)) is not None
+        and (said := _change(part.facts, *now, loose=screen.form == "session"))
     }
     if not changed:
         return {}
@@ -70,14 +71,26 @@ def stale(screen: Screen, current: Mapping[str, str]) -> dict[int, Mark]:
     for number, task in list(screen.tasks.items()):
         if task.state in _LOST:
             continue
-        name = changed.get(task.component)
-        if name is not None and later.get(name, -1) < number:
-            _put(screen, found, task, Mark("stale", f"the code of {name} has changed since it ran"))
+        why, facts = changed.get(task.component), screen.facts_of(task)
+        if why is not None and facts is not None and later.get(facts.name, -1) < number:
+            _put(screen, found, task, Mark("stale", why))
             continue
         first = next((w[0] for w in task.wires if w[2] and w[0] in found), None)
         if first is not None:
             _put(screen, found, task, Mark("stale", _because(screen, found, first)))
     return dict(sorted(found.items()))
+
+
+def _change(then: ComponentUsed, source: str, uses: Uses, *, loose: bool) -> str:
+    """What has changed of a component since it ran, "" if nothing has.
+
+    Of loose calls only its own code counts: what it uses is told once, before the first of them.
+    """
+    name, code = then.name, then.source
+    if source and code and source != code and _digest(source) != _digest(code):
+        return f"the code of {name} has changed since it ran"
+    used = [] if loose else changed_uses(then.uses, uses)
+    return f"what {name} uses has changed since it ran: {', '.join(used)}" if used else ""
 
 
 def _put(screen: Screen, found: dict[int, Mark], task: Shown, mark: Mark) -> None:

@@ -9,7 +9,6 @@ values of the notebook's own classes can be pickled both ways.
 from __future__ import annotations
 
 import ast
-import builtins
 import hashlib
 import os
 import pickle
@@ -27,15 +26,14 @@ from twingraph_nb.source.packer import (
     frozen,
     has_home,
     homeless,
-    lines_of,
     names_of_class,
-    stored_names,
     submodules,
 )
 from twingraph_nb.source.parsed import parse
+from twingraph_nb.source.place import code_of, missing_names, place_in, use_of
 from twingraph_nb.source.portability import live_kind
-from twingraph_nb.source.reach import free_names, importable, is_component, reach
-from twingraph_nb.source.text import Source
+from twingraph_nb.source.reach import free_names, importable, is_builtin, is_component, reach
+from twingraph_nb.source.text import Source, place_of
 from twingraph_nb.wire import Buffer, culprit
 
 __all__ = ["Bundle", "bundle", "lasting_problems"]
@@ -281,14 +279,14 @@ class _Packing:
                 found.update(one)
         return found.digest()
 
-    def _missing(self, function: types.FunctionType) -> list[str]:
-        code, space = function.__code__, function.__globals__
-        stored = set(stored_names(code))
+    def _missing(self, thing: Any) -> list[str]:
+        code = code_of(thing)
+        if code is None:
+            return []
         return [
-            f"{self._place(code, name)} uses {name!r}, which is not defined: "
+            f"{place_in(code, name, self._source)} uses {name!r}, which is not defined: "
             "define or import it first"
-            for name in free_names(code)
-            if name not in space and name not in stored and not hasattr(builtins, name)
+            for name in missing_names(thing, code)
         ]
 
     def _expand(self) -> list[str]:
@@ -304,7 +302,7 @@ class _Packing:
                 self.parts[at] = made
                 if not made.imported:
                     self.homes.add(made.home)
-                    if not isinstance(thing, type) and not self._trial:
+                    if not self._trial:
                         problems += self._missing(thing)
                 if not os.path.exists(made.filename):
                     self.texts[made.filename] = whole_text(made)
@@ -318,7 +316,8 @@ class _Packing:
             function, home, imported, self._source if function is self._root else None
         )
         if part is None:
-            place = f"{function.__code__.co_filename}, line {function.__code__.co_firstlineno}"
+            code = function.__code__
+            place = f"{place_of(code.co_filename)}, line {code.co_firstlineno}"
             return (
                 f"the source of {function.__qualname__} ({place}) is not known; "
                 "define it in a cell or a file, or say ship='pickle'"
@@ -358,7 +357,7 @@ class _Packing:
                 continue  # what goes by it now is about to be replaced
             value = space.get(name, _GONE)
             self._seen.append((space, name, value))
-            if value is _GONE or name.startswith("__"):
+            if value is _GONE or name.startswith("__") or is_builtin(name, value):
                 continue
             self._values.setdefault((home, name), value)
             inner = value.function if is_component(value) else value
@@ -409,17 +408,8 @@ class _Packing:
 
     def _where(self, name: str) -> str:
         """The first place that names it, in the component or in what it leads to."""
-        for thing in self._things:
-            code = getattr(thing, "__code__", None)
-            if code is not None and next(lines_of(code, name), 0):
-                return self._place(code, name)
-        return self._place(self._root.__code__, name)
-
-    def _place(self, code: types.CodeType, name: str) -> str:
-        """Cell and line, as the user knows them."""
-        same = code.co_filename == self._source.filename and self._source.cell
-        cell = self._source.cell if same else code.co_filename
-        return f"{cell}, line {next(lines_of(code, name), code.co_firstlineno)}"
+        found = use_of(self._things, name, self._source)
+        return found or place_in(self._root.__code__, name, self._source)
 
 
 def _parsed(text: str) -> ast.AST:

@@ -221,8 +221,7 @@ def _ending(name: str, outputs: Sequence[Output]) -> str:
     kind = "".join(part.capitalize() for part in name.split("_")) + "Outputs"
     given = ", ".join(f"{o.name}={o.name}" for o in outputs)
     return (
-        "from twingraph_nb.source.outputs import outputs as _outputs\n"
-        f"return _outputs({kind!r}, {given})"
+        f"from twingraph_nb.outputs import outputs as _outputs\nreturn _outputs({kind!r}, {given})"
     )
 
 

@@ -23,7 +23,7 @@ from twingraph_nb.errors import TwingraphError
 from twingraph_nb.source.reach import Reach, importable, is_component
 from twingraph_nb.source.text import normalised, text_of
 
-__all__ = ["NotDigestable", "code_digest", "digest_value"]
+__all__ = ["NotDigestable", "code_digest", "definition_digest", "digest_value"]
 
 _sha = hashlib.sha256
 _FLAT = frozenset({int, float, str, bytes, bool, complex, type(None)})
@@ -72,7 +72,7 @@ def code_digest(source_digest: str, reach: Reach) -> str:
     """
     found = _sha(source_digest.encode())
     for name, thing in sorted(reach.functions.items()):
-        found.update(b"\0f" + name.encode() + _definition(thing, reach.texts.get(name, "")))
+        found.update(b"\0f" + name.encode() + definition_digest(thing, reach.texts.get(name, "")))
     for name, line in sorted(reach.modules.items()):
         found.update(b"\0m" + name.encode() + b"\0" + line.encode())
     for name, component in sorted(reach.components.items()):
@@ -86,8 +86,14 @@ def code_digest(source_digest: str, reach: Reach) -> str:
     return found.hexdigest()
 
 
-def _definition(thing: object, text: str) -> bytes:
-    """Of a helper: its text if there is one; the values it captured are in `Reach.data`."""
+def definition_digest(thing: object, text: str) -> bytes:
+    """Give what tells a helper from another: its text without layout and comments, if there is one.
+
+    The values that it captured are in `Reach.data`.
+
+    Raises:
+        NotDigestable: it has no text, and is not data.
+    """
     try:
         return normalised(text).encode() if text else _Walk().of(thing)
     except SyntaxError:

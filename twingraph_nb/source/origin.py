@@ -6,6 +6,7 @@ import __future__
 import ast
 import inspect
 import linecache
+import sys
 import types
 from collections.abc import Iterator
 from functools import lru_cache
@@ -54,7 +55,7 @@ def function_part(
 
 def class_part(kind: type, imported: bool) -> Part | None:
     """Give a class as a part, None where Python kept no source of it."""
-    filename, text, line, flags = f"<class {kind.__qualname__}>", "", 1, 0
+    filename, text, line, flags = f"<class {kind.__qualname__}>", "", 1, _flags_around(kind)
     extra: tuple[object, ...] = ()
     for code in _methods(kind):
         node = _class_around(code, kind.__name__)
@@ -75,6 +76,13 @@ def class_part(kind: type, imported: bool) -> Part | None:
     return Part(
         sort, kind.__module__, imported, name, kind.__qualname__, filename, text, line, flags, extra
     )
+
+
+def _flags_around(kind: type) -> int:
+    """The `__future__` imports of the module of a class, which has no code that would tell."""
+    space = getattr(sys.modules.get(kind.__module__), "__dict__", {})
+    named = [n for n in __future__.all_feature_names if space.get(n) is getattr(__future__, n)]
+    return sum(getattr(__future__, name).compiler_flag for name in named)
 
 
 def whole_text(part: Part) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dis
 import functools
 import importlib
 import io
@@ -15,6 +14,7 @@ from typing import Any
 
 from twingraph_nb.rebuild import cached, importable_ref, made_part
 from twingraph_nb.source.reach import importable, is_component, reach
+from twingraph_nb.values_classes import exception_reduced
 from twingraph_nb.wire import Buffer
 
 __all__ = [
@@ -24,14 +24,11 @@ __all__ = [
     "frozen",
     "has_home",
     "homeless",
-    "lines_of",
     "names_of_class",
-    "stored_names",
     "submodules",
 ]
 
 Aside = Callable[[pickle.PickleBuffer], bool]
-_STORES = frozenset({"STORE_NAME", "STORE_GLOBAL"})
 _ASIDE = 1 << 14  # bytes; as in wire.py
 _ENOUGH = 4 * 2**20
 """Bytes after which a value counts as picklable: a capture must not make a definition slow."""
@@ -161,6 +158,8 @@ class Packer(pickle.Pickler):
             self._homes.add(getattr(thing, "__module__", None) or "")
             if isinstance(thing, types.FunctionType) and _bound_to_component(thing):
                 return importable_ref, (f"{thing.__module__}:{thing.__qualname__}",)
+        if isinstance(thing, BaseException):
+            return exception_reduced(thing)
         return NotImplemented
 
 
@@ -186,21 +185,3 @@ def submodules(statements: Iterable[str]) -> tuple[str, ...]:
     """The modules that the statements import: an attribute of a package may be one of them."""
     named = (re.findall(r"(?:^|; )import ([\w.]+)", line) for line in statements)
     return tuple(dict.fromkeys(name for names in named for name in names))
-
-
-def stored_names(code: types.CodeType) -> Iterator[str]:
-    """Give the global names that code sets, nested functions included."""
-    for step in dis.get_instructions(code):
-        if step.opname in _STORES:
-            yield step.argval
-        elif isinstance(step.argval, types.CodeType):
-            yield from stored_names(step.argval)
-
-
-def lines_of(code: types.CodeType, name: str) -> Iterator[int]:
-    """Give the lines of code at which a name is used."""
-    for step in dis.get_instructions(code):
-        if step.argval == name and step.positions and step.positions.lineno:
-            yield step.positions.lineno
-        elif isinstance(step.argval, types.CodeType):
-            yield from lines_of(step.argval, name)

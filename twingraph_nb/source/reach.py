@@ -14,9 +14,19 @@ from dataclasses import dataclass, field
 from twingraph_nb.source.parsed import parse
 from twingraph_nb.source.text import text_of
 
-__all__ = ["Reach", "free_names", "importable", "is_component", "reach"]
+__all__ = [
+    "Reach",
+    "free_names",
+    "global_names",
+    "importable",
+    "inner_function",
+    "is_builtin",
+    "is_component",
+    "reach",
+]
 
-_READS_NAME = frozenset({"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"})
+_READS_GLOBAL = frozenset({"LOAD_GLOBAL"})
+_READS_NAME = _READS_GLOBAL | {"LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"}
 _BUILTIN = frozenset(vars(builtins))
 
 
@@ -50,6 +60,12 @@ def reach(function: Callable[..., object], text: str = "") -> Reach:
     return _Walk(inspect.unwrap(function), text).walk()
 
 
+def is_builtin(name: str, value: object) -> bool:
+    """Tell whether a name means Python's own: a notebook's `open` is IPython's, around that."""
+    own: object = getattr(builtins, name, None)
+    return own is not None and getattr(value, "__wrapped__", value) is own
+
+
 def is_component(value: object) -> bool:
     """Tell whether a value is a component or a pipeline."""
     kind = type(value)
@@ -70,16 +86,20 @@ def importable(thing: object) -> bool:
 
 def free_names(code: types.CodeType) -> Iterator[str]:
     """Give the global names that code reads, nested functions included, in order of first use."""
-    seen: set[str] = set()
+    return iter(dict.fromkeys(_read_by(code, _READS_NAME)))
+
+
+def global_names(code: types.CodeType) -> Iterator[str]:
+    """Give the same without the names that bodies of classes and modules read, maybe their own."""
+    return iter(dict.fromkeys(_read_by(code, _READS_GLOBAL)))
+
+
+def _read_by(code: types.CodeType, operations: frozenset[str]) -> Iterator[str]:
     for step in dis.get_instructions(code):
-        if step.opname in _READS_NAME and step.argval not in seen:
-            seen.add(step.argval)
+        if step.opname in operations:
             yield step.argval
         elif isinstance(step.argval, types.CodeType):
-            for name in free_names(step.argval):
-                if name not in seen:
-                    seen.add(name)
-                    yield name
+            yield from _read_by(step.argval, operations)
 
 
 class _Walk:
@@ -122,11 +142,13 @@ class _Walk:
             if base is not object:
                 self._name(base.__name__, {base.__name__: base, **space}, tree)
         for member in vars(kind).values():
-            inner = _inner_function(member)
+            inner = inner_function(member)
             if inner is not None and inner.__module__ == kind.__module__:
                 for name in free_names(inner.__code__):
                     self._name(name, inner.__globals__, tree)
-        for name, _ in _header_names(tree, decorators=True):
+        # It is made by running its text: what stands around methods, and where methods hide
+        # (cached properties, setters, classes inside of this one), are found there only.
+        for name in free_names(compile(tree, "<class>", "exec")) if tree else ():
             self._name(name, space, tree, needed=False)
 
     def _name(
@@ -144,6 +166,8 @@ class _Walk:
                 self._missing[name] = None
             return
         value = space[name]
+        if is_builtin(name, value):
+            return
         if isinstance(value, types.ModuleType):
             said = _import_of(value, name, tree)
             old = self._found.modules.get(name, "")
@@ -194,7 +218,8 @@ def _is_definition(value: object) -> bool:
     return isinstance(getattr(value, "__wrapped__", None), types.FunctionType)
 
 
-def _inner_function(member: object) -> types.FunctionType | None:
+def inner_function(member: object) -> types.FunctionType | None:
+    """Give the function behind a member of a class: a method, or what gets a property."""
     if isinstance(member, property):
         member = member.fget
     member = getattr(member, "__func__", member)
@@ -220,19 +245,15 @@ def _parsed(text: str) -> ast.Module | None:
 
 
 def _header_names(tree: ast.Module | None, *, decorators: bool) -> Iterator[tuple[str, bool]]:
-    """Names read while the definition itself is made, and whether it fails without them."""
+    """Names read while a function itself is made, and whether that fails without them."""
     for top in tree.body if tree else ():
-        if isinstance(top, ast.ClassDef):
-            parts = [(node, True) for node in (*top.bases, *top.keywords, *top.body)]
-            parts = [p for p in parts if not isinstance(p[0], (ast.FunctionDef, ast.ClassDef))]
-        elif isinstance(top, (ast.FunctionDef, ast.AsyncFunctionDef)):
-            args = top.args
-            parts = [(d, True) for d in (*args.defaults, *args.kw_defaults) if d is not None]
-            every = (*args.posonlyargs, *args.args, *args.kwonlyargs, args.vararg, args.kwarg)
-            parts += [(a.annotation, False) for a in every if a and a.annotation]
-            parts += [(top.returns, False)] if top.returns else []
-        else:
+        if not isinstance(top, (ast.FunctionDef, ast.AsyncFunctionDef)):
             continue
+        args = top.args
+        parts = [(d, True) for d in (*args.defaults, *args.kw_defaults) if d is not None]
+        every = (*args.posonlyargs, *args.args, *args.kwonlyargs, args.vararg, args.kwarg)
+        parts += [(a.annotation, False) for a in every if a and a.annotation]
+        parts += [(top.returns, False)] if top.returns else []
         if decorators:
             parts += [(d, True) for d in top.decorator_list]
         for part, needed in parts:
