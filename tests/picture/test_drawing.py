@@ -201,6 +201,17 @@ def test_cycles_still_get_columns(pairs: Sequence[tuple[int, int]]) -> None:
     assert set(columns(range(8), [p for p in pairs if p[0] != p[1]])) == set(range(8))
 
 
+def test_an_edge_that_skips_a_column_is_not_hidden_behind_its_boxes() -> None:
+    calls = [added(0, "load"), added(1, "clean", 0), added(2, "train", 1, 0)]
+    root = ET.fromstring(render(drawing(screen(run(), *calls))))
+    paths = [path.get("d", "") for path in root.iter(f"{SVG}path")]
+    (skips,) = [d for d in paths if re.fullmatch(r"M[^C]+C[^H]+H[^C]+C[^C]+", d)]
+    passes = float(re.split("[ H]", skips.partition("H")[0])[-1])
+    clean = [d for d in paths if "a8.0" in d][1]
+    top = float(re.split("[ h]", clean)[1])
+    assert not top - 1 <= passes <= top + 41
+
+
 def test_text_in_the_picture_is_data() -> None:
     nasty = '<script>alert("1")</script>&'
     picture = render(drawing(screen(run(), added(0, nasty))))

@@ -76,6 +76,19 @@ def test_closures_are_data_and_components_stand_apart() -> None:
     assert (found.data, found.components) == ({"n": 5}, {"other": other})
 
 
+def test_a_lazy_object_is_data_and_not_asked_for_anything() -> None:
+    class Lazy:
+        def __getattr__(self, name: str) -> object:
+            raise ConnectionError(name)
+
+    thing = Lazy()
+
+    def step() -> object:
+        return thing
+
+    assert reach(step).data["thing"] is thing
+
+
 def test_missing_names_are_listed_and_the_function_itself_is_not() -> None:
     def step(x: int) -> object:
         return step(x) + nowhere(len([])) + list(alsono)  # type: ignore[name-defined]  # noqa: F821

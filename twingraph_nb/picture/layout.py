@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
+from itertools import pairwise
 from typing import TypeVar
 
-__all__ = ["columns", "rows"]
+__all__ = ["Lane", "columns", "lanes", "rows"]
 
 K = TypeVar("K", bound=Hashable)
+Lane = tuple[str, int]
+"""Where edges of a node pass a column: the node, the column."""
 
 _SWEEPS = 4
 """Passes of the barycenter rule; more changes little on graphs of this size."""
@@ -46,6 +49,28 @@ def columns(nodes: Sequence[K], edges: Iterable[tuple[K, K]]) -> dict[K, int]:
                 del left[target]
                 ready.append(target)
     return column
+
+
+def lanes(
+    edges: Iterable[tuple[str, str]], column: Mapping[str, int]
+) -> tuple[dict[tuple[str, str], list[Lane]], list[tuple[str | Lane, str | Lane]]]:
+    """Lead edges that skip columns through lanes of their own, so that no box hides them.
+
+    Args:
+        column: node -> column, as `columns` gives it.
+    Returns:
+        edge -> its lanes from left to right, each named (source, column), so that edges of one
+        source share them; and all edges taken apart at their lanes, each part once.
+    Source: the dummy vertices of Sugiyama et al. (1981).
+    """
+    ways = {
+        (source, target): [(source, at) for at in range(column[source] + 1, column[target])]
+        for source, target in edges
+    }
+    parts: dict[tuple[str | Lane, str | Lane], None] = {}
+    for (source, target), way in ways.items():
+        parts.update(dict.fromkeys(pairwise([source, *way, target])))
+    return ways, list(parts)
 
 
 def rows(

@@ -8,7 +8,7 @@ from html import escape
 from typing import Final
 
 from twingraph_nb.picture.collapse import Box, Drawing
-from twingraph_nb.picture.layout import columns, rows
+from twingraph_nb.picture.layout import Lane, columns, lanes, rows
 from twingraph_nb.picture.marks import DIFFERENCES, STALE
 from twingraph_nb.picture.measure import cut, text_width
 from twingraph_nb.picture.palette import EDGE, LOOKS, MUTED, look_of, path_of
@@ -31,6 +31,8 @@ ROW_GAP: Final = 14.0
 WIDEST: Final = 230.0
 """Pixels of the widest box; longer names are cut, the whole is in the title."""
 LEGEND_HEIGHT: Final = 24.0
+LANE: Final = 10.0
+"""Pixels of height for what passes a column."""
 
 Place = tuple[float, float, float, float]
 """x, y of the upper left corner, width, height."""
@@ -71,7 +73,7 @@ def render(drawing: Drawing, *, dark: bool = False) -> str:
     Args:
         dark: the page is known to be dark; the default reads on both.
     """
-    places, width, height = _places(drawing)
+    places, lanes_of, width, height = _places(drawing)
     muted = "#a3a9b2" if dark else MUTED
     legend, legend_width = _legend(drawing, height - MARGIN / 2, muted)
     width = max(width, legend_width + 2 * MARGIN)
@@ -81,7 +83,10 @@ def render(drawing: Drawing, *, dark: bool = False) -> str:
         f'viewBox="0 0 {width:.0f} {height:.0f}" font-family="{escape(FONT)}" role="img">',
         '<defs><marker id="a" viewBox="0 0 10 10" refX="9" refY="5" markerWidth="7" '
         f'markerHeight="7" orient="auto"><path d="M0 0L10 5L0 10z" fill="{EDGE}"/></marker></defs>',
-        *(_arrow(places[e.source], places[e.target], e.label, muted) for e in drawing.edges),
+        *(
+            _arrow(places[e.source], lanes_of[e.source, e.target], places[e.target], e.label, muted)
+            for e in drawing.edges
+        ),
         *(_box(box, places[box.id]) for box in drawing.nodes),
         legend,
         "</svg>",
@@ -98,26 +103,34 @@ def img_tag(svg: str, *, alt: str = "graph of the run") -> str:
     )
 
 
-def _places(drawing: Drawing) -> tuple[dict[str, Place], float, float]:
-    """Where each box goes, and the size of the whole."""
+def _places(
+    drawing: Drawing,
+) -> tuple[dict[str, Place], dict[tuple[str, str], list[Place]], float, float]:
+    """Where each box goes, the lanes of each edge, and the size of the whole."""
     boxes = {box.id: box for box in drawing.nodes}
     edges = [(edge.source, edge.target) for edge in drawing.edges]
-    layers = rows(list(boxes), edges, columns(list(boxes), edges))
-    sizes = {id: (_fitting(box), height_of(box)) for id, box in boxes.items()}
+    standing = columns(list(boxes), edges)
+    ways, parts = lanes(edges, standing)
+    column: dict[str | Lane, int] = dict(standing.items())
+    column.update((lane, lane[1]) for way in ways.values() for lane in way)
+    sizes: dict[str | Lane, tuple[float, float]] = dict.fromkeys(column, (0.0, LANE))
+    sizes.update((id, (_fitting(box), height_of(box))) for id, box in boxes.items())
+    layers = rows(list(column), parts, column)
     used = [sum(sizes[id][1] + ROW_GAP for id in layer) - ROW_GAP for layer in layers]
     height = MARGIN * 2 + max(used, default=0.0)
-    places: dict[str, Place] = {}
+    places: dict[str | Lane, Place] = {}
     x = MARGIN
     for layer, tall in zip(layers, used, strict=True):
         wide = max(sizes[id][0] for id in layer)
         y = (height - tall) / 2
         for id in layer:
-            own, high = sizes[id]
+            own, high = sizes[id] if isinstance(id, str) else (wide, LANE)
             places[id] = (x + (wide - own) / 2, y, own, high)
             y += high + ROW_GAP
         x += wide + COLUMN_GAP
     width = x - COLUMN_GAP + MARGIN if layers else 2 * MARGIN
-    return places, width, height
+    routes = {edge: [places[lane] for lane in way] for edge, way in ways.items()}
+    return {id: places[id] for id in boxes}, routes, width, height
 
 
 def _box(box: Box, place: Place) -> str:
@@ -190,20 +203,24 @@ def _outline(shape: str, place: Place) -> str:
     )
 
 
-def _arrow(source: Place, target: Place, label: str, muted: str) -> str:
-    x1, y1 = source[0] + source[2], source[1] + source[3] / 2
-    x2, y2 = target[0] - 1.5, target[1] + target[3] / 2
-    bend = max(24.0, abs(x2 - x1) / 2) if x2 > x1 else 60.0
-    path = (
-        f'<path d="M{x1:.1f} {y1:.1f}C{x1 + bend:.1f} {y1:.1f} {x2 - bend:.1f} {y2:.1f} '
-        f'{x2:.1f} {y2:.1f}" fill="none" stroke="{EDGE}" stroke-width="1.5" marker-end="url(#a)"'
-    )
+def _arrow(source: Place, way: Sequence[Place], target: Place, label: str, muted: str) -> str:
+    x, y = source[0] + source[2], source[1] + source[3] / 2
+    path, gap = f"M{x:.1f} {y:.1f}", 0.0
+    for place in (*way, target):
+        left, middle = place[0] - (1.5 if place is target else 0.0), place[1] + place[3] / 2
+        bend = max(24.0, abs(left - x) / 2) if left > x else 60.0
+        path += f"C{x + bend:.1f} {y:.1f} {left - bend:.1f} {middle:.1f} {left:.1f} {middle:.1f}"
+        if not gap:
+            gap, text_x, text_y = left - x, (x + left) / 2, (y + middle) / 2 - 4
+        x, y = place[0] + place[2], middle
+        path += f"H{x:.1f}" if place is not target else ""
+    drawn = f'<path d="{path}" fill="none" stroke="{EDGE}" stroke-width="1.5" marker-end="url(#a)"'
     if not label:
-        return path + "/>"
+        return drawn + "/>"
     return (
-        f"{path}><title>{escape(label)}</title></path>"
-        f'<text x="{(x1 + x2) / 2:.1f}" y="{(y1 + y2) / 2 - 4:.1f}" font-size="9" '
-        f'text-anchor="middle" fill="{muted}">{escape(cut(label, 9.0, x2 - x1 - 4))}</text>'
+        f"{drawn}><title>{escape(label)}</title></path>"
+        f'<text x="{text_x:.1f}" y="{text_y:.1f}" font-size="9" '
+        f'text-anchor="middle" fill="{muted}">{escape(cut(label, 9.0, gap - 4))}</text>'
     )
 
 

@@ -63,7 +63,7 @@ def reach(function: Callable[..., object], text: str = "") -> Reach:
 def is_builtin(name: str, value: object) -> bool:
     """Tell whether a name means Python's own: a notebook's `open` is IPython's, around that."""
     own: object = getattr(builtins, name, None)
-    return own is not None and getattr(value, "__wrapped__", value) is own
+    return own is not None and (value is own or _wrapped(value) is own)
 
 
 def is_component(value: object) -> bool:
@@ -215,7 +215,12 @@ def _is_definition(value: object) -> bool:
         # A bound method of a C object (`re.compile(..).match`) is a value, not a definition.
         owner = getattr(value, "__self__", None)
         return owner is None or isinstance(owner, types.ModuleType)
-    return isinstance(getattr(value, "__wrapped__", None), types.FunctionType)
+    return isinstance(_wrapped(value), types.FunctionType)
+
+
+def _wrapped(value: object) -> object:
+    """What it is wrapped around, or None; a lazy object of the user's is not asked for it."""
+    return inspect.getattr_static(value, "__wrapped__", None)
 
 
 def inner_function(member: object) -> types.FunctionType | None:
