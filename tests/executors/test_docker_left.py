@@ -120,6 +120,7 @@ ELSEWHERE = "0123456789abcdef.17.4711"
         (ELSEWHERE, "exited", NOW, True, True),
         (ELSEWHERE, "exited", OLD, True, False),  # this machine before it was started anew
     ],
+    ids=range(9),  # the others differ from process to process
 )
 def test_what_nobody_can_want_is_left_over(
     label: str, state: str, created: float, kept: bool, wanted: bool
