@@ -282,6 +282,8 @@ def _closed(text: str) -> str:
     IPython reads the lines from there on, and fails where they end within a statement.
     """
     opened: list[str] = []
+    if text.endswith("\\"):  # the statement goes on in a line that is not here
+        text = f"{text[:-1]}..."
     try:
         for token in tokenize.generate_tokens(io.StringIO(text[:_WIDEST]).readline):
             if token.type == tokenize.OP and token.string in _CLOSERS:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
-import docker
 import pytest
 import pytest_asyncio
 
@@ -24,6 +23,8 @@ async def one_pool() -> AsyncIterator[None]:
 @pytest.fixture(scope="module")
 def client(docker_host: str) -> Iterator[Any]:
     """The tests' own way to the engine, past the executor."""
+    import docker  # not where these tests run on another Python
+
     made = docker.DockerClient(base_url=docker_host)
     yield made
     made.close()

@@ -112,7 +112,7 @@ def test_ipython_shows_the_lines_of_a_restored_error() -> None:
         ("    x = [1, {'a': call(2,", "x = [1, {'a': call(2,...)}]"),
         ("    more)", ""),
         ('    text = """begins', ""),
-        ("    a + \\", "a + \\"),
+        ("    a + \\", "a + ..."),
         ("    f(" + "x" * 2_000, ""),
         ("    done()", "done()"),
     ],
