@@ -6,7 +6,6 @@ import re
 import shutil
 from pathlib import Path
 
-import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.lab import Lab, Notebook
@@ -15,7 +14,6 @@ QUICKSTART = Path(__file__).resolve().parents[2] / "notebooks" / "00_quickstart.
 FIRST_RUN, SECOND_RUN, ANSWER = 16, 20, 22
 
 
-@pytest.mark.timeout(240)
 def test_quickstart_runs_by_run_all_and_draws_its_graphs(lab: Lab, page: Page) -> None:
     shutil.copy(QUICKSTART, lab.root / "quickstart.ipynb")
     page.set_viewport_size({"width": 1280, "height": 860})

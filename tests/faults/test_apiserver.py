@@ -162,7 +162,6 @@ def component_on(boss: Admin, gate: Path, **more: Any) -> Any:
     return make_component(works, platform="kubernetes", options=options, keep=False)
 
 
-@pytest.mark.timeout(300)
 def test_an_api_server_that_is_killed_and_comes_back_costs_nothing(
     server: ApiServer, boss: Admin, gate: Path
 ) -> None:

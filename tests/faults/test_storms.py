@@ -128,7 +128,6 @@ def storms(
     close_session()
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("storms", STORMS, indirect=True, ids=" ".join)
 def test_of_a_thousand_tasks_that_are_cancelled_nothing_is_left(storms: list[Storm]) -> None:
     before = Ours()

@@ -16,7 +16,6 @@ CHECKS = {
 }
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("check", CHECKS.values(), ids=CHECKS)
 def test_checker_finds_nothing(check: tuple[str, ...]) -> None:
     done = subprocess.run(

@@ -191,7 +191,6 @@ def many_tasks(count: int) -> list[Event]:
     return [*done, RunFinished(104.0, "succeeded")]
 
 
-@pytest.mark.timeout(300)
 def test_a_database_that_is_killed_and_comes_back_empty_gets_ten_thousand_tasks(
     home: Path, database: Database
 ) -> None:

@@ -79,7 +79,6 @@ def client_folder() -> Path:
     return folder
 
 
-@pytest.mark.timeout(300)  # the first time installs the client
 @pytest.mark.parametrize(
     "mime", ["application/vnd.gremlin-v3.0+json", "application/vnd.graphbinary-v1.0"]
 )
