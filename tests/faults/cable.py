@@ -12,6 +12,7 @@ from typing import Any, Self
 __all__ = ["Cable"]
 
 _READ = 1 << 16
+_ACCEPTED = 0.02  # seconds in which what has just been accepted becomes a line
 
 Ends = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
@@ -77,9 +78,12 @@ class Cable:
 
     async def _shut(self) -> None:
         self._server.close()
-        for line in tuple(self._lines):
-            line.end()
-        await asyncio.gather(*[line.ended.wait() for line in tuple(self._lines)])
+        await asyncio.sleep(_ACCEPTED)
+        while lines := tuple(self._lines):
+            for line in lines:
+                line.end()
+            await asyncio.gather(*[line.ended.wait() for line in lines])
+            await asyncio.sleep(0)  # those that are over leave
 
     async def _set(self, *, held: bool, forget: bool = False) -> None:
         if not held and not self._server.is_serving():
