@@ -19,7 +19,7 @@ from pathlib import Path
 import nbformat
 from playwright.sync_api import Locator, Page, expect
 
-__all__ = ["CHROMIUM", "FLAGS", "Lab", "Notebook", "Spot"]
+__all__ = ["CHROMIUM", "FLAGS", "PATIENCE", "Lab", "Notebook", "Spot"]
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or "/usr/bin/chromium"
 FLAGS = [
@@ -41,6 +41,8 @@ SETTINGS = {
     "@jupyterlab/docmanager-extension:plugin": {"autosave": False},
 }
 TOKEN = "browser-tests"
+PATIENCE = 180_000
+"""Milliseconds after which a page counts as hung: others make clusters meanwhile."""
 _READY = "() => jupyterapp.shell.currentWidget.sessionContext.ready.then(() => true)"
 _SHOW = """index =>
     jupyterapp.shell.currentWidget.content.scrollToItem(index, 'smart').then(() => true)"""
@@ -166,10 +168,10 @@ class Notebook:
 
     def open(self, *, kernel: bool = True) -> None:
         self.page.goto(self.lab.url(self.name))
-        self.page.wait_for_selector(".jp-NotebookPanel .jp-Cell", timeout=60_000)
+        self.page.wait_for_selector(".jp-NotebookPanel .jp-Cell", timeout=PATIENCE)
         if kernel:
             self.page.wait_for_selector(
-                ".jp-Notebook-ExecutionIndicator[data-status=idle]", timeout=60_000
+                ".jp-Notebook-ExecutionIndicator[data-status=idle]", timeout=PATIENCE
             )
             self.page.evaluate(_READY)
 
@@ -186,7 +188,7 @@ class Notebook:
         if wait:
             self.finished(index)
 
-    def finished(self, index: int, timeout: float = 60_000) -> None:
+    def finished(self, index: int, timeout: float = PATIENCE) -> None:
         """Wait until the cell has run."""
         prompt = self.cell(index).locator(".jp-InputPrompt")
         expect(prompt).to_have_text(re.compile(r"^\[\d+\]:$"), timeout=timeout)
@@ -202,7 +204,7 @@ class Notebook:
     def graph(self, index: int) -> Locator:
         """The graph under a cell, scrolled into view."""
         graph = self.cell(index).locator(".tg-view .custom-widget:has(canvas)")
-        graph.wait_for(state="attached", timeout=30_000)
+        graph.wait_for(state="attached", timeout=PATIENCE)
         graph.scroll_into_view_if_needed()
         return graph
 

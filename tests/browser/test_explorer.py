@@ -36,7 +36,7 @@ def look(tasks, **more):
 _SEEN = """element => element._cyreg.cy.nodes(':visible').map(node => ({
     id: node.id(), name: node.data('label'), size: node.data('size'), fill: node.data('fill'),
     faint: node.effectiveOpacity() < 0.5, ...node.renderedPosition()}))"""
-WAIT = 60_000
+WAIT = 180_000
 """ms; the machine may be busy."""
 
 

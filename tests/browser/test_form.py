@@ -6,7 +6,7 @@ import re
 
 from playwright.sync_api import Page, expect
 
-from tests.browser.lab import Lab, Notebook
+from tests.browser.lab import PATIENCE, Lab, Notebook
 from tests.browser.test_live_view import wait_for
 
 CELLS = (
@@ -33,24 +33,24 @@ def test_a_form_says_who_answered_and_that_a_cell_does_not_let_it_be_heard(
     notebook.run(0)
     notebook.run(1)
     forms = notebook.cell(1).locator(".tg-form")
-    expect(forms).to_have_count(2, timeout=30_000)
+    expect(forms).to_have_count(2, timeout=PATIENCE)
     go, how = forms.filter(has_text="Deploy?"), forms.filter(has_text="How?")
     notebook.run(2, wait=False)
-    expect(go).to_contain_text("A cell keeps the kernel busy", timeout=30_000)
+    expect(go).to_contain_text("A cell keeps the kernel busy", timeout=PATIENCE)
     expect(go.locator("code")).to_contain_text(re.compile("^twingraph answer [0-9a-f]+ "))
     notebook.shot("busy-form", go)
     (lab.root / "gate").touch()
-    expect(go).not_to_contain_text("A cell keeps", timeout=30_000)
+    expect(go).not_to_contain_text("A cell keeps", timeout=PATIENCE)
     notebook.run(3, wait=False)
     wait_for(page, lambda: notebook.prompt(3) == "[*]:")
     go.get_by_role("button", name="yes").click()
-    expect(go).to_contain_text("yes, by user at", timeout=30_000)
+    expect(go).to_contain_text("yes, by user at", timeout=PATIENCE)
     expect(go.get_by_role("button", name="no")).to_be_disabled()
     answer = how.get_by_role("button", name="Answer")
     answer.click()
-    expect(how).to_contain_text("rate: '' is no number", timeout=30_000)
+    expect(how).to_contain_text("rate: '' is no number", timeout=PATIENCE)
     how.locator("input[type=text]").fill("0.5")
     answer.click()
-    expect(how).to_contain_text("by user at", timeout=30_000)
+    expect(how).to_contain_text("by user at", timeout=PATIENCE)
     notebook.finished(3)
     expect(notebook.cell(3)).to_contain_text("(True, {'rate': 0.5, 'dry': False})")
