@@ -7,7 +7,12 @@ import pytest
 from tests.faults.test_control import until
 from twingraph_nb import ask, pipeline
 from twingraph_nb.errors import RunError
-from twingraph_nb.magics.status import answer
+from twingraph_nb.magics.status import COMMANDS
+
+
+def answer(line: str) -> str:
+    """What the cell shows for `%twingraph answer` and this line."""
+    return str(COMMANDS["answer"](line.split()))
 
 
 @pipeline
@@ -18,13 +23,13 @@ def release():
 def test_questions_are_listed_and_answered_from_a_cell() -> None:
     run = release()
     until(lambda: len(run.link.questions) == 2)
-    listed = str(answer(f"answer {run.id}"))
+    listed = answer(run.id)
     assert "Deploy?" in listed
     assert "yes or no" in listed
-    assert "go is answered: yes" in str(answer(f"answer {run.id} go yes"))
+    assert "go is answered: yes" in answer(f"{run.id} go yes")
     with pytest.raises(RunError, match=r"was first, at 2.*, with: yes"):
-        answer(f"answer {run.id} go no")
-    assert "why is answered: it is time" in str(answer("answer last it is time"))
+        answer(f"{run.id} go no")
+    assert "why is answered: it is time" in answer("last it is time")
     assert run.result(20) == (True, "it is time")
 
 
@@ -39,13 +44,13 @@ def test_an_answer_to_a_cancelled_run_counts_for_the_run_that_resumes_it() -> No
     until(lambda: len(first.link.questions) == 2)
     first.cancel()
     until(lambda: first.done)
-    assert f"kept: `twingraph resume {first.id}`" in str(answer(f"answer {first.id} go no"))
+    assert f"kept: `twingraph resume {first.id}`" in answer(f"{first.id} go no")
     again = first.resume()
     until(lambda: len(again.link.questions) == 1)
     assert again.tasks["go"].result(20) is False
     with pytest.raises(RunError, match=f"run {again.id} goes on with run {first.id}"):
-        answer(f"answer {first.id} why because")
+        answer(f"{first.id} why because")
     again.tasks["why"].answer("because")
     assert again.result(20) == (False, "because")
     with pytest.raises(RunError, match=r"was first, at 2"):
-        answer(f"answer {first.id} go yes")
+        answer(f"{first.id} go yes")
