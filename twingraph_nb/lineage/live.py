@@ -26,7 +26,7 @@ __all__ = ["LiveConnection", "LiveGraph", "live_source"]
 
 _AGAIN = 0.1
 """Least seconds after which the store is asked again for runs of other processes."""
-_LATEST = 1.0
+_LATEST = 0.5
 """Most seconds until then."""
 _SHARE = 20
 """Times as long as it took the last time, between these two."""
