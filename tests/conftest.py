@@ -11,21 +11,31 @@ import os
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.services import base, processes
 
 FIRST = (
+    "tests/browser",
     "tests/pythons/test_pythons.py",
     "tests/faults/test_network.py",
-    "tests/faults/test_storms.py",
-    "tests/conformance/test_kubernetes.py",
     "tests/notebooks/test_platforms_in_lab.py",
     "tests/notebooks/test_platforms.py",
-    "tests/browser/test_quickstart.py",
+    "tests/conformance/test_kubernetes.py",
+    "tests/languages/test_in_pods.py",
+    "tests/executors/test_kubernetes.py",
+    "tests/faults/test_storms.py",
+    "tests/services/test_services.py",
 )
-"""Files that take minutes with few tests: one that began last would be waited for alone."""
+"""What takes a minute or more: one that began last would be waited for alone."""
+TOGETHER = ("tests/browser",)
+"""Folders whose files go to one worker, for they share one server and one browser."""
+WRITES_NO_BYTECODE = sys.dont_write_bytecode
+sys.dont_write_bytecode = False  # until all is read: hundreds of processes import it after this one
+sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
+"""jsonschema does without; to import it takes as long as to collect all tests."""
 IN_CI = os.environ.get("CI", "").lower() in ("1", "true", "yes")
 
 
@@ -108,10 +118,32 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     # Only `--no-loadscope-reorder` leaves it at that: xdist would begin with the most tests.
     rank = {path: at for at, path in enumerate(FIRST)}
-    items.sort(key=lambda item: rank.get(item.nodeid.partition("::")[0], len(FIRST)))
+    items.sort(key=lambda item: rank.get(_unit(item.nodeid), len(FIRST)))
+
+
+def _unit(nodeid: str) -> str:
+    """What goes to one worker as a whole: the test's file, or its folder."""
+    path = nodeid.partition("::")[0]
+    folder = path.rpartition("/")[0]
+    return folder if folder in TOGETHER else path
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Give files out as `--dist loadfile` does, but those of some folders together."""
+    if config.getoption("dist") != "loadfile":
+        return None
+    from xdist.scheduler import LoadFileScheduling  # other Pythons run these tests without it
+
+    class Together(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return _unit(nodeid)
+
+    return Together(config, log)
 
 
 def pytest_collection_finish() -> None:
+    sys.dont_write_bytecode = WRITES_NO_BYTECODE  # modules that tests write may change in a second
     # Thousands of tests are half a million objects, and IPython searches all for garbage before
     # each test: it took longer than the tests.
     gc.collect()

@@ -45,7 +45,7 @@ def ask(
         options: what to choose from.
         fields: of a form, by name: str, int, float, bool, or a list of options.
         timeout: seconds, or text such as "2h"; then the default holds, or the task fails.
-        default: the answer that holds when nobody answers in time.
+        default: the answer that holds when nobody answers in time, or nobody is there to answer.
         required: an approval that is not given fails the task.
         notify: a webhook that is told of the question, as JSON with a `text`; not logged. For all
             questions of a process: the variable TWINGRAPH_NOTIFY.
@@ -62,7 +62,7 @@ def ask(
     given: dict[str, object] = {"prompt": prompt, "kind": kind}
     try:
         if timeout is not None:
-            given["timeout"] = seconds_of(timeout)
+            given["timeout"] = _seconds(timeout)
         if notify:
             given["notify_secret"] = checked_address(notify)
         given |= _checked(prompt, kind, options, fields, default)
@@ -77,6 +77,13 @@ def ask(
         if style in ("sync", "stream"):
             return task.result()
     return task
+
+
+def _seconds(timeout: float | str) -> float:
+    try:
+        return seconds_of(timeout)
+    except ValueError as exc:
+        raise ValueError(f"timeout={timeout!r}: it {exc}") from None
 
 
 def _checked(

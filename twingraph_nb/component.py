@@ -57,7 +57,10 @@ class Component:
     """sha256 over all of the above: a component that differs in anything is another one."""
     _names: tuple[str, ...] = field(init=False, repr=False)
     _simple: bool = field(init=False, repr=False)
-    _plain: bool = field(init=False, repr=False)
+    plain: bool = field(init=False, repr=False)
+    """True when every input can be given by name."""
+    ordered: tuple[tuple[str, bytes], ...] = field(init=False, repr=False)
+    """The inputs' names in alphabetical order, as texts and as bytes."""
     quick: bool = field(init=False, repr=False)
     """True when nothing stands between a call that is ready and its start: no limit, no cache."""
     typed: bool = field(init=False, repr=False)
@@ -74,7 +77,8 @@ class Component:
         put(self, "typed", any(p.type is not ANY for p in self.inputs))
         put(self, "_names", tuple(p.name for p in self.inputs))
         put(self, "_simple", not any(p.variadic or p.keyword_only for p in self.inputs))
-        put(self, "_plain", not any(p.variadic for p in self.inputs))
+        put(self, "plain", not any(p.variadic for p in self.inputs))
+        put(self, "ordered", tuple((name, name.encode()) for name in sorted(self._names)))
         if not self.digest:
             put(self, "digest", self._own_digest())
 
@@ -157,14 +161,9 @@ class Component:
         )
         return hashlib.sha256(repr(facts).encode()).hexdigest()
 
-    @property
-    def plain(self) -> bool:
-        """True when every input can be given by name."""
-        return self._plain
-
     def spread(self, bound: Mapping[str, object]) -> tuple[tuple[object, ...], dict[str, object]]:
         """Turn what `bind` gave back into positional and keyword arguments."""
-        if self._plain:
+        if self.plain:
             return (), dict(bound)
         args: list[object] = []
         kwargs: dict[str, object] = {}

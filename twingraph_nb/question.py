@@ -241,11 +241,9 @@ class Pending:
 
 def terms(asked: Asked) -> str:
     """Say what happens to a question that nobody answers, and when; "" if it waits for ever."""
-    if asked.default is None and asked.deadline is None:
+    if asked.deadline is None:
         return ""
     what = "it fails" if asked.default is None else asked.default
-    if asked.deadline is None:
-        return f"{what} if nobody answers"
     far = asked.deadline - asked.at > _DAY
     when = time.strftime("%Y-%m-%d %H:%M" if far else "%H:%M:%S", time.localtime(asked.deadline))
     return f"{what} if nobody answers by {when}"

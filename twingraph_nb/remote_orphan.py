@@ -1,15 +1,17 @@
 """A worker for many jobs whose kernel has died in the middle of one: it tells that one to another.
 
-Its standard streams have ended with the kernel, so it is asked at a door, a socket with a path of
-its own. Standard library only: shipped to the far side as it is.
+Its standard streams belong to the kernel that has died, so it is asked at a door, a socket with a
+path of its own. The door is there before: an end of the streams may be seen late, or never, when a
+machine or a network is gone. Standard library only: shipped to the far side as it is.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from twingraph_nb.remote import AGAIN, SECONDS
@@ -43,7 +45,7 @@ class Will(NamedTuple):
 
 
 class Orphan:
-    """The job that goes on, and the kernel that hears it, if one has come.
+    """A job that may have to go on without its kernel, and another one that hears it.
 
     sending: held by who writes to that kernel or adds to the story.
 
@@ -53,15 +55,25 @@ class Orphan:
     """
 
     def __init__(self, will: Will, story: Story, sending: threading.Lock) -> None:
-        self._will, self._story, self._sending = will, story, sending
+        self.will, self._story, self._sending = will, story, sending
         self._heir: socket.socket | None = None
         self._waiting: threading.Timer | None = None
         self._door = socket.socket(socket.AF_UNIX)
         self._door.bind(will.door)
         os.chmod(will.door, 0o600)
         self._door.listen()
-        if will.limit:
-            _alarm(will.limit, LATE)
+
+    def begin(self) -> None:
+        """It goes on without its kernel from now on."""
+        if self.will.limit:
+            _alarm(self.will.limit, LATE)
+
+    def close(self) -> None:
+        """The kernel lives, and has heard the job to its end: nobody will ask for it."""
+        with contextlib.suppress(OSError):  # the job may have removed it
+            os.unlink(self.will.door)
+        _hang_up(self._door)  # which wakes `serve`
+        self._door.close()
 
     def say(self, buffers: Sequence[Any]) -> None:
         """Send a message to the other kernel, if there is one. The caller holds `sending`."""
@@ -78,16 +90,24 @@ class Orphan:
         with self._sending:
             self._wait()
 
-    def serve(self) -> None:
-        """Tell the story to each kernel that asks for it; does not return."""
+    def serve(self, left: Callable[[Orphan], bool]) -> None:
+        """Tell the story to each kernel that asks for it, until the door is closed.
+
+        Args:
+            left: called when one has come; whatever the streams say counts no more then. False if
+                the job is over, and another one has come.
+        """
         while True:
-            heir, _ = self._door.accept()
+            try:
+                heir, _ = self._door.accept()
+            except OSError:
+                return
             heir.settimeout(_PATIENCE)
             try:
                 mark = self._asked(heir)
             except (OSError, ValueError, WireError):
                 mark = None
-            if mark is None:
+            if mark is None or not left(self):
                 heir.close()
                 continue
             heir.settimeout(None)
@@ -122,7 +142,7 @@ class Orphan:
     def _wait(self) -> None:
         if self._waiting is not None:
             self._waiting.cancel()
-        self._waiting = _alarm(self._will.linger, 0)
+        self._waiting = _alarm(self.will.linger, 0)
 
     def _lose(self) -> None:
         heir, self._heir = self._heir, None

@@ -54,14 +54,21 @@ _CHUNKS = 64 << 20  # bytes that are kept of a job among many, beside the memory
 _SET_PIPE_SIZE, _WIDE = 1031, 1 << 20  # F_SETPIPE_SZ, linux/fcntl.h; its default upper limit
 
 
-def serve(trust: bool = False, plain: bool = True, linger: float = 0.0, limit: float = 0.0) -> None:
+def serve(
+    trust: bool = False,
+    plain: bool = True,
+    linger: float = 0.0,
+    limit: float = 0.0,
+    quiet: float = 0.0,
+) -> None:
     """Work on jobs until standard input ends.
 
     Args:
         trust: results may hold pickles. plain: values travel without pickle otherwise.
         linger: seconds the answer of the only job waits for a kernel to come; 0 = there are more
             jobs, which end with the kernel unless it has said otherwise. limit: seconds that only
-            job may run, 0 for any.
+            job may run, 0 for any. quiet: seconds without a job or a word after which its kernel
+            must be gone, though its connection has not ended, 0 for any.
     """
     signal.signal(signal.SIGTERM, _stop)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -73,6 +80,7 @@ def serve(trust: bool = False, plain: bool = True, linger: float = 0.0, limit: f
     os.dup2(nothing, 0)
     os.close(nothing)
     worker = _Worker(come, go, Codec(plain, trust), Kept(linger, limit) if linger else None)
+    worker.quiet = quiet
     try:
         worker.loop()
     except (Stopped, BrokenPipeError):
@@ -93,16 +101,19 @@ def _stop(signum: int, step: object) -> None:
 
 
 class _Worker:
+    quiet = 0.0
+
     def __init__(self, come: int, go: int, codec: Codec, kept: Kept | None) -> None:
         self._come, self._go, self._kept = come, go, kept
         self._story: Story = Story(_CHUNKS) if kept is None else kept
-        self._will: Will | None = None  # of the job that runs, or ran last
+        self._door: Orphan | None = None  # of the job that runs, or ran last
         self._answered = 0.0
         self._orphan: Orphan | None = None  # set once the kernel has died
         self._sending = threading.Lock()
-        self._turn = threading.Lock()  # held to begin a job, to end one, and to give jobs back
+        self._turn = threading.RLock()  # held to begin a job, to end one, and to give jobs back
         self._queue: queue.SimpleQueue[Message] = queue.SimpleQueue()
         self._began = self._running = 0
+        self._free = False  # nothing is to be done
         self._given: set[int] = set()
         self._late: list[Any] = []  # an answer that goes with the next message
         self._pipes = {_taken(1): b"o", _taken(2): b"e"}
@@ -116,7 +127,9 @@ class _Worker:
             threading.Thread(target=work, name="twingraph-watch", daemon=True).start()
         self.say(READY, 0, [])
         while True:
+            self._free = True
             message = self._queue.get()
+            self._free = False
             if message.kind != JOB:
                 self._flush()  # this may take long
             self._take(message)
@@ -162,6 +175,7 @@ class _Worker:
         """Queue what comes, until the near side ends."""
         decoder = Decoder()
         while True:
+            self._listen()
             buffer = decoder.buffer()
             count = os.readv(self._come, [buffer])
             if not count:
@@ -181,27 +195,54 @@ class _Worker:
                 elif message.kind == KEEP:
                     with self._turn:
                         if message.tag == self._running:
-                            self._will = Will.read(message)
+                            self._open_door(Will.read(message))
                 else:
                     if message.kind == JOB and self._kept is not None:
                         self._kept.begin()
                     self._queue.put(message)
 
+    def _listen(self) -> None:
+        """Wait for a byte; end when the kernel would have ended us long ago if it lived."""
+        if not self.quiet or self._kept is not None:
+            return
+        while not select.select([self._come], [], [], self.quiet)[0]:
+            door, since = self._door, time.monotonic() - self._answered
+            waits = door is not None and since < door.will.linger
+            if self._free and self._queue.empty() and self._orphan is None and not waits:
+                os._exit(0)
+
+    def _open_door(self, will: Will) -> None:
+        """Let another kernel ask for the job; without a place for a door it ends with this one."""
+        try:
+            door = Orphan(will, self._story, self._sending)
+            serving = threading.Thread(target=door.serve, args=[self._leave], daemon=True)
+            serving.start()
+        except (OSError, RuntimeError):
+            return
+        self._door = door
+
+    def _leave(self, door: Orphan) -> bool:
+        """Go on for another kernel; False if the door is of a job before."""
+        with self._turn:
+            if self._door is not door:
+                return False
+            if self._orphan is None:
+                with self._sending:
+                    self._orphan = door
+                door.begin()
+                if not self._running:
+                    door.answered()
+            return True
+
     def _outlive(self) -> None:
         """The kernel is gone: go on with a job that is to be found again; end with any other."""
         with self._turn:
             recent = self._running or time.monotonic() - self._answered < _RECENT
-            if self._will is None or self._story.torn or not recent:
+            door = self._door
+            if self._orphan is None and (door is None or self._story.torn or not recent):
                 os._exit(0)
-            try:
-                orphan = Orphan(self._will, self._story, self._sending)
-            except (OSError, RuntimeError):
-                os._exit(0)
-            with self._sending:
-                self._orphan = orphan
-            if not self._running:
-                orphan.answered()
-        orphan.serve()
+            if door is not None:
+                self._leave(door)
 
     def _tell_again(self, mark: bytes) -> None:
         """Another kernel has come: tell it all, behind a mark by which it finds the beginning."""
@@ -221,8 +262,10 @@ class _Worker:
                     self._flush()
                     return
                 self._began = self._running = message.tag
+                if self._door is not None:
+                    self._door.close()
+                    self._door = None
                 if self._kept is None:
-                    self._will = None
                     self._story.clear()
             self.say(TURNED, message.tag, [])
             self._runner.run(message.tag, message.frames, self._drain)
@@ -246,7 +289,7 @@ class _Worker:
                 self._kept.over()
             elif self._orphan is not None:
                 self._orphan.answered()
-            elif self._will is None:
+            elif self._door is None:
                 self._story.clear()
 
     def _give(self, asked: bytes) -> None:

@@ -252,25 +252,13 @@ class Decoder:
         Raises:
             WireError: what came is not a message, or larger than the limit.
         """
-        if self._gap is not None:
-            self._gap = self._gap[count:]
-            if not len(self._gap):
-                self._open_gap()
-            return [] if self._gap is not None else [self._whole()]
-        self._end += count
-        found: list[Message] = []
-        while self._end - self._start >= _HEAD.size:
-            message = self._next()
-            if message is None:
-                break
-            found.append(message)
-        return found
+        return list(self._advanced(count))
 
     def feed(self, data: Buffer) -> Iterator[Message]:
         """Take in bytes that are here already; gives the messages as they get whole.
 
         Raises:
-            WireError: see `advance`.
+            WireError: see `advance`; after the messages that came before it.
         """
         left = memoryview(data).cast("B")
         while len(left):
@@ -278,7 +266,7 @@ class Decoder:
             count = min(len(room), len(left))
             room[:count] = left[:count]
             left = left[count:]
-            yield from self.advance(count)
+            yield from self._advanced(count)
 
     def finish(self) -> None:
         """Say that the stream ended.
@@ -288,6 +276,21 @@ class Decoder:
         """
         if self._gap is not None or self._end > self._start:
             raise WireError("the stream ended in the middle of a message")
+
+    def _advanced(self, count: int) -> Iterator[Message]:
+        if self._gap is not None:
+            self._gap = self._gap[count:]
+            if not len(self._gap):
+                self._open_gap()
+            if self._gap is None:
+                yield self._whole()
+            return
+        self._end += count
+        while self._end - self._start >= _HEAD.size:
+            message = self._next()
+            if message is None:
+                return
+            yield message
 
     def _next(self) -> Message | None:
         """The next message of the small buffer, if it is all there."""

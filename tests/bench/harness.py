@@ -1,9 +1,8 @@
-"""Medians of interleaved runs, and the table they are shown in."""
+"""Interleaved runs, and the table they are shown in."""
 
 from __future__ import annotations
 
 import gc
-import statistics
 import subprocess
 import sys
 import time
@@ -20,7 +19,7 @@ UNITS = {"us": 1e6, "ms": 1e3, "s": 1.0, "B": 1.0, "% of a core": 1.0}
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table: medians in seconds (or bytes), and the aim they are held to.
+    """One line of the table: seconds (or bytes) of the median run, and the aim they are held to.
 
     each: what the numbers are divided by, for example the count of tasks. at_most: the largest
     ratio of ours to the baseline. below: the largest value of ours, in `unit`.
@@ -70,10 +69,14 @@ def seconds(work: Callable[[], object]) -> float:
 def compared(
     ours: Callable[[], object], baseline: Callable[[], object], runs: int = RUNS
 ) -> tuple[float, float]:
-    """Give both medians; the two take turns, so that a slow minute of the machine hits both."""
+    """Give the pair with the median ratio.
+
+    The two take turns, so that a slow moment of the machine hits both: what one pair says is of
+    the same moment, the medians of each side alone may not be.
+    """
     ours(), baseline()
     pairs = [(seconds(ours), seconds(baseline)) for _ in range(runs)]
-    return statistics.median(a for a, _ in pairs), statistics.median(b for _, b in pairs)
+    return sorted(pairs, key=lambda pair: pair[0] / pair[1])[runs // 2]
 
 
 def spawned(*command: str) -> str:

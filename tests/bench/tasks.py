@@ -26,19 +26,23 @@ __all__ = [
     "sync_fans",
 ]
 
+MORE = 15
+"""Runs of what takes some ten milliseconds: a machine's speed changes more quickly than that."""
 THREADS = min(32, (os.cpu_count() or 1) + 4)
 
 
 def chains() -> Iterator[Row]:
     with asyncio.Runner() as runner:
-        ours, base = compared(lambda: graphs.chain(1000).result(), lambda: bare.chain(runner, 1000))
+        ours, base = compared(
+            lambda: graphs.chain(1000).result(), lambda: bare.chain(runner, 1000), MORE
+        )
     yield Row("chain of 1,000 async no-ops", ours, base, 1000, at_most=4, below=40)
 
 
 def fans() -> Iterator[Row]:
     with asyncio.Runner() as runner:
         for n in (1000, 10_000):
-            ours, base = compared(_fan(n), lambda n=n: bare.fan(runner, n))
+            ours, base = compared(_fan(n), lambda n=n: bare.fan(runner, n), MORE)
             yield Row(f"fan-out of {n:,} async no-ops", ours, base, n, at_most=4)
 
 
@@ -55,7 +59,7 @@ def sync_fans() -> Iterator[Row]:
             (lambda: bare.awaited_in_threads(runner, pool, 1000), "run_in_executor", 1),
             (lambda: bare.fan_in_threads(pool, 1000), "pool.submit", None),
         ):
-            ours, base = compared(lambda: graphs.sync_fan(1000).result(), baseline)
+            ours, base = compared(lambda: graphs.sync_fan(1000).result(), baseline, MORE)
             name = "fan-out of 1,000 sync no-ops"
             yield Row(name, ours, base, 1000, at_most=at_most, note=note)
 
@@ -63,7 +67,7 @@ def sync_fans() -> Iterator[Row]:
 def lattices() -> Iterator[Row]:
     with asyncio.Runner() as runner:
         ours, base = compared(
-            lambda: graphs.lattice(50, 20).result(), lambda: bare.lattice(runner, 50, 20)
+            lambda: graphs.lattice(50, 20).result(), lambda: bare.lattice(runner, 50, 20), MORE
         )
     yield Row("50 x 20 lattice", ours, base, 1000, at_most=6)
 

@@ -10,16 +10,16 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from tests.browser.lab import CHROMIUM, FLAGS, Lab
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     server = Lab(tmp_path_factory.mktemp("lab"))
     yield server
     server.close()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
-    """Open no longer than for a file: tests of asyncio cannot run in its process meanwhile."""
+    """Open no longer than for this folder: tests of asyncio cannot run in its process meanwhile."""
     with sync_playwright() as play:
         opened = play.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         yield opened

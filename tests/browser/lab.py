@@ -80,6 +80,7 @@ class Lab:
         shutil.copytree(Path(sys.prefix) / "share" / "jupyter" / "lab", app, symlinks=True)
         (app / "settings").mkdir(exist_ok=True)
         (app / "settings" / "overrides.json").write_text(json.dumps(SETTINGS))
+        (app / "settings" / "page_config.json").write_text('{"buildCheck": false}')  # starts node
         self.port = _free_port()
         env = {
             **os.environ,
@@ -107,6 +108,7 @@ class Lab:
                 f"--LabApp.app_dir={app}",
                 "--ServerApp.port_retries=0",
                 "--LabApp.expose_app_in_browser=True",
+                "--LanguageServerManager.autodetect=False",  # it starts npm to look for some
             ],
             env=env,
             stdout=self._log,

@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 
 import networkx as nx
 import pytest
-from PIL import Image
+from PIL import Image, ImageChops
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from tests.browser.lab import Lab, Notebook
@@ -209,6 +209,10 @@ def test_exports_are_files_that_others_can_read(small: View, tmp_path: Path) -> 
     colours = {colour for _, colour in picture.getcolors(1 << 24)}
     assert min(picture.size) > 200
     assert (0xB3, 0x47, 0x00) in colours  # the one that failed
+    drawn = ImageChops.difference(picture, Image.new("RGB", picture.size, picture.getpixel((0, 0))))
+    left, top, right, bottom = drawn.getbbox() or (0, 0, 0, 0)
+    margins = left, top, picture.width - right, picture.height - bottom
+    assert min(margins) >= 24, margins
     root = ElementTree.parse(small.export("svg", tmp_path)).getroot()
     titles = [one.text for one in root.iter("{http://www.w3.org/2000/svg}title")]
     assert f"Task {HOSTILE}" in titles

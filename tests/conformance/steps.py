@@ -195,6 +195,11 @@ def square(x: int) -> int:
     return x * x
 
 
+def numbered(x: int) -> tuple[int, str]:
+    """A square, and the task that has made it."""
+    return x * x, ctx.hash
+
+
 def reaches(x: int) -> int:
     return helped(x) + OFFSET + beside.scaled(x)
 

@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hashlib
 import importlib
-import os
 import pathlib
 import secrets
-import signal
 import sys
-import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -22,6 +17,7 @@ import pytest
 
 import twingraph_nb
 from tests.conformance import steps, tables
+from tests.conformance.there import PATIENCE, kill, mark, pids_of, until
 from tests.wire import samples
 from twingraph_nb.component import Component, make_component
 from twingraph_nb.errors import (
@@ -33,13 +29,16 @@ from twingraph_nb.errors import (
     TaskTimeout,
     WorkerDied,
 )
-from twingraph_nb.events import TaskProgressed
+from twingraph_nb.events import TaskAdded, TaskDone, TaskErred, TaskProgressed, TaskStarted
 from twingraph_nb.graph.task import Task
 from twingraph_nb.session import close_session, get_session
 from twingraph_nb.source import pickled
 
-PATIENCE = 150.0
-"""Seconds after which a platform counts as hung."""
+__all__ = [
+    "PATIENCE", "Conformance", "Place", "events_of", "kill", "mark", "pids_of", "until",
+]  # fmt: skip
+
+MANY = 100
 
 
 @dataclass
@@ -47,19 +46,20 @@ class Place:
     """A platform as the suite uses it.
 
     options: that each component gets. left: names what a closed session has left behind.
-    visible: all that others can see of what runs, as text. many: tasks for a crowd.
-    again: a killed worker's task is run again. cure: what is said to do about a package that is
-    not there. about: the module that says what versions the kernel has (ABOUT), if far sides are
-    installed and may have others. one: options of a place for one task at a time. queued: a task
-    waits for it there; always true where the queue is the kernel's. libraries: gives options of a
-    place that has those of `tables.VALUES`. types: of the values, those that it can have.
+    visible: all that others can see of what runs, as text. given: the names of all jobs that the
+    service has ever had, of a place with a job for each task. again: a killed worker's task is run
+    again. cure: what is said to do about a package that is not there. about: the module that says
+    what versions the kernel has (ABOUT), if far sides are installed and may have others. one:
+    options of a place for one task at a time. queued: a task waits for it there; always true where
+    the queue is the kernel's. libraries: gives options of a place that has those of
+    `tables.VALUES`. types: of the values, those that it can have.
     """
 
     platform: str
     options: dict[str, Any] = field(default_factory=dict)
     left: Callable[[], list[str]] = list
     visible: Callable[[], str] = str
-    many: int = 100
+    given: Callable[[], list[str]] | None = None
     again: bool = False
     cure: str = "use an image= that has it"
     about: Any = None
@@ -293,10 +293,27 @@ class Conformance:
 
     # -- many --------------------------------------------------------------------------------
 
-    def test_many_tasks_in_flight_all_come_back(self) -> None:
-        count = self.place.many
-        group = self.on(steps.square).map(range(count))
-        assert group.result(PATIENCE) == [x * x for x in range(count)]  # type: ignore[attr-defined]
+    def test_a_hundred_tasks_in_flight_all_come_back_each_once(self) -> None:
+        given = self.place.given or list
+        before = set(given())
+        group: Any = self.on(steps.numbered).map(range(MANY))
+        found = group.result(2 * PATIENCE)
+        assert [square for square, _ in found] == [x * x for x in range(MANY)]
+        hashes = {hash for _, hash in found}
+        assert len(hashes) == MANY
+        events = [e for batch in get_session().history(group.link.id) for e in batch.events]
+        told: dict[int, list[object]] = {
+            e.task: [] for e in events if isinstance(e, TaskAdded) and e.hash in hashes
+        }
+        for event in events:
+            if isinstance(event, (TaskStarted, TaskErred, TaskDone)) and event.task in told:
+                told[event.task].append(event)
+        assert len(told) == MANY
+        odd = [each for each in told.values() if list(map(type, each)) != [TaskStarted, TaskDone]]
+        assert odd == []
+        if self.place.given:
+            until(lambda: len(set(given()) - before) >= MANY)
+            assert len(set(given()) - before) == MANY
 
     def test_a_map_feeds_a_join(self) -> None:
         group = self.on(steps.square).map([1, 2, 3])
@@ -400,40 +417,6 @@ PLAIN = "plain " + secrets.token_hex(8)
 
 def digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def mark() -> str:
-    """A name of at most 15 characters for a process (see `steps.known_as`)."""
-    return f"tg{secrets.token_hex(6)}"
-
-
-def pids_of(name: str) -> list[int]:
-    """The processes of this machine that go by a name, those in containers too."""
-    found = []
-    for entry in pathlib.Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            threads = (entry / "task").glob("*/comm")
-            if any(thread.read_text().strip() == name for thread in threads):
-                state = (entry / "stat").read_text().rsplit(")", 1)[1].split()[0]
-                if state != "Z":
-                    found.append(int(entry.name))
-    return found
-
-
-def kill(name: str) -> None:
-    """Kill -9 the processes that go by a name."""
-    for pid in pids_of(name):
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-
-
-def until(condition: Callable[[], object]) -> None:
-    """Wait for something that a process elsewhere does; there is no event to wait for."""
-    end = time.monotonic() + PATIENCE
-    pause = threading.Event()
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        pause.wait(0.05)
 
 
 def events_of(task: Task) -> list[object]:

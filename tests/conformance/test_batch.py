@@ -32,7 +32,7 @@ class TestBatch(Conformance):
             {**options, "bucket": BUCKET},
             left=lambda: objects(aws, BUCKET),
             visible=lambda: described(aws),
-            many=20,  # a container each
+            given=lambda: children(aws),
             one={"queue": aws["narrow"], "vcpus": 1},
             queued=lambda: client(aws, "batch").list_jobs(
                 jobQueue=aws["narrow"], jobStatus="RUNNABLE"
@@ -41,14 +41,23 @@ class TestBatch(Conformance):
         )
 
 
-def described(aws: Mapping[str, str]) -> str:
-    """All that who may describe jobs can read."""
+def listed(aws: Mapping[str, str]) -> list[str]:
     api = client(aws, "batch")
-    ids = [
+    return [
         one["jobId"]
         for queue in (aws["queue"], aws["narrow"])
         for state in ("SUBMITTED", "PENDING", "RUNNABLE", "STARTING", "RUNNING", "SUCCEEDED")
         for one in api.list_jobs(jobQueue=queue, jobStatus=state)["jobSummaryList"]
     ]
+
+
+def children(aws: Mapping[str, str]) -> list[str]:
+    """The jobs of all arrays."""
+    return [id for id in listed(aws) if ":" in id]
+
+
+def described(aws: Mapping[str, str]) -> str:
+    """All that who may describe jobs can read."""
+    api, ids = client(aws, "batch"), listed(aws)
     known = [api.describe_jobs(jobs=ids[at : at + 100])["jobs"] for at in range(0, len(ids), 100)]
     return json.dumps([known, api.describe_job_definitions()["jobDefinitions"]], default=str)

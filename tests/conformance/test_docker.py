@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import json
 import os
 import signal
@@ -82,10 +81,6 @@ def test_a_session_that_closes_waits_for_an_engine_that_is_slow(engine_of_its_ow
         assert client.containers.list(all=True, filters={"label": OWNER}) == []
 
 
-# docker-py leaves a socket that nobody answered to the garbage collector.
-@pytest.mark.filterwarnings(
-    "ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning"
-)
 def test_an_engine_that_was_killed_and_restarted_is_used_again(engine_of_its_own: str) -> None:
     close_session()
     options = {"image": images.python_image()}
@@ -113,7 +108,6 @@ def test_an_engine_that_was_killed_and_restarted_is_used_again(engine_of_its_own
     until(lambda: not pids_of(name))
     assert start(steps.square, 4).result(PATIENCE) == 16
     close_session()
-    gc.collect()
     client: Any = docker.DockerClient(base_url=engine_of_its_own)
     with contextlib.closing(client):
         assert client.containers.list(all=True, filters={"label": "twingraph.owner"}) == []

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from tests.executors import running
+from tests.executors import celery_running, running
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -34,3 +34,9 @@ def client(docker_host: str) -> Iterator[Any]:
 def docker_engine(docker_host: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Have executors find the tests' engine."""
     monkeypatch.setenv("DOCKER_HOST", docker_host)
+
+
+@pytest.fixture
+def celery_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The secret that the tests' workers have."""
+    monkeypatch.setenv("TWINGRAPH_SECRET", celery_running.SECRET)

@@ -11,7 +11,7 @@ import json
 import os
 import signal
 import subprocess
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -20,33 +20,28 @@ import pytest
 import pytest_asyncio
 import redis
 
+from tests.executors.celery_running import SECRET, on, same, worker
 from tests.executors.clusters import (
     alive,
     edited,
     ended,
     holding,
-    job_on,
     process_of,
-    started,
     until,
     value,
 )
 from tests.executors.running import Memory
-from tests.services.base import free_port
-from twingraph_nb.errors import ExecutorError, Unreachable, WorkerDied
-from twingraph_nb.executors import celery_broker, celery_link, celery_protocol, celery_worker
+from twingraph_nb.errors import ExecutorError, WorkerDied
+from twingraph_nb.executors import celery_link, celery_protocol
 from twingraph_nb.executors.base import Job
 from twingraph_nb.executors.celery import CeleryExecutor
 from twingraph_nb.executors.celery_protocol import Refused, Seal
 from twingraph_nb.settings import Settings
 
-SECRET = "a secret of the tests, long enough"
-pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-
-def worker(url: str, *more: str, secret: str = SECRET) -> subprocess.Popen[bytes]:
-    command = ("-m", "twingraph_nb.runs.cli", "worker", "celery", "--broker", url)
-    return started(*command, "--lease", "3s", "--concurrency", "2", *more, TWINGRAPH_SECRET=secret)
+pytestmark = [
+    pytest.mark.asyncio(loop_scope="module"),
+    pytest.mark.usefixtures("celery_secret"),
+]
 
 
 def workers_of(url: str) -> list[object]:
@@ -82,11 +77,6 @@ async def one_worker(url: str) -> AsyncIterator[None]:
     await until(lambda: not workers_of(url))
 
 
-@pytest.fixture(autouse=True)
-def secret(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TWINGRAPH_SECRET", SECRET)
-
-
 @pytest_asyncio.fixture(loop_scope="module")
 async def far(url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[CeleryExecutor]:
     monkeypatch.setenv("TWINGRAPH_CELERY_BROKER", url)
@@ -97,30 +87,6 @@ async def far(url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Celery
     with contextlib.suppress(TimeoutError):
         await until(lambda: keys_of(url) == set())
     assert keys_of(url) == set()  # nothing is left, whatever the test did
-
-
-async def server(port: int, folder: Path) -> subprocess.Popen[bytes]:
-    """A Redis of the test alone."""
-    command = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", ""]
-    made = subprocess.Popen([*command, "--dir", str(folder)], stdout=subprocess.DEVNULL)
-
-    def answers() -> bool:
-        try:
-            with redis.Redis(port=port) as there:
-                return bool(there.ping())
-        except redis.ConnectionError:
-            return False
-
-    await until(answers)
-    return made
-
-
-def on(function: Callable[..., object], *args: object, **options: object) -> Job:
-    return job_on("celery", function, *args, **options)
-
-
-def same(x: object) -> object:
-    return x
 
 
 # -- values, words, errors -----------------------------------------------------------------------
@@ -416,85 +382,6 @@ async def test_a_module_that_was_changed_is_imported_anew(
     far: CeleryExecutor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await edited(far, "celery", tmp_path, monkeypatch)
-
-
-# -- the broker, and what a dead kernel left -----------------------------------------------------
-
-
-async def test_no_broker_names_the_address_without_its_password() -> None:
-    port = free_port()
-    far = CeleryExecutor(Settings.load())
-    with pytest.raises(Unreachable) as caught:
-        await far.run(on(same, 1, broker=f"redis://:hush@127.0.0.1:{port}/0"), Memory())
-    assert f"redis://:***@127.0.0.1:{port}/0" in str(caught.value)
-    assert f"redis-server --port {port}" in str(caught.value)
-    assert "hush" not in str(caught.value)
-    await far.close()
-
-
-@pytest.mark.parametrize(
-    "place",
-    [
-        "redis://:hush@there:port/0",
-        "redis://there/name",
-        "unix:///tmp/redis",
-        "amqp://u:hush@there",
-    ],
-)
-async def test_what_is_no_address_of_a_redis_is_told_by_kernel_and_worker(place: str) -> None:
-    said = "platform 'celery' wants a Redis, redis://HOST:PORT/NUMBER such as redis://127.0.0.1:"
-    far = CeleryExecutor(Settings.load())
-    with pytest.raises(ExecutorError) as caught:
-        await far.run(on(same, 1, broker=place), Memory())
-    with pytest.raises(ExecutorError) as theirs:
-        celery_worker.serve(place, place, b"")
-    await far.close()
-    assert str(caught.value) == str(theirs.value)
-    assert said in str(caught.value)
-    assert place.replace("hush", "***") in str(caught.value)
-
-
-async def test_a_broker_that_stays_away_fails_its_tasks(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(celery_broker, "PATIENCE", 1.0)
-    port = free_port()
-    place = f"redis://127.0.0.1:{port}/0"
-    broker = await server(port, tmp_path)
-    far = CeleryExecutor(Settings.load())
-    task = asyncio.create_task(far.run(on(same, 5, broker=place), Memory()))
-    with redis.Redis.from_url(place) as there:
-        await until(lambda: list(there.scan_iter("twingraph\x06*")))
-    broker.kill()
-    broker.wait()
-    with pytest.raises(Unreachable, match="redis-server --port"):
-        await task
-    await far.close()
-    process = worker(place)
-    assert await asyncio.to_thread(process.wait) == 1
-
-
-async def test_a_broker_that_comes_back_empty_is_given_its_jobs_again(tmp_path: Path) -> None:
-    port = free_port()
-    place = f"redis://127.0.0.1:{port}/0"
-
-    broker = await server(port, tmp_path)
-    far = CeleryExecutor(Settings.load())
-    report = Memory()
-    large = bytes(2 << 20)
-    task = asyncio.create_task(value(far, on(same, large, broker=place), report))
-    with redis.Redis.from_url(place) as there:
-        await until(lambda: list(there.scan_iter("twingraph\x06*")))
-    broker.kill()
-    broker.wait()
-    broker = await server(port, tmp_path)
-    process = worker(place)
-    assert await task == large
-    assert "the broker came back without it" in report.text("system")
-    await far.close()
-    ended(process)
-    broker.kill()
-    broker.wait()
 
 
 async def test_the_result_of_a_job_is_found_again_by_its_ticket(

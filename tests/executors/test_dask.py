@@ -8,10 +8,8 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import socket
 import subprocess
-import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -20,22 +18,19 @@ import pytest_asyncio
 from distributed import Client
 
 from tests.executors.clusters import (
-    ROOT,
     alive,
     edited,
     ended,
     holding,
-    job_on,
     process_of,
-    started,
     until,
     value,
 )
+from tests.executors.dask_running import cluster, on, same
 from tests.executors.running import Memory
-from tests.services.base import free_port
 from twingraph_nb.context import ctx
-from twingraph_nb.errors import ExecutorError, Unreachable, WorkerDied
-from twingraph_nb.executors import dask_cluster, dask_link
+from twingraph_nb.errors import ExecutorError, WorkerDied
+from twingraph_nb.executors import dask_link
 from twingraph_nb.executors.base import Job, RemoteParts
 from twingraph_nb.executors.dask import DaskExecutor
 from twingraph_nb.executors.dask_cluster import Cluster
@@ -44,14 +39,6 @@ from twingraph_nb.executors.dask_values import DaskValue
 from twingraph_nb.settings import Settings
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-_WITHOUT = """
-import sys
-sys.path[:] = [one for one in sys.path if one not in ("", {root!r})]
-sys.meta_path[:] = [one for one in sys.meta_path if "editable" not in repr(one)]
-from dask.__main__ import main
-sys.argv[:] = ["dask", *{words!r}]
-main()
-"""
 
 
 @pytest.fixture(scope="module")
@@ -87,43 +74,6 @@ def left_at(address: str) -> tuple[list[str], list[str]]:
             if not any(found):
                 break
         return found
-
-
-def on(function: Callable[..., object], *args: object, **options: object) -> Job:
-    return job_on("dask", function, *args, **options)
-
-
-def same(x: object) -> object:
-    return x
-
-
-def dask(*words: str, package: bool = True, **environ: str) -> subprocess.Popen[bytes]:
-    """A scheduler or worker, with this package or without."""
-    if package:
-        return started("-m", "dask", *words, **environ)
-    return started("-P", "-c", _WITHOUT.format(root=str(ROOT), words=list(words)))
-
-
-async def cluster(
-    package: bool = True, **environ: str
-) -> tuple[str, subprocess.Popen[bytes], Callable[[], subprocess.Popen[bytes]]]:
-    """A scheduler, and what starts a worker there."""
-    port = free_port()
-    place = f"tcp://127.0.0.1:{port}"
-    options = ["--host", "127.0.0.1", "--no-dashboard"]
-    scheduler = dask("scheduler", *options, "--port", str(port), package=package, **environ)
-
-    def worker() -> subprocess.Popen[bytes]:
-        more = ["--nthreads", "1", "--no-nanny", "--resources", "seat=1"]
-        return dask("worker", place, *options, *more, package=package)
-
-    await until(lambda: listens(port))
-    return place, scheduler, worker
-
-
-def listens(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 # -- large inputs --------------------------------------------------------------------------------
@@ -263,7 +213,6 @@ async def test_cancelling_a_running_task_kills_it_with_what_it_started(
     far: DaskExecutor,
 ) -> None:
     def parent() -> None:
-        import subprocess
 
         child = subprocess.Popen(["sleep", "60"])
         print(f"pid={child.pid}", flush=True)
@@ -325,26 +274,7 @@ async def test_a_task_whose_worker_dies_each_time_is_given_up_with_a_sentence() 
     ended(scheduler)
 
 
-# -- clusters of all kinds -----------------------------------------------------------------------
-
-
-async def test_workers_need_not_have_the_package() -> None:
-    place, scheduler, worker = await cluster(package=False)
-    only = worker()
-    far = DaskExecutor(Settings.load())
-
-    def where() -> str:
-        import twingraph_nb
-
-        return str(twingraph_nb.__file__)
-
-    assert await value(far, on(where, address=place)) == "<twingraph>/twingraph_nb.py"
-    assert "1 worker" in await asyncio.to_thread(
-        lambda: next(iter(far._links.values())).result()._cluster.versions
-    )
-    await far.close()
-    ended(only)
-    ended(scheduler)
+# -- its cluster and its code ------------------------------------------------------------------
 
 
 async def test_a_client_of_the_notebook_says_which_cluster(address: str) -> None:
@@ -359,148 +289,7 @@ async def test_a_client_of_the_notebook_says_which_cluster(address: str) -> None
         await far.run(on(same, 1, client="tcp://there"), Memory())
 
 
-async def test_without_an_address_a_cluster_is_made_and_ends_with_the_kernel() -> None:
-    script = (
-        "import asyncio, os\nfrom tests.executors.test_dask import first\nasyncio.run(first())\n"
-    )
-    command = [sys.executable, "-c", script]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as kernel:
-        assert kernel.stdout is not None
-        pids = [int(word) for word in (await asyncio.to_thread(kernel.stdout.readline)).split()]
-        assert len(pids) == 2
-        assert all(map(alive, pids))
-        kernel.kill()
-    await until(lambda: not any(map(alive, pids)))
-
-
-async def first() -> None:
-    """The kernel of the test above: says the cluster's process and the task's, and goes on."""
-    far = DaskExecutor(Settings.load())
-    pid = await value(far, on(holding, 0.0))
-    (link,) = far._links.values()
-    print(link.result()._cluster.own_pid, pid, flush=True)
-    await asyncio.sleep(60)
-
-
-async def test_a_scheduler_that_dies_fails_its_tasks_and_the_next_finds_a_new_one() -> None:
-    place, scheduler, worker = await cluster()
-    only = worker()
-    far = DaskExecutor(Settings.load())
-    report = Memory()
-    task = asyncio.create_task(far.run(on(holding, address=place), report))
-    pid = await process_of(report)
-    scheduler.kill()
-    scheduler.wait()
-    with pytest.raises(ExecutorError, match="the cluster is gone"):
-        await task
-    ended(only)
-    await until(lambda: not alive(pid))
-    again = dask("scheduler", "--host", "127.0.0.1", "--no-dashboard", "--port", place[-5:])
-    await until(lambda: listens(int(place[-5:])))
-    heir = worker()
-    assert await value(far, on(same, 4, address=place)) == 4
-    await far.close()
-    ended(heir)
-    ended(again)
-
-
 async def test_a_module_that_was_changed_is_imported_anew(
     far: DaskExecutor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await edited(far, "dask", tmp_path, monkeypatch)
-
-
-async def test_no_scheduler_names_the_address_and_how_to_start_one(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(dask_cluster, "_PATIENCE", 0.5)
-    place = f"tcp://127.0.0.1:{free_port()}"
-    far = DaskExecutor(Settings.load())
-    with pytest.raises(Unreachable) as caught:
-        await far.run(on(same, 1, address=place), Memory())
-    assert place in str(caught.value)
-    assert "dask scheduler" in str(caught.value)
-    await far.close()
-
-
-NOWHERE = """
-from twingraph_nb import component
-from twingraph_nb.errors import Unreachable
-
-@component(platform="dask", address="tcp://127.0.0.1:port")
-def same(x):
-    return x
-
-if __name__ == "__main__":
-    try:
-        same(1).result(60)
-    except Unreachable as exc:
-        print(exc)
-"""
-
-
-async def test_an_address_that_is_none_is_an_error_and_leaves_no_client(tmp_path: Path) -> None:
-    done = await script_of(tmp_path, NOWHERE)
-    assert done.stderr == ""  # Dask's own client would try to close at exit, in vain
-    assert "platform 'dask' cannot be reached at tcp://127.0.0.1:port: " in done.stdout
-
-
-CLIENTS = """
-from distributed import Client
-from twingraph_nb import component
-
-@component(platform="dask")
-def kernel_and_worker(kernel):
-    import os
-    return os.getppid() == kernel, os.environ["OF_CLUSTER"]
-
-if __name__ == "__main__":
-    import os
-    for number in "12":
-        os.environ["OF_CLUSTER"] = number
-        with Client(processes=False, n_workers=1, threads_per_worker=1, dashboard_address=None):
-            print(kernel_and_worker(os.getpid()).result(60))
-"""
-
-
-async def test_the_default_client_counts_while_it_is_open(tmp_path: Path) -> None:
-    done = await script_of(tmp_path, CLIENTS)
-    assert done.stdout.splitlines() == ["(True, '1')", "(True, '2')"]
-
-
-ADAPTIVE = """
-import time
-from distributed import LocalCluster
-from twingraph_nb import component
-
-if __name__ == "__main__":
-    with LocalCluster(n_workers=0, threads_per_worker=1, dashboard_address=None) as cluster:
-        cluster.adapt(minimum=0, maximum=2, interval="100ms")
-
-        @component(platform="dask", address=cluster.scheduler_address)
-        def square(x):
-            return x * x
-
-        assert not cluster.workers
-        print(square.map(range(10)).result(60))
-        while cluster.workers:
-            time.sleep(0.05)
-        print(square(12).result(60))
-"""
-
-
-async def test_an_adaptive_cluster_grows_for_tasks_and_shrinks_after_them(tmp_path: Path) -> None:
-    done = await script_of(tmp_path, ADAPTIVE)
-    assert done.stdout.split("\n")[:2] == ["[0, 1, 4, 9, 16, 25, 36, 49, 64, 81]", "144"]
-
-
-async def script_of(folder: Path, text: str) -> subprocess.CompletedProcess[str]:
-    """Run the script of a user; it must succeed."""
-    script = folder / "script.py"
-    script.write_text(text)
-    command = [sys.executable, str(script)]
-    done = await asyncio.to_thread(
-        subprocess.run, command, capture_output=True, text=True, timeout=110, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    return done

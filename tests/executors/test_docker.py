@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import socket
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -264,3 +267,44 @@ async def test_a_package_that_is_missing_there_is_named_with_its_cure(
 async def test_the_engine_is_asked_for_its_version(client: Any, docker_host: str) -> None:
     said = await DockerExecutor(Settings.load()).probe()
     assert client.version()["Version"] in said
+
+
+# -- who may -------------------------------------------------------------------------------------
+
+ASKING = """
+from twingraph_nb import component
+
+@component(platform="docker", image="none")
+def one():
+    return 1
+
+try:
+    one().result(120)
+except Exception as exc:
+    print(type(exc).__name__, exc)
+"""
+LIKE_OTHERS = ["setpriv", "--bounding-set", "-dac_override,-dac_read_search"]
+"""Root, to which files are closed as they are to others."""
+
+
+@pytest.mark.parametrize("closed", ["socket", "folder"])
+def test_who_may_not_use_the_engine_is_told_how_to_be_allowed(tmp_path: Path, closed: str) -> None:
+    script, folder = tmp_path / "asking.py", tmp_path / "engine"
+    folder.mkdir()
+    path = folder / "docker.sock"
+    with socket.socket(socket.AF_UNIX) as engine:
+        engine.bind(str(path))
+        engine.listen()
+        (path if closed == "socket" else folder).chmod(0)
+        script.write_text(ASKING)
+        words = [sys.executable, str(script)]
+        if os.geteuid() == 0:
+            words = [*LIKE_OTHERS, *words]
+        environ = {**os.environ, "DOCKER_HOST": f"unix://{path}", "TWINGRAPH_HOME": str(tmp_path)}
+        done = subprocess.run(words, env=environ, capture_output=True, text=True, check=True)
+        folder.chmod(0o700)
+    assert done.stdout.strip() == (
+        f"Unreachable platform 'docker' cannot be reached at unix://{path}: permission denied. "
+        "Let this user use it: sudo usermod -aG docker $USER, then log in again; or take an "
+        "engine of your own (rootless Docker) with host= or DOCKER_HOST"
+    )

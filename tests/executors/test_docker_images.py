@@ -25,6 +25,8 @@ from tests.executors.running import Memory, until
 from tests.executors.test_environments import made_wheel
 from tests.services.images import python_image as image_with
 from twingraph_nb.errors import ExecutorError
+from twingraph_nb.executors import docker_images, docker_unused
+from twingraph_nb.runs.cli import main
 
 pytestmark = pytest.mark.usefixtures("docker_engine")
 
@@ -201,6 +203,47 @@ async def test_one_that_was_removed_is_made_again(
         with pytest.raises(ExecutorError, match=f"no image '{tag}' on the Docker engine any more"):
             await using.run(where, **options)
         assert "building image" in (await using.run(where, **options))[1].text("system")
+
+
+async def test_gc_removes_images_that_were_built_and_are_not_used(
+    client: Any,
+    python_image: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    name = f"twingraph-tests/built-{os.getpid()}"  # others build on this engine too
+    monkeypatch.setattr(docker_images, "BUILT", name)
+    monkeypatch.setattr(docker_unused, "BUILT", name)
+    monkeypatch.setenv("TWINGRAPH_HOME", str(tmp_path / "home"))
+    folder = tmp_path / "context"
+    folder.mkdir()
+    (folder / "Dockerfile").write_text(f"FROM {python_image}\nLABEL gc={os.getpid()}\n")
+
+    def said(*words: str) -> list[str]:
+        assert main(["gc", "--images", *words]) == 0
+        return capsys.readouterr().out.splitlines()[1:]
+
+    def last_used() -> str:
+        return str(client.api.inspect_image(tag)["Metadata"]["LastTagTime"])
+
+    async with executor(client, python_image) as using:
+        await using.run(where, build=str(folder))
+        (tag,) = client.images.list(name)[0].tags
+        before = last_used()
+        assert said("--older-than", "1ms") == ["removed 0 unused Docker images"]
+    async with executor(client, python_image) as using:
+        await using.run(where, build=str(folder))
+    assert last_used() > before
+    assert said("--older-than", "1h") == ["removed 0 unused Docker images"]
+    would = said("--older-than", "1ms", "--dry-run")
+    assert len(would) == 2
+    assert would[0].startswith(f"would remove {tag}: ")
+    assert client.images.list(name)
+    gone = said("--older-than", "1ms")
+    assert gone == [line.replace("would remove", "removed") for line in would]
+    assert gone[1] == "removed 1 unused Docker image"
+    assert client.images.list(name) == []
 
 
 def building(client: Any, mark: str) -> list[Any]:

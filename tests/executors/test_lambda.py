@@ -7,13 +7,16 @@ of what is here goes without one.
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
+import hashlib
 import io
 import os
 import sys
 import time
 import zipfile
 from collections.abc import AsyncIterator, Iterator, Mapping
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -32,13 +35,14 @@ from twingraph_nb.errors import (
     WorkerDied,
 )
 from twingraph_nb.executors import aws_function
-from twingraph_nb.executors.aws_clients import Where, asking
-from twingraph_nb.executors.aws_function import accident
+from twingraph_nb.executors.aws_clients import Services, Where, asking
+from twingraph_nb.executors.aws_function import Functions, accident
 from twingraph_nb.executors.aws_lambda import LambdaExecutor
-from twingraph_nb.executors.aws_package import MIB, UNZIPPED, check_size, setup_of
+from twingraph_nb.executors.aws_package import MIB, UNZIPPED, archive, check_size, setup_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 NAMED = ("bulky", "shared", "narrow", "mine", "networked", "theirs", "passing", "garbage")
+NAMED += ("contested",)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -206,6 +210,26 @@ async def test_a_named_function_is_made_and_brought_up_to_date(
     assert api.get_function_configuration(FunctionName="mine")["MemorySize"] == 512
     assert await value(functional, job("lambda", step, memory="1g", **named)) == 1
     assert api.get_function_configuration(FunctionName="mine")["MemorySize"] == 1024
+
+
+async def test_kernels_that_change_a_named_function_at_once_take_turns(
+    options: dict[str, object], aws: Mapping[str, str], tmp_path: Path
+) -> None:
+    named = {**options, "function_name": "contested"}
+    async with opened(LambdaExecutor, tmp_path / "a") as one:
+        await value(one, job("lambda", nothing, **named))
+    kernels = [Functions(Services(), tmp_path) for _ in range(4)]
+    wanted = [
+        setup_of(job("lambda", nothing, memory=f"{n}g", trust=n == 2, **named))
+        for n in (1, 2, 1, 2)
+    ]
+    tasks = zip(kernels, wanted, strict=True)
+    await asyncio.gather(*[asyncio.to_thread(k.ensure, setup, None) for k, setup in tasks])
+    found = client(aws, "lambda").get_function_configuration(FunctionName="contested")
+    last = {setup.memory: setup for setup in wanted}[found["MemorySize"]]
+    assert found["Description"] == last.configuration()["Description"]
+    code = hashlib.sha256(archive(last, tmp_path)).digest()
+    assert found["CodeSha256"] == base64.b64encode(code).decode()
 
 
 async def test_a_function_has_the_layers_and_the_network_it_asks_for(

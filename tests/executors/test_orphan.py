@@ -38,26 +38,27 @@ def slow(folder: str, name: str) -> str:
 class Far:
     """A far side, and what it is sent. door: where it is asked when its streams have ended."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, program: str) -> None:
         self.folder, self.door = folder, str(folder / "door")
         self.travel = Travel("docker")
         self.process = subprocess.Popen(
-            [sys.executable, "-c", bootstrap()], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
-        self.tell(kit_bytes())
 
     def job(self, name: str) -> Job:
         return job_of(slow, str(self.folder), name)
 
     async def send(self, *names: str) -> None:
-        """Send jobs, and wait until the first has begun."""
+        """Send all it needs for jobs at once, and wait until the first has begun."""
+        said = [kit_bytes()]
         for tag, name in enumerate(names, 1):
             job = self.job(name)
             sent, frames = await self.travel.packed(job)
             if tag == 1:
-                self.tell(b"".join(frame(sent.frames, kind=BUNDLE, tag=1)))
+                said += frame(sent.frames, kind=BUNDLE, tag=1)
             head = pickle.dumps((1, job.hash, job.name, job.attempt, "", {}), 5)
-            self.tell(b"".join(frame([head, *frames], kind=JOB, tag=tag)))
+            said += frame([head, *frames], kind=JOB, tag=tag)
+        self.tell(b"".join(said))
         assert self.process.stdout is not None
         decoder = Decoder()
         while True:
@@ -116,8 +117,8 @@ class Heir:
 
 
 @asynccontextmanager
-async def far_side(folder: Path) -> AsyncIterator[Far]:
-    made = Far(folder)
+async def far_side(folder: Path, program: str = "") -> AsyncIterator[Far]:
+    made = Far(folder, program or bootstrap())
     try:
         yield made
     finally:
@@ -150,6 +151,54 @@ async def test_each_kernel_that_comes_hears_all_and_what_waited_behind_never_beg
         fourth.sock.close()
         assert third.report.text() == fourth.report.text() == "one of a\ntwo of a\n"
         assert (tmp_path / "began").read_text().split() == ["a"]
+
+
+async def test_a_kernel_that_comes_before_the_end_of_the_one_before_is_seen_hears_all(
+    tmp_path: Path,
+) -> None:
+    async with far_side(tmp_path) as far:
+        await far.send("a", "b")
+        far.keep()
+        heir = await far.heir("a")
+        await heir.hear("one of a")
+        (tmp_path / "go").touch()
+        assert await heir.hear() == "a"
+        far.die()  # is seen late
+        heir.sock.close()
+        late = await far.heir("a")
+        assert await late.hear() == "a"
+        late.sock.close()
+        assert (tmp_path / "began").read_text().split() == ["a"]
+
+
+async def test_a_door_is_closed_when_the_next_job_begins(tmp_path: Path) -> None:
+    async with far_side(tmp_path) as far:
+        await far.send("a", "b")
+        far.keep()
+        while not (tmp_path / "door").exists():
+            assert far.process.poll() is None
+            await asyncio.sleep(0.01)
+        (tmp_path / "go").touch()
+        while (tmp_path / "began").read_text().split() != ["a", "b"]:
+            assert far.process.poll() is None
+            await asyncio.sleep(0.01)
+        assert not (tmp_path / "door").exists()
+
+
+async def test_one_that_hears_no_word_for_long_ends_unless_it_works_or_its_answer_waits(
+    tmp_path: Path,
+) -> None:
+    program = bootstrap(idle=1)
+    assert "quiet=62.0" in program
+    async with far_side(tmp_path, program.replace("quiet=62.0", "quiet=0.001")) as far:
+        await far.send("a")
+        far.keep(linger=0.2)
+        heir = await far.heir("a")
+        await heir.hear("one of a")
+        (tmp_path / "go").touch()  # not before: its answer waits no longer than that
+        assert await heir.hear() == "a"
+        heir.sock.close()
+        assert await far.end() == 0  # though its standard input has not ended
 
 
 async def test_a_job_that_is_not_to_be_kept_ends_with_its_kernel(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-from twingraph_nb.events import RunStarted, TaskLogged, TaskTicketed
+from twingraph_nb.events import TaskLogged, TaskTicketed
 from twingraph_nb.store import Store
 
 __all__ = ["DYING", "Kernel", "is_kept"]
@@ -135,8 +135,7 @@ class Kernel:
         """Resume the newest run; gives its result, and all that its task has printed."""
         done = self._resumed()
         assert done.returncode == 0, done.stderr
-        value, logs = json.loads(done.stdout.split("result ", 1)[1])
-        return value, logs
+        return _told(done.stdout)
 
     def fail(self) -> str:
         """Resume the newest run, which fails; gives what is said then."""
@@ -144,18 +143,25 @@ class Kernel:
         assert done.returncode == 1, done.stdout
         return done.stderr
 
-    def fail_when_heard(self, act: Callable[[], None]) -> None:
-        """Resume the newest run, which fails by what is done once it has heard its task."""
+    def resume_through(self, act: Callable[[], None]) -> tuple[list[object], str]:
+        """Resume the newest run, and do something once it has heard its task; as `resume`."""
+        before = self.events()[0]
 
         def heard() -> bool:
             told = self.events()
-            new = any(isinstance(event, RunStarted) and event.resumes for event in told)
-            return new and any(isinstance(event, TaskLogged) for event in told)
+            return told[0] != before and any(isinstance(event, TaskLogged) for event in told)
 
-        process = self._started("last")
-        _wait(process, heard)
-        act()
-        assert process.wait(timeout=100) == 1
+        with subprocess.Popen(
+            [sys.executable, str(self.script), self.platform, "last"],
+            env=self.environ, stdout=subprocess.PIPE, text=True,
+        ) as process:  # fmt: skip
+            try:
+                _wait(process, heard)
+                act()
+                said, _ = process.communicate(timeout=100)
+            finally:
+                process.kill()
+        return _told(said)
 
     def tickets(self) -> list[str]:
         """All tickets of the newest run."""
@@ -185,6 +191,11 @@ class Kernel:
             return [e for b in store.events(runs[0].id) for e in b.events] if runs else []
         finally:
             store.close()
+
+
+def _told(said: str) -> tuple[list[object], str]:
+    value, logs = json.loads(said.split("result ", 1)[1])
+    return value, logs
 
 
 def _wait(process: subprocess.Popen[bytes], ready: Callable[[], bool]) -> None:

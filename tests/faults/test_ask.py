@@ -83,6 +83,10 @@ def test_a_question_outlives_its_process_and_takes_an_answer_while_nobody_runs(a
     run.asks("go")
     run.process.kill()
     run.process.communicate()
+    said = twingraph("answer", first)
+    assert (
+        "yes or no; its run has ended: one that resumes it goes on with the answer" in said.stdout
+    )
     said = twingraph("answer", first, "perhaps")
     assert said.returncode == 1
     assert "'perhaps' is neither yes nor no" in said.stderr
@@ -195,10 +199,14 @@ def notebook(tmp_path: Path) -> Path:
 
 def test_a_batch_run_takes_its_answers_from_a_file(tmp_path: Path, notebook: Path) -> None:
     answers = tmp_path / "answers.yaml"
-    answers.write_text("go: yes\nWhere to?: the moon\n")
+    answers.write_text("go: yes\nWhere to?: the moon\nWhere too?: Mars\n")
     out = tmp_path / "out"
     done = twingraph("run", notebook, "-o", out, "--answers", answers, "--no-report")
     assert done.returncode == 0, done.stderr
+    assert done.stderr.splitlines()[-1] == (
+        "twingraph run: the file of answers has what nothing asked for: "
+        "'Where too?' (did you mean 'Where to?'?)"
+    )
     said = nbformat.read(out / "in.ipynb", 4).cells[0].outputs
     assert "(True, 'the moon')" in "".join(one.get("text", "") for one in said)
 

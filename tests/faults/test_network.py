@@ -22,7 +22,7 @@ from twingraph_nb.executors import (
     celery_broker,
     dask_cluster,
     dask_heart,
-    docker,
+    docker_engine,
     docker_worker,
     kubernetes_api,
     kubernetes_pod,
@@ -31,12 +31,7 @@ from twingraph_nb.executors import (
 )
 from twingraph_nb.graph.task import Task
 
-pytestmark = [
-    pytest.mark.filterwarnings(
-        "ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning"
-    ),
-    pytest.mark.timeout(300),
-]
+pytestmark = pytest.mark.timeout(300)
 HOLE = 2.5
 """Seconds a hole lasts that closes again."""
 BEATS = ("celery", "dask", "docker", "kubernetes")
@@ -95,7 +90,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(celery_broker, "_ANSWER", 3.0)
     monkeypatch.setattr(dask_cluster, "_ANSWER", 3.0)
     monkeypatch.setattr(dask_heart, "_BEAT", 0.5)
-    monkeypatch.setattr(docker, "_PATIENCE", 5)
+    monkeypatch.setattr(docker_engine, "_PATIENCE", 5)
     monkeypatch.setattr(docker_worker, "_BEAT", 0.5)
     monkeypatch.setattr(kubernetes_api, "_PATIENCE", (3.0, 3.0))
     monkeypatch.setattr(kubernetes_api, "_WATCH", 5)
@@ -103,7 +98,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kubernetes_stream, "_HELD", 8)
     monkeypatch.setattr(kubernetes_pod, "_NEWS", 2.0)
     monkeypatch.setattr(kubernetes_pod, "_QUIET", 1)
-    monkeypatch.setattr(rejoining, "_AWAY", 1.0)
+    monkeypatch.setattr(rejoining, "AWAY", 1.0)
 
 
 @pytest.mark.usefixtures("impatient")

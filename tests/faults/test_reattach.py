@@ -12,6 +12,7 @@ import redis
 
 from tests.executors import clusters
 from tests.executors.aws_running import client, objects
+from tests.faults.cable import Cable
 from tests.faults.kernels import Kernel
 from tests.services.aws import environment
 
@@ -120,10 +121,23 @@ def test_batch_does_not_begin_twice_for_a_kernel_that_died_while_it_submitted(
 def test_lambda_answers_the_kernel_that_comes_after(
     aws: Mapping[str, str], bucket: str, tmp_path: Path, home: Path
 ) -> None:
-    options = {"role": aws["role"], "bucket": bucket}
-    dead = Kernel(tmp_path, home, "lambda", options, seconds=5, **environment(aws))
-    mark = dead.die()
-    result, logs = dead.resume()
+    """Once that reaches the region of the call; a kernel that does not starts no second one."""
+    url = urlsplit(aws["endpoint_url"])
+    with Cable(int(url.port or 0), host=str(url.hostname)) as cable:
+        there = f"http://{url.hostname}:{cable.port}"
+        options = {"role": aws["role"], "bucket": bucket, "endpoint_url": there}
+        dead = Kernel(tmp_path, home, "lambda", options, seconds=5, **environment(aws))
+        mark = dead.die()
+        cable.cut()
+        said = dead.fail()
+        assert "platform 'lambda' cannot be reached" in said
+        assert "may go on there, so no other was started: resume again" in said
+        cable.heal()
+        region = dead.environ.pop("AWS_DEFAULT_REGION")
+        dead.environ["AWS_DEFAULT_REGION"] = "sa-east-1"
+        assert "that is sa-east-1" in dead.fail()
+        dead.environ["AWS_DEFAULT_REGION"] = region
+        result, logs = dead.resume()
     assert result == [mark, 0]
     assert logs.splitlines() == [f"began {mark}", f"ended {mark}"]
     assert not objects(aws, bucket)

@@ -15,9 +15,12 @@ from tests.executors.kubernetes_running import Admin, admin
 from tests.executors.running import Memory, same
 from tests.faults.cable import Cable
 from tests.faults.kernels import Kernel
+from tests.services import base
 from twingraph_nb.component import make_component
+from twingraph_nb.errors import Unreachable
 from twingraph_nb.executors.base import Job
 from twingraph_nb.executors.docker import DockerExecutor
+from twingraph_nb.executors.kubernetes import KubernetesExecutor
 from twingraph_nb.settings import Settings
 
 MIB = 2**20
@@ -32,6 +35,15 @@ def engine(docker_host: str) -> Iterator[Any]:
     made = docker.DockerClient(base_url=docker_host)
     yield made
     made.close()
+
+
+@pytest.fixture
+def another_engine(tmp_path: Path) -> Iterator[str]:
+    """The address of a second one, which knows nothing of the first."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(base, "FOLDER", tmp_path / "services")
+        yield base.ensure("docker")["host"]
+        base.stop("docker")
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +64,7 @@ def kernel(
             "fresh": True,
             **more,
         }
+        options = {key: value for key, value in options.items() if value}
         return Kernel(tmp_path, home, "docker", options, seconds=600, gate="/gate", size=size)
 
     return made
@@ -164,7 +177,7 @@ async def test_a_container_that_nobody_asks_ends_and_is_removed(
 def test_a_run_that_is_resumed_while_the_engine_is_away_starts_no_second_container(
     kernel: Callable[..., Kernel], gate: Path, docker_host: str, tmp_path: Path
 ) -> None:
-    """Nor one that is cut off from its container: both fail, and leave it to the next."""
+    """It fails, and leaves it to the next; one that is cut off when it hears it joins it again."""
     path = tmp_path / "docker.sock"
     with Cable(Path(docker_host.removeprefix("unix://")), here=path) as cable:
         dead = kernel(host=f"unix://{path}")
@@ -174,12 +187,35 @@ def test_a_run_that_is_resumed_while_the_engine_is_away_starts_no_second_contain
         assert "platform 'docker' cannot be reached" in said
         assert "may go on there, so no other was started: resume again" in said
         cable.heal()
-        dead.fail_when_heard(cable.cut)
-        cable.heal()
-        (gate / "go").touch()
-        result, logs = dead.resume()
+
+        def cut_off() -> None:
+            cable.cut()
+            cable.heal()
+            (gate / "go").touch()
+
+        result, logs = dead.resume_through(cut_off)
     assert result == [mark, 0]
-    assert logs.splitlines() == [f"began {mark}", f"ended {mark}"]
+    began, again, ended = logs.splitlines()
+    assert "was lost, and is there again" in again
+    assert [began, ended] == [f"began {mark}", f"ended {mark}"]
+    assert begun(gate) == [mark]
+
+
+def test_another_engine_is_not_asked_for_a_container_and_gets_no_second_one(
+    kernel: Callable[..., Kernel], engine: Any, another_engine: str, gate: Path, docker_host: str
+) -> None:
+    dead = kernel(host=None)  # that of the environment
+    dead.environ["DOCKER_HOST"] = docker_host
+    mark = dead.die()
+    dead.environ["DOCKER_HOST"] = another_engine
+    said = dead.fail()
+    known = engine.info()
+    there = f"{known['ID']} {known['Name']} {known['DockerRootDir']}"
+    assert f"(at {another_engine}), and the job was started on {there}" in said
+    assert "so no other was started: resume again" in said
+    dead.environ["DOCKER_HOST"] = docker_host
+    (gate / "go").touch()
+    assert dead.resume()[0] == [mark, 0]
     assert begun(gate) == [mark]
 
 
@@ -210,6 +246,26 @@ def test_a_job_whose_kernel_died_before_it_could_use_it_is_not_a_second_one(
     (mark, _), _ = dead.resume()
     assert begun(gate) == [mark]
     assert cluster.jobs() == []
+
+
+async def test_another_cluster_is_not_asked_for_a_job(
+    pod_kernel: Callable[..., Kernel], cluster: Admin, gate: Path
+) -> None:
+    dead = pod_kernel()
+    dead.die()
+    facts = json.loads(dead.tickets()[-1])
+    there = cluster.core.read_namespace("kube-system").metadata.uid
+    assert facts["engine"][0] == there
+    job = Job("here", "same", make_component(same, platform="kubernetes", keep=False), {"x": 1})
+    made = KubernetesExecutor(Settings.load())
+    try:
+        facts |= {"engine": ["elsewhere", "https://elsewhere", ""], "namespace": "elsewhere"}
+        with pytest.raises(Unreachable, match=f"that is {there} .* was started on elsewhere"):
+            await made.attach(json.dumps(facts), job, Memory())
+    finally:
+        await made.close()
+    (gate / "go").touch()
+    dead.resume()
 
 
 def test_a_job_that_nobody_asks_ends(

@@ -16,13 +16,7 @@ from twingraph_nb import pipeline
 from twingraph_nb.graph.run import Run
 from twingraph_nb.graph.task import Task
 
-pytestmark = [
-    # docker-py leaves a socket that nobody answered to the garbage collector.
-    pytest.mark.filterwarnings(
-        "ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning"
-    ),
-    pytest.mark.timeout(300),
-]
+pytestmark = pytest.mark.timeout(300)
 AGAIN = "was lost, and is there again"
 
 

@@ -7,12 +7,14 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import docker
 import pytest
 
 from tests.executors.kubernetes_running import Admin, admin
 from tests.executors.running import Memory, same
+from tests.faults.cable import Cable
 from tests.faults.kernels import DYING, Kernel, is_kept
 from twingraph_nb.component import make_component
 from twingraph_nb.errors import ExecutorError
@@ -94,9 +96,20 @@ def cluster(kubernetes: Mapping[str, str]) -> Iterator[Admin]:
 
 
 @pytest.fixture
-def pod_kernel(cluster: Admin, gate: Path, tmp_path: Path, home: Path) -> Kernel:
+def cable(cluster: Admin, tmp_path: Path) -> Iterator[Cable]:
+    """The way to the cluster by the kubeconfig in the test's folder."""
+    known = json.loads(Path(cluster.address["kubeconfig"]).read_text())
+    entry = known["clusters"][0]["cluster"]
+    with Cable(int(urlsplit(entry["server"]).port or 0)) as made:
+        entry["server"] = f"https://127.0.0.1:{made.port}"
+        (tmp_path / "kubeconfig").write_text(json.dumps(known))
+        yield made
+
+
+@pytest.fixture
+def pod_kernel(cluster: Admin, cable: Cable, gate: Path, tmp_path: Path, home: Path) -> Kernel:
     options: Mapping[str, object] = {
-        "kubeconfig": cluster.address["kubeconfig"],
+        "kubeconfig": str(tmp_path / "kubeconfig"),
         "image": cluster.address["image"],
         "image_pull_policy": "IfNotPresent",
         "namespace": cluster.namespace,
@@ -204,16 +217,23 @@ def test_one_that_does_not_linger_ends_with_its_kernel(
 
 
 def test_a_task_that_lasts_goes_on_in_a_warm_pod(
-    pod_kernel: Kernel, cluster: Admin, gate: Path
+    pod_kernel: Kernel, cluster: Admin, cable: Cable, gate: Path
 ) -> None:
+    """It is joined again by the run that resumes one that had joined it, when it is cut off."""
+
+    def cut_off() -> None:
+        cable.cut()
+        cable.heal()
+        (gate / "go").touch()
+
     dead = pod_kernel
     dead.die_when(lambda: is_kept(dead.events()))
     (pod,) = cluster.pods()
     dead.die_when(lambda: resumes(dead) and ticks(dead) > 2, "last")
     assert pod in cluster.pods()
-    (gate / "go").touch()
-    result, logs = dead.resume()
+    result, logs = dead.resume_through(cut_off)
     assert result == ["long", "a", "b"]
     assert (gate / "began").read_text().split().count("long") == 1
+    assert logs.count("was lost, and is there again") == 1
     assert is_whole(logs)
     assert pod not in cluster.pods()

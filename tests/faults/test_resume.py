@@ -98,7 +98,7 @@ def test_what_was_finished_is_not_done_again(place: Place, shape: str) -> None:
     assert found["states"].count("reused") >= finished
 
 
-@pytest.mark.parametrize("die_at", [2, 5, 7])
+@pytest.mark.parametrize("die_at", [2, 4, 6])
 def test_attempts_and_groups_go_on_where_they_were(place: Place, die_at: int) -> None:
     place.killed("tried", die_at=die_at)
     found = place.done("tried", "last" if recorded(place.home) else "-")["result"]
@@ -214,7 +214,7 @@ def test_a_random_graph_killed_again_and_again_ends_as_if_undisturbed(
     place.trace.unlink()
     deaths = 0
     words = ["wild", "-", str(seed)]
-    for die_at in range(2, 40, 3):
+    for die_at in (*range(2, 40, 3), 0):  # the last goes to its end, however large the graph
         process = place.start(*words, die_at=die_at, TWINGRAPH_HOME=str(tmp_path / "other"))
         out, err = process.communicate(timeout=60)
         if process.returncode == 0:

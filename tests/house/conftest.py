@@ -14,4 +14,5 @@ def trees() -> Iterator[None]:
     """Those of the whole package are a million objects, which every search for garbage visits."""
     yield
     for module in modules():
-        vars(module).pop("tree", None)
+        for kept in ("tree", "nodes"):
+            vars(module).pop(kept, None)

@@ -100,7 +100,7 @@ def kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernel]:
 def test_run_goes_on_while_another_cell_blocks_the_kernel(kernel: Kernel) -> None:
     cells = kernel.run(
         "run = ticks(20)",
-        "time.sleep(1.0); print(run.state, run.result())",
+        "while run.state == 'running': time.sleep(0.05)\nprint(run.state, run.result())",
     )
     assert cells[1].stdout == "succeeded 20\n"
 
@@ -119,7 +119,7 @@ def test_four_queued_cells_all_run_and_top_level_await_works(kernel: Kernel) -> 
 def test_prints_of_tasks_go_to_their_logs_and_those_of_cells_to_the_cells(kernel: Kernel) -> None:
     cells = kernel.run(
         "t = talk('one'); print('cell 1')",
-        "time.sleep(0.2); print('cell 2')",
+        "while not t.done: time.sleep(0.01)\nprint('cell 2')",
         "print(repr(t.logs), talk('two').result())",
     )
     assert [cell.stdout for cell in cells] == [
@@ -156,6 +156,20 @@ def test_error_of_a_task_shows_the_cells_own_lines(kernel: Kernel) -> None:
     assert "----> 4     return 1 / (y - y)" in plain
     assert f"in component broken, cell [{defined.number}], line 4" in plain
     assert "drive.py" not in plain
+
+
+def test_class_of_a_cell_that_ran_again_as_it_was_before_is_the_one_that_travels(
+    kernel: Kernel,
+) -> None:
+    one, two = (f"@dataclass\nclass Level:\n    x: int = {x}" for x in (1, 2))
+    cells = kernel.run(
+        "from dataclasses import dataclass",
+        *(one, two, one),
+        "@component(platform='process')\ndef level():\n    return Level().x",
+        "print(level().result())",
+    )
+    assert [cell.error for cell in cells] == [""] * 6
+    assert cells[-1].stdout == "1\n"
 
 
 def test_kernel_shuts_down_at_once_with_a_run_that_never_ends(kernel: Kernel) -> None:

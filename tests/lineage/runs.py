@@ -107,6 +107,9 @@ class FakeStore:
             for run, events in reversed(self.held.items())
         ]
 
+    def lengths(self) -> list[RunRow]:
+        return self.runs()[::-1]
+
     def events(self, run_id: str, start: int = 0) -> list[Batch]:
         self.reads += 1
         return [Batch(run_id, start, tuple(self.held[run_id][start:]))]

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 from gremlin_python.process.graph_traversal import GraphTraversalSource
-from gremlin_python.process.traversal import P
 
 import twingraph_nb
 from tests.lineage.runs import RUN, FakeStore, batches, story
@@ -19,6 +18,19 @@ from twingraph_nb import component, pipeline
 from twingraph_nb.lineage.live import LiveGraph, live_source
 from twingraph_nb.lineage.problems import ReadOnlyGraph
 from twingraph_nb.session import close_session, get_session
+
+RECORDING = """
+import sys
+from pathlib import Path
+from twingraph_nb.events import Batch, RunStarted
+from twingraph_nb.store import Store, identity
+store = Store.open(Path(sys.argv[1]))
+for number, line in enumerate(sys.stdin):
+    began = RunStarted(1e9 + number, f"{number:016x}", "elsewhere", origin=identity())
+    store.emit([Batch(began.run, 0, [began])])
+    assert store.flush(60)
+    print("recorded", flush=True)
+"""
 
 
 @pytest.fixture(autouse=True)
@@ -142,29 +154,53 @@ def test_the_function_survives_the_import_of_the_room_of_its_name() -> None:
     assert done.stdout == "True twingraph_nb.lineage.facts\n"
 
 
-def test_a_live_graph_fills_gaps_from_the_store_and_asks_it_rarely() -> None:
-    time = [0.0]
-    store = FakeStore(**{RUN: story()})
-    live = LiveGraph(store, clock=lambda: time[0])
-    g = live_source(live)
+def test_a_live_graph_fills_gaps_from_the_store() -> None:
+    live = LiveGraph(FakeStore(**{RUN: story()}))
     live.emit(batches(story())[2:])  # what came before was not seen
-    assert g.V().has_label("Task").count().next() == 5
-    store.held["bbbb"] = story("bbbb")
-    assert g.V().has_label("Run").count().next() == 1
-    time[0] = 2.0
-    assert g.V().has("Run", "run", P.within("bbbb")).count().next() == 1
-    assert store.reads == 2
+    assert live_source(live).V().has_label("Task").count().next() == 5
+
+
+def test_a_question_sees_what_another_process_has_recorded_before_it(tmp_path: Path) -> None:
+    g = twingraph_nb.lineage()
+    there = [sys.executable, "-c", RECORDING, str(tmp_path / "home")]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(there, stdin=pipe, stdout=pipe, text=True) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        for number in range(1, 6):
+            process.stdin.write("another\n")
+            process.stdin.flush()
+            assert process.stdout.readline() == "recorded\n"
+            assert g.V().has("Run", "state", "running").count().next() == number
+        process.kill()
+        process.wait()
+        assert g.V().has("Run", "state", "interrupted").count().next() == 5
+
+
+def test_the_lengths_of_records_are_read_again_only_when_something_was_written() -> None:
+    @component
+    def still(x: int) -> int:
+        return x
+
+    store = get_session().store
+    assert store is not None
+    still(1).result(30)
+    get_session().driver.flush_to_disk()
+    before = store.lengths()
+    assert store.lengths() is before
+    still(2).result(30)
+    get_session().driver.flush_to_disk()
+    assert [one.events for one in store.lengths()] == [store.runs()[0].events]
+    assert store.lengths() != before
 
 
 def test_events_beyond_the_limit_come_from_the_store() -> None:
-    time = [0.0]
     store = FakeStore()
-    live = LiveGraph(store, clock=lambda: time[0])
+    live = LiveGraph(store)
     live.refresh()
     store.held[RUN] = story()
     for _ in range(12_000):
         live.emit(batches(story()))
-    time[0] = 2.0
     assert len(live.refresh().labelled("Run")) == 1  # type: ignore[arg-type]
 
 

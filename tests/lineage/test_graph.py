@@ -6,6 +6,7 @@ import math
 import threading
 
 import pytest
+from gremlin_python.process.traversal import TextP
 from gremlin_python.statics import long
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -52,6 +53,7 @@ def test_a_property_may_have_several_values_with_properties_of_their_own() -> No
     assert list(vertex.values("name")) == ["a", "b"]
     assert [cell.value("since") if callable(cell.value) else cell.content
             for cell in vertex.cells("name")] == [{}, {"since": 3}]  # fmt: skip
+    assert source(graph).V().has("name", TextP.containing("b")).count().next() == 1
     graph.add_property(vertex, "name", "b", "set", meta={"since": 4})
     assert list(vertex.values("name")) == ["a", "b"]
     graph.add_property(vertex, "name", "c", "single")

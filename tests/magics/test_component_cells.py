@@ -296,6 +296,32 @@ def test_running_a_cell_again_replaces_and_versions_it(notebook: Notebook) -> No
         assert component_of(notebook, "f").version == version
 
 
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "%%component --platform process\nlock = __import__('threading').Lock()\n"
+        "def f(x, held=lock):\n    return lock",
+        "%%component --platform process\nfrom twingraph_nb import component\n"
+        "lock = __import__('threading').Lock()\n@component(retries=9)\ndef f(x):\n    return lock",
+        "%%component\ndef f(x):\n    return x + 3\n1 / 0",
+        "%%component f(x) -> y: no_type\ny = x + 3",
+        "%%pipeline\ndef f(x):\n    return x + 3\n1 / 0",
+    ],
+)
+def test_a_cell_that_is_refused_leaves_the_name_as_it_was(notebook: Notebook, cell: str) -> None:
+    notebook.bad(cell)
+    assert "f" not in {**notebook.shell.user_ns, **shelf.components}
+    notebook.good("%%component --retries 1\ndef f(x):\n    return x + 1")
+    made = component_of(notebook, "f")
+    error = notebook.bad(cell)
+    said = f"f is still the one of {made.source.where}"
+    assert said in error.__notes__
+    assert said in notebook.shown
+    assert component_of(notebook, "f") is made
+    notebook.good("%%component\ndef f(x):\n    return x + 2")
+    assert component_of(notebook, "f").version == 2
+
+
 def test_run_starts_it_with_defaults_and_notebook_values(notebook: Notebook) -> None:
     notebook.good("raw = [1, 2]")
     notebook.good("%%component size(raw, more=1) -> n --run\nn = len(raw) + more")

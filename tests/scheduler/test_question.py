@@ -86,7 +86,7 @@ def test_what_happens_without_an_answer_is_said_with_its_time() -> None:
     at = time.mktime((2026, 3, 4, 10, 0, 0, 0, 0, -1))
     for deadline, default, said in (
         (None, None, ""),
-        (None, "no", "no if nobody answers"),
+        (None, "no", ""),
         (at + 90, "no", "no if nobody answers by 10:01:30"),
         (at + 90, None, "it fails if nobody answers by 10:01:30"),
         (at + 2 * 86400, None, "it fails if nobody answers by 2026-03-06 10:00"),

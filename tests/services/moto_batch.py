@@ -150,10 +150,22 @@ class _Client:
             if each["type"] == "MEMORY":
                 memory = int(each["value"])
         container = self._client.containers.run(
-            **wanted, mem_limit=f"{memory}m", memswap_limit=f"{memory}m", labels=self._labels
+            **wanted,
+            hostname=f"job-{self._job.job_id[-12:]}",  # also where it shares our network
+            mem_limit=f"{memory}m",
+            memswap_limit=f"{memory}m",
+            labels=self._labels,
         )
         follower = threading.Thread(target=_follow, args=(self._job, container), daemon=True)
         follower.start()
+        asked = container.reload
+
+        def reload() -> None:
+            """moto asks twice a second: what can be told from the end of its log is."""
+            if container.status != "running" or not follower.is_alive():
+                asked()
+
+        container.reload = reload
         # moto asks for the whole log at the end, when it has been told already.
         container.logs = lambda **_: follower.join() or b""
         wait = container.wait

@@ -1,7 +1,8 @@
 """Lambda inside moto as the real one does it: sandboxes that stay warm, limits that hold.
 
 moto starts three containers a call, passes the event as an argument (128 KiB) and enforces neither
-the timeout nor reserved concurrency. Here a call gets an idle sandbox of its function or a new one.
+the timeout nor reserved concurrency. Here a call gets an idle sandbox of its function or a new one,
+and a function takes one change after the other.
 """
 
 from __future__ import annotations
@@ -24,6 +25,9 @@ from moto.awslambda import models
 from moto.awslambda.exceptions import LambdaClientError
 
 __all__ = ["Sandboxes"]
+
+# Seconds for which a changed function takes no other change.
+CHANGING = 0.2
 
 # Containers at once; real accounts have 1,000, a laptop does not.
 MOST = 6
@@ -49,6 +53,57 @@ class _TooManyRequests(LambdaClientError):
 
     def __init__(self) -> None:
         super().__init__("TooManyRequestsException", "Rate Exceeded.")
+
+
+class _Conflict(LambdaClientError):
+    code = 409
+
+    def __init__(self, function: Any) -> None:
+        text = "The operation cannot be performed at this time. An update is in progress for "
+        super().__init__("ResourceConflictException", f"{text}resource: {function.function_arn}")
+
+
+class _OtherRevision(LambdaClientError):
+    code = 412
+
+    def __init__(self) -> None:
+        text = "The Revision Id provided does not match the latest Revision Id."
+        super().__init__("PreconditionFailedException", text)
+
+
+def _install_changes() -> None:
+    """One change of a function at a time, and none of another revision than was seen."""
+    described: Callable[..., dict[str, Any]] = models.LambdaFunction.get_configuration
+    lock = threading.Lock()
+    # By function: what its revision is called, and until when it is being changed.
+    known: dict[str, tuple[str, float]] = {}
+
+    def get_configuration(function: Any, on_create: bool = False) -> dict[str, Any]:
+        revision, until = known.setdefault(function.function_arn, (str(uuid.uuid4()), 0.0))
+        found = {**described(function, on_create), "RevisionId": revision}
+        if time.monotonic() < until:
+            found["LastUpdateStatus"] = "InProgress"
+        return found
+
+    def one_at_a_time(change: Callable[..., Any]) -> Callable[..., Any]:
+        def changed(backend: Any, name: str, qualifier: str | None, body: dict[str, Any]) -> Any:
+            function = backend.get_function(name, qualifier)
+            with lock:
+                now = function.get_configuration()
+                if now["LastUpdateStatus"] == "InProgress":
+                    raise _Conflict(function)
+                if body.get("RevisionId", now["RevisionId"]) != now["RevisionId"]:
+                    raise _OtherRevision
+                change(backend, name, qualifier, body)
+                known[function.function_arn] = str(uuid.uuid4()), time.monotonic() + CHANGING
+                return function.get_configuration()
+
+        return changed
+
+    backend = models.LambdaBackend
+    models.LambdaFunction.get_configuration = get_configuration
+    for name in ("update_function_code", "update_function_configuration"):
+        setattr(backend, name, one_at_a_time(getattr(backend, name)))
 
 
 class _Sandbox:
@@ -125,6 +180,7 @@ class Sandboxes:
             delete(backend, name, qualifier)
             self.forget(function.function_name)
 
+        _install_changes()
         models.LambdaBackend.delete_function = delete_function
         models.LambdaFunction._invoke_lambda = lambda function, event=None: self.invoke(
             function, {} if event is None else event

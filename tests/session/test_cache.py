@@ -35,7 +35,7 @@ def costly(x: object) -> object:
     return [x, x]
 
 
-@component(cache=0.2)
+@component(cache=1.0)
 def fresh(x: int) -> int:
     mark(x)
     return x
@@ -92,7 +92,7 @@ def test_result_expires_after_its_ttl() -> None:
     fresh(1).result()
     fresh(1).result()
     assert calls() == ["1"]
-    time.sleep(0.25)
+    time.sleep(1.05)
     fresh(1).result()
     assert calls() == ["1", "1"]
 

@@ -83,6 +83,7 @@ class Notebook:
     def run(self, cell: str) -> None:
         self.count += 1
         name, text = f"<cell {self.count}>", textwrap.dedent(cell)
+        linecache.cache.pop(name, None)  # another file's tests may have had one of that name
         linecache.cache[name] = (len(text), None, text.splitlines(keepends=True), name)
         exec(compile(text, name, "exec"), self.space)
 

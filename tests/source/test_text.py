@@ -48,3 +48,20 @@ def test_class_of_a_notebook_is_found_in_its_cell(monkeypatch: pytest.MonkeyPatc
     assert isinstance(kind, type)
     assert class_text(kind) == "@dataclasses.dataclass\nclass Point:\n    x: int = 1\n"
     assert text_of(kind) == class_text(kind)
+
+
+def test_class_of_a_notebook_is_not_taken_for_another_of_its_name(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    texts = (
+        "import dataclasses\n@dataclasses.dataclass\nclass Point:\n    x: int = 1\n",
+        "class Point:\n    x: int = 2\n    def far(self): return self.x\n",
+        "class Point:\n    x: int = 3\n    y: int = 4\n",
+    )
+    monkeypatch.setattr(sys.modules["__main__"], "__file__", None, raising=False)
+    for number, text in enumerate(texts):
+        name = f"<cell {number} of points>"
+        monkeypatch.setitem(linecache.cache, name, (1, None, text.splitlines(True), name))
+    space: dict[str, object] = {"__name__": "__main__"}
+    exec(compile(texts[0], "<cell 0 of points>", "exec"), space)
+    assert text_of(space["Point"]).endswith("class Point:\n    x: int = 1\n")

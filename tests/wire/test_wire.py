@@ -120,6 +120,13 @@ def test_an_announced_size_takes_no_memory_before_it_comes() -> None:
         read(announced(1 << 33), 1000, limit=1 << 20)
 
 
+def test_what_came_whole_before_garbage_is_given_before_it_is_refused() -> None:
+    stream = Decoder(1 << 20).feed(joined("first") + joined("second") + announced(1 << 33))
+    assert [thaw(next(stream).frames) for _ in range(2)] == ["first", "second"]
+    with pytest.raises(WireError, match="are allowed"):
+        next(stream)
+
+
 def announced(size: int) -> bytes:
     """The start of a well-formed message with one frame of `size` bytes."""
     import zlib

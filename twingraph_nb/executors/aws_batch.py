@@ -35,6 +35,7 @@ from twingraph_nb.executors.aws_clients import (
     job_letter,
 )
 from twingraph_nb.executors.aws_jobs import Jobs, JobSetup, fate, setup_of, unheard
+from twingraph_nb.executors.aws_recalled import seen
 from twingraph_nb.executors.aws_values import BucketValue, is_there, with_places
 from twingraph_nb.executors.aws_watch import OVER, Watch
 from twingraph_nb.executors.base import Capabilities, Job, Outcome, RemoteValue, Report
@@ -103,6 +104,7 @@ class BatchExecutor:
         mark = Mark.read(known.facts["mark"])
         name, root = str(known.facts["bucket"]), str(known.facts["root"])
         bucket = Bucket(self._services, mark.where, name, self.name, root)
+        await seen(known, bucket)
         if not mark.id:
             key = ("named", mark.where, mark.queue, mark.name)
             id = await self._once.get(key, lambda: self._looked_up(mark))
@@ -284,7 +286,8 @@ class _Call:
 
 
 def _ticket(job: Job, mark: Mark, bucket: Bucket) -> str:
-    return ticket_of(job, mark=mark.told(), bucket=bucket.name, root=bucket.root)
+    facts = {"bucket": bucket.name, "root": bucket.root, "engine": bucket.engine}
+    return ticket_of(job, mark=mark.told(), **facts)
 
 
 def _clear(bucket: Bucket, mark: Mark, leave: bool = False) -> None:

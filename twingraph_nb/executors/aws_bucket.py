@@ -16,6 +16,7 @@ from twingraph_nb.executors.once import Once
 from twingraph_nb.executors.owner import is_orphan, owner_label
 from twingraph_nb.executors.payload_stores import FOLDER
 from twingraph_nb.executors.payloads import Payloads
+from twingraph_nb.executors.recalled import Engine
 from twingraph_nb.wire import Buffer
 
 __all__ = ["EXPIRES", "Bucket", "BucketStore", "Mail"]
@@ -52,6 +53,12 @@ class Bucket:
         self.kept = Kept(self)
         self._shared = Once()
         self._signed: dict[str, tuple[float, str]] = {}
+
+    @property
+    def engine(self) -> Engine:
+        """Which AWS it is; the account shows in who may use the bucket."""
+        with self._asking("use"):
+            return Engine(str(self._s3.meta.region_name), str(self.where))
 
     def check(self) -> None:
         """See that the bucket can be used, and remove what dead kernels have left there.

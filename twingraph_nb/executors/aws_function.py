@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +37,14 @@ _BUSY = frozenset(
 _SYSTEM = re.compile(r"(START|END|REPORT|INIT_START|INIT_REPORT) ")
 
 
+_ANOTHERS = ("ResourceConflictException", "PreconditionFailedException")
+_TURNS = 20  # to change a function that others change
+
+
+class _Taken(Exception):
+    """Somebody else changes the function."""
+
+
 class Busy(Exception):
     """Lambda wants to be asked later."""
 
@@ -56,14 +66,29 @@ class Functions:
             ExecutorError: AWS refuses it, or a function of that name is somebody else's.
             PortabilityError: it is larger than Lambda takes.
         """
+        for _ in range(_TURNS):
+            done = self._brought_about(setup, bucket)
+            self._wait(setup, "function_active_v2")
+            self._wait(setup, "function_updated_v2")
+            if done:
+                return
+        raise ExecutorError(
+            f"platform 'lambda': others change the function {setup.name!r} all the time: give "
+            "each configuration a function_name= of its own"
+        )
+
+    def _brought_about(self, setup: FunctionSetup, bucket: Bucket | None) -> bool:
+        """Make it or bring it up to date; False if somebody else was quicker with a change."""
         with self._asking(setup, f"look up the function {setup.name!r}"):
             found = self._found(setup)
-        if found is None:
-            self._create(setup, bucket)
-        elif found.get("Description") != f"{_OURS}{setup.digest}":
-            self._update(setup, found, bucket)
-        self._wait(setup, "function_active_v2")
-        self._wait(setup, "function_updated_v2")
+        try:
+            if found is None:
+                self._create(setup, bucket)
+            elif found.get("Description") != f"{_OURS}{setup.digest}":
+                self._update(setup, found, bucket)
+        except _Taken:
+            return False
+        return True
 
     def invoke(self, setup: FunctionSetup, event: dict[str, object]) -> dict[str, Any]:
         """Call the function and wait for its answer.
@@ -113,12 +138,9 @@ class Functions:
             )
         code = self._code(setup, bucket)
         client = self._client(setup)
-        with self._asking(setup, f"make the function {setup.name!r}"):
-            try:
-                wanted = {**setup.configuration(), "Role": self._role(setup)}
-                client.create_function(Code=code, **wanted)
-            except client.exceptions.ResourceConflictException:
-                pass  # another kernel was quicker
+        wanted = {**setup.configuration(), "Role": self._role(setup)}
+        with self._changing(setup, f"make the function {setup.name!r}"):
+            client.create_function(Code=code, **wanted)
 
     def _update(self, setup: FunctionSetup, found: dict[str, Any], bucket: Bucket | None) -> None:
         if not str(found.get("Description", "")).startswith(_OURS):
@@ -132,11 +154,26 @@ class Functions:
         wanted.pop("Role")
         if setup.role:
             wanted["Role"] = self._role(setup)
-        with self._asking(setup, f"bring the function {setup.name!r} up to date"):
-            client.update_function_code(FunctionName=setup.name, **code)
+        doing = f"bring the function {setup.name!r} up to date"
+        with self._changing(setup, doing):
+            made = client.update_function_code(FunctionName=setup.name, **_revision(found), **code)
         self._wait(setup, "function_updated_v2")
-        with self._asking(setup, f"bring the function {setup.name!r} up to date"):
-            client.update_function_configuration(**wanted)
+        with self._changing(setup, doing):
+            now = client.get_function_configuration(FunctionName=setup.name)
+            if now["CodeSha256"] != made["CodeSha256"]:
+                raise _Taken
+            client.update_function_configuration(**_revision(now), **wanted)
+
+    @contextlib.contextmanager
+    def _changing(self, setup: FunctionSetup, doing: str) -> Iterator[None]:
+        """Ask AWS for a change; `_Taken` if somebody else is at it, or was since we have looked."""
+        with self._asking(setup, doing):
+            try:
+                yield
+            except ClientError as exc:
+                if exc.response.get("Error", {}).get("Code") in _ANOTHERS:
+                    raise _Taken from exc
+                raise
 
     def _code(self, setup: FunctionSetup, bucket: Bucket | None) -> dict[str, Any]:
         made = archive(setup, self._folder)
@@ -186,6 +223,11 @@ class Functions:
             "for them",
         }
         return asking("lambda", doing, setup.where, "lambda", cures)
+
+
+def _revision(found: dict[str, Any]) -> dict[str, Any]:
+    """What has a change refused if there was another since; not every emulator has it."""
+    return {"RevisionId": found["RevisionId"]} if "RevisionId" in found else {}
 
 
 def printed(answer: dict[str, Any]) -> str:

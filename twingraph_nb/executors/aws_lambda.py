@@ -46,7 +46,7 @@ from twingraph_nb.executors.aws_clients import (
 )
 from twingraph_nb.executors.aws_function import Busy, Functions, Gone, accident, printed
 from twingraph_nb.executors.aws_package import MIB, FunctionSetup, setup_of
-from twingraph_nb.executors.aws_recalled import clear, heard_out
+from twingraph_nb.executors.aws_recalled import clear, heard_out, seen
 from twingraph_nb.executors.aws_values import is_there, with_places
 from twingraph_nb.executors.base import Capabilities, Job, Outcome, RemoteValue, Report
 from twingraph_nb.executors.once import Once
@@ -125,6 +125,7 @@ class LambdaExecutor:
         bucket = Bucket(self._services, Where(**facts["where"]), name, self.name, root)
         over = True
         try:
+            await seen(known, bucket)
             return await heard_out(bucket, known, report, self._travel)
         except Unreachable:  # it may go on, and is asked for again
             over = False
@@ -306,6 +307,7 @@ class _Call:
         assert self.bucket is not None
         return ticket_of(
             self.job,
+            engine=self.bucket.engine,
             where=asdict(self.setup.where),
             bucket=self.bucket.name,
             root=self.bucket.root,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 
-from twingraph_nb.errors import ExecutorError
+from twingraph_nb.errors import ExecutorError, Unreachable
 from twingraph_nb.executors.aws_bucket import Bucket, Mail
 from twingraph_nb.executors.aws_clients import Ear
 from twingraph_nb.executors.aws_values import BucketValue
@@ -18,11 +18,12 @@ from twingraph_nb.executors.recalled import Recalled, never_started
 from twingraph_nb.executors.travel import Hearing, Travel
 from twingraph_nb.remote import STAYS
 
-__all__ = ["clear", "heard_out"]
+__all__ = ["clear", "heard_out", "seen"]
 
 _STARTS = 60.0  # seconds after its call in which a function that runs has posted something
 _SPARE = 10.0  # seconds after its time limit in which its last words may still come
 _LOOK = 1.0
+_CURE = "Resume with the region and the account that it was started with"
 
 
 async def heard_out(bucket: Bucket, known: Recalled, report: Report, travel: Travel) -> Outcome:
@@ -63,6 +64,26 @@ async def heard_out(bucket: Bucket, known: Recalled, report: Report, travel: Tra
     found = await value.fetch() if isinstance(value, BucketValue) else value
     bucket.kept.leave()
     return Outcome(found)
+
+
+async def seen(known: Recalled, bucket: Bucket) -> None:
+    """See that the region and the account are those of a ticket: others know nothing of its job.
+
+    Raises:
+        Unreachable: they are not, or nobody answers.
+    """
+
+    def look() -> None:
+        known.see_that_it_is_there(bucket.engine, _CURE)
+        bucket.check()
+
+    try:
+        await asyncio.to_thread(look)
+    except Unreachable:
+        raise
+    except ExecutorError as exc:
+        platform = known.job.component.platform
+        raise Unreachable(platform, str(bucket.where), str(exc).rstrip("."), _CURE) from exc
 
 
 def clear(bucket: Bucket, box: str, marker: str) -> None:

@@ -28,7 +28,7 @@ from twingraph_nb.executors.celery_protocol import (
 )
 from twingraph_nb.executors.parcels import Load
 from twingraph_nb.executors.payload_stores import Stores
-from twingraph_nb.executors.recalled import Recalled, never_started
+from twingraph_nb.executors.recalled import Engine, Recalled, never_started
 from twingraph_nb.executors.travel import Hearing, Travel, environ_of, settling
 from twingraph_nb.executors.worker import BEGAN
 from twingraph_nb.remote import FAILED, RESULT, TURNED
@@ -126,6 +126,7 @@ class CeleryExecutor:
         """
         known = Recalled.read(job, ticket)
         place, url = str(known.facts["broker"]), _broker_of({})
+        known.see_that_it_is_there(Engine.by_address(place), "Resume on the machine of that Redis")
         session = str(known.facts["session"])
         broker = await self._broker(url if hidden(url) == place else place, "", session)
         try:

@@ -14,7 +14,7 @@ from twingraph_nb.executors.celery_broker import REFUSED, Broker, reading_again
 from twingraph_nb.executors.celery_protocol import ASIDE, LOST, REVOKED, hidden
 from twingraph_nb.executors.parcels import Load, Paces, Parcel, parcels_of
 from twingraph_nb.executors.payloads import Shelf
-from twingraph_nb.executors.recalled import ticket_of
+from twingraph_nb.executors.recalled import Engine, ticket_of
 from twingraph_nb.executors.worker import BEGAN
 from twingraph_nb.remote import FAILED, GAVE, LOG, RESULT, SECONDS, TAG, TURNED
 from twingraph_nb.wire import Message
@@ -122,7 +122,8 @@ class Link:
         load = loads[0]
         if len(loads) == 1 and load.ticketed is not None and self._paces.long(load.pace):
             facts = {"session": self._broker.session, "tag": load.tag, "number": made.number}
-            facts |= {"queue": load.lane[0], "broker": hidden(self._broker.url)}
+            place = hidden(self._broker.url)
+            facts |= {"queue": load.lane[0], "broker": place, "engine": Engine.by_address(place)}
             load.ticketed(ticket_of(load.job, **facts))  # before it is sent
         return made
 

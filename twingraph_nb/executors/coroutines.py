@@ -46,7 +46,8 @@ class Call:
 
     async def whole(self) -> None:
         """Make the call in this asyncio task, which is its own."""
-        self._start()
+        current_report.set(self._report)
+        self._report.started()
         try:
             outcome = Outcome(await self.job.call())  # type: ignore[misc]
         except BaseException as exc:
@@ -71,12 +72,9 @@ class Call:
             outcome = self._failed(exc)
         self._done(outcome)
 
-    def _start(self) -> None:
+    def _first(self) -> object:
         current_report.set(self._report)
         self._report.started()
-
-    def _first(self) -> object:
-        self._start()
         try:
             self._coroutine: Coroutine[object, None, object] = self.job.call()  # type: ignore[assignment]
             return self._coroutine.send(None)

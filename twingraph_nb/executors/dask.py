@@ -33,7 +33,7 @@ from twingraph_nb.executors.dask_kept import heard_out
 from twingraph_nb.executors.dask_link import Link
 from twingraph_nb.executors.dask_values import DaskValue, Hole
 from twingraph_nb.executors.parcels import Load
-from twingraph_nb.executors.recalled import Recalled
+from twingraph_nb.executors.recalled import Engine, Recalled
 from twingraph_nb.executors.travel import Hearing, Travel, environ_of, settling
 from twingraph_nb.settings import Settings
 from twingraph_nb.wire import unpack
@@ -112,6 +112,9 @@ class DaskExecutor:
 
     async def attach(self, ticket: str, job: Job, report: Report) -> Outcome:
         known = Recalled.read(job, ticket)
+        known.see_that_it_is_there(
+            Engine.by_address(str(known.facts["address"])), "Resume on the machine of that cluster"
+        )
         address, security = _place({})
         if address != known.facts["address"]:
             address, security = str(known.facts["address"]), None

@@ -17,7 +17,7 @@ from twingraph_nb.errors import ExecutorError
 from twingraph_nb.executors.base import Outcome, Report
 from twingraph_nb.executors.dask_cluster import Cluster, Held
 from twingraph_nb.executors.parcels import Load
-from twingraph_nb.executors.recalled import Recalled, name_of, never_started, ticket_of
+from twingraph_nb.executors.recalled import Engine, Recalled, name_of, never_started, ticket_of
 from twingraph_nb.executors.travel import Hearing, Travel
 from twingraph_nb.executors.worker import BEGAN
 from twingraph_nb.remote import FAILED, GAVE, RESULT, TURNED
@@ -45,8 +45,9 @@ class Keeping:
         if load.ticketed is None or not linger or self._cluster.own_pid:
             return ""  # a cluster of this kernel's own ends with it
         self._linger = max(self._linger, linger)
-        facts = {"address": self._cluster.address, "topic": self._topic, "tag": load.tag}
-        load.ticketed(ticket_of(load.job, **facts))
+        address = self._cluster.address
+        facts = {"address": address, "topic": self._topic, "tag": load.tag}
+        load.ticketed(ticket_of(load.job, engine=Engine.by_address(address), **facts))
         return name_of(load.job)
 
     def keep(self, keys: Sequence[str]) -> None:

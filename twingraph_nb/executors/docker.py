@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import errno
 import functools
-import os
 import secrets
 import time
 from collections.abc import Callable, Mapping
@@ -21,9 +20,10 @@ from docker.errors import DockerException, NotFound
 from requests.exceptions import RequestException
 
 from twingraph_nb.component import Component
-from twingraph_nb.errors import ExecutorError, TwingraphError, Unreachable
+from twingraph_nb.errors import ExecutorError, TwingraphError
 from twingraph_nb.executors.base import Capabilities, Job, Outcome, Report, Stop
 from twingraph_nb.executors.docker_container import SESSION, ImageGone, removed
+from twingraph_nb.executors.docker_engine import connected, engine_at, version
 from twingraph_nb.executors.docker_images import Images
 from twingraph_nb.executors.docker_native import ContainerHome
 from twingraph_nb.executors.docker_recalled import heard_out
@@ -35,7 +35,7 @@ from twingraph_nb.executors.owner import KEPT, LONGEST, OWNER, is_orphan
 from twingraph_nb.executors.payload_stores import FolderStore, Stores
 from twingraph_nb.executors.pool import Pool
 from twingraph_nb.executors.pooled import Handed, Running, pooled
-from twingraph_nb.executors.recalled import Recalled, name_of, ticket_of
+from twingraph_nb.executors.recalled import Engine, Recalled, name_of, ticket_of
 from twingraph_nb.executors.stamps import Stamps
 from twingraph_nb.executors.travel import Hearing, Travel
 from twingraph_nb.settings import Settings
@@ -44,12 +44,9 @@ __all__ = ["DockerExecutor"]
 
 _SPARE = 60.0  # seconds above its timeout after which a task ends that no kernel watches
 _LAST_TRIES = 3  # to remove what is left in the end; whoever knew of it has tried for longer
-_PATIENCE = 60
-"""Seconds for an answer of the engine."""
 _PAYLOADS = "/twingraph-payloads"
 """Where containers find the session's folder of `payloads`."""
-_CURE = "Start Docker, or say where it is: host='unix:///path/to/docker.sock', or DOCKER_HOST"
-
+_ANOTHER = "Resume where that engine is, or set DOCKER_HOST to it"
 
 _NO_NETWORK = {
     "ConnectError",
@@ -64,14 +61,23 @@ _NO_NETWORK = {
 @dataclass
 class _Engine:
     """One Docker engine: its client, its images, the pools of containers there, and how many
-    containers for one task there may be. left: some of dead kernels still run."""
+    containers for one task there may be. at: where it is. id: what tells it from others, None
+    before that was asked. left: some of dead kernels still run."""
 
     api: Any
     images: Images
+    at: str
+    id: str | None = None
     left: bool = False
     natives: Natives = field(default_factory=Natives)
     pools: dict[str, Pool] = field(default_factory=dict)
     rooms: dict[str, asyncio.Semaphore] = field(default_factory=dict)
+
+    async def which(self) -> Engine:
+        """Say which engine it is; that takes it up to 0.1 s, so it is asked once."""
+        if self.id is None:
+            self.id = await asyncio.to_thread(_id, self.api)
+        return Engine(self.id or "", self.at)
 
 
 class DockerExecutor:
@@ -126,7 +132,7 @@ class DockerExecutor:
                     _hint(outcome.error, setup)
                 done(outcome)
 
-            hearing = self._hearing(setup, job, report)
+            hearing = self._hearing(engine, setup, job, report)
             handed = Handed(pool, self._travel, job, hearing, hinted)
             if handed.begin():
                 return handed
@@ -135,6 +141,7 @@ class DockerExecutor:
     async def attach(self, ticket: str, job: Job, report: Report) -> Outcome:
         known = Recalled.read(job, ticket)
         engine = await self._engine(str(known.facts["host"]))
+        known.see_that_it_is_there(await engine.which(), _ANOTHER)
         return await heard_out(engine.api, known, report, self._travel)
 
     def finds(self, component: Component) -> bool:
@@ -166,8 +173,7 @@ class DockerExecutor:
 
     async def probe(self) -> str:
         """Give the versions of client and engine; see `Probes`."""
-        version = await asyncio.to_thread(_version)
-        return f"client {docker.__version__}, engine {version}"
+        return f"client {docker.__version__}, engine {await asyncio.to_thread(version)}"
 
     async def _ran(
         self, engine: _Engine, setup: Setup, image: str, job: Job, report: Report
@@ -180,7 +186,7 @@ class DockerExecutor:
             return await self._in_its_own(engine, setup, image, job, report)
         pool = self._pool(engine, setup, image)
         self._known[job.component.digest] = (engine, pool, setup)
-        hearing = self._hearing(setup, job, report)
+        hearing = self._hearing(engine, setup, job, report)
         outcome = await pooled(pool, self._travel, job, report, hearing=hearing)
         if outcome.error is not None:
             _hint(outcome.error, setup)
@@ -206,7 +212,7 @@ class DockerExecutor:
         pool = Pool(1, start)
         self._alone.add(pool)
         try:
-            report.ticket(ticket_of(job, host=setup.host))
+            report.ticket(ticket_of(job, engine=await engine.which(), host=setup.host))
             outcome = await pooled(pool, self._travel, job, report)
         finally:
             removing = asyncio.create_task(self._removed(pool, room))
@@ -243,9 +249,10 @@ class DockerExecutor:
         await payloads.ready()  # the engine would make a missing folder as root
         return replace(setup, volumes={**setup.volumes, **payloads.store.mounts})
 
-    def _hearing(self, setup: Setup, job: Job, report: Report) -> Hearing:
+    def _hearing(self, engine: _Engine, setup: Setup, job: Job, report: Report) -> Hearing:
         if setup.lasts:
-            return Lasting(job, report, self._travel, setup.linger, {"host": setup.host})
+            which, facts = engine.which, {"host": setup.host}
+            return Lasting(job, report, self._travel, setup.linger, engine=which, facts=facts)
         return Hearing(job, report, self._travel)
 
     def _pool(self, engine: _Engine, setup: Setup, image: str) -> Pool:
@@ -261,8 +268,21 @@ class DockerExecutor:
 
 def _reached(host: str, stamps: Stamps) -> _Engine:
     """Connect to an engine, and remove what kernels that are gone have left there."""
-    api = _api(host)
-    return _Engine(api, Images(api, stamps), left=_swept(api))
+    api = connected(host)
+    return _Engine(api, Images(api, stamps), engine_at(host), left=_swept(api))
+
+
+def _id(api: Any) -> str | None:
+    """What tells an engine from others; None if it does not answer.
+
+    Engines of one machine, or of copies of one, may have the same ID, so there is more to it.
+    """
+    try:
+        first, again = api.info(), api.info()
+    except (DockerException, RequestException, OSError):
+        return None
+    id = first.get("ID") if first.get("ID") == again.get("ID") else ""  # Podman's is made up
+    return " ".join(filter(None, (id, first.get("Name"), first.get("DockerRootDir"))))
 
 
 def _left(engine: _Engine, session: str) -> None:
@@ -316,40 +336,6 @@ def _may_be_wanted(found: Mapping[str, Any]) -> bool:
     if is_orphan(found["Labels"][OWNER]):
         return KEPT in found["Labels"] and runs and not old
     return runs or not old
-
-
-def _api(host: str) -> Any:
-    tried = host or os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
-    if tried.startswith("unix://") and not os.path.exists(tried.removeprefix("unix://")):
-        raise Unreachable("docker", tried, "no engine listens there", _CURE)
-    try:
-        # Many threads may wait for an answer at once: the default pool of 10 would hold them up.
-        if host:
-            made = docker.DockerClient(base_url=host, timeout=_PATIENCE, max_pool_size=64)
-        else:
-            made = docker.from_env(timeout=_PATIENCE, max_pool_size=64)
-        made.api.ping()
-        return made.api
-    except (DockerException, RequestException, OSError) as exc:
-        raise Unreachable("docker", tried, _reason(exc), _CURE) from None
-
-
-def _version() -> str:
-    api = _api("")
-    try:
-        return str(api.version()["Version"])
-    finally:
-        api.close()
-
-
-def _reason(exc: BaseException) -> str:
-    """The innermost cause: the client wraps what happened four times."""
-    text = str(exc)
-    if "Permission denied" in text:
-        return "permission denied; is this user allowed to use Docker?"
-    if "No such file" in text or "Connection refused" in text:
-        return "no engine listens there"
-    return text.rstrip(".")
 
 
 def _telling(report: Report) -> Any:

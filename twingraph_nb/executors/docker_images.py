@@ -25,7 +25,10 @@ from twingraph_nb.executors.docker_setup import Setup, default_image
 from twingraph_nb.executors.stamps import Stamps
 from twingraph_nb.platforms import requirements
 
-__all__ = ["Images"]
+__all__ = ["BUILT", "Images"]
+
+BUILT = "twingraph/build"
+"""The name of all images that were made for `build=`."""
 
 Tell = Callable[[str], None]
 """Takes a line about the progress; may raise to end it, also for an empty line."""
@@ -118,9 +121,10 @@ class Images:
 
     def _built(self, setup: Setup, tell: Tell) -> str:
         context = _context(setup.build, setup.image)
-        tag = f"twingraph/build:{hashlib.sha256(context).hexdigest()[:32]}"
+        name = hashlib.sha256(context).hexdigest()[:32]
+        tag = f"{BUILT}:{name}"
         try:
-            self._api.inspect_image(tag)
+            self._api.tag(tag, BUILT, name)  # so that the engine knows when it was used last
             return tag
         except ImageNotFound:
             pass

@@ -35,13 +35,10 @@ async def heard_out(api: Any, known: Recalled, report: Report, travel: Travel) -
     """
     visit = _Visit(api, known, report, travel)
     try:
-        return await visit.outcome()
-    except NotFound:
-        raise visit.nobody() from None
-    except DockerException as exc:
-        raise ExecutorError(f"container {visit.name} cannot be reached: {exc}") from exc
-    except (RequestException, OSError) as exc:
-        raise visit.away(str(exc)) from exc
+        return await visit.echo.to_its_end(visit.outcome)
+    except asyncio.CancelledError:
+        visit.give_up()
+        raise
     finally:
         await visit.end()
 
@@ -51,35 +48,52 @@ class _Visit:
 
     def __init__(self, api: Any, known: Recalled, report: Report, travel: Travel) -> None:
         self._known, self._lasting = known, is_lasting(known)
-        self._echo = echo = Echo(known, report, travel)
+        self.echo = Echo(known, report, travel)
         self.name = str(known.facts["container" if self._lasting else "name"])
         self._container = Container(api, Setup(image=""), "", "" if self._lasting else self.name)
-        loop = echo.told.get_loop()
-        self._streams = Streams(loop, echo.received, echo.heard_error, echo.gone)
+        self._streams = self._ears()
         self._grace = 0.0
         self._leave = False
 
     async def outcome(self) -> Outcome:
-        """Hear it to its end.
+        """Hear it to its end, or till the connection is lost.
 
         Raises:
-            ExecutorError: it ended without an answer, or has left the task.
+            ExecutorError: as `heard_out`.
         """
+        self._leave = False
         try:
-            sock = await self._reached()
-            outcome = None
-            if sock is not None:
-                self._echo.label = self._container.label
-                self._streams.open(sock)
-                outcome = await self._echo.outcome()
-            if outcome is None:
-                raise await asyncio.to_thread(self._cause)
-            return outcome
-        except asyncio.CancelledError:
-            self._grace = _GRACE
-            raise
+            return await self._heard()
+        except NotFound:
+            raise self._nobody() from None
+        except DockerException as exc:
+            raise ExecutorError(f"container {self.name} cannot be reached: {exc}") from exc
+        except (RequestException, OSError) as exc:
+            raise self._away(str(exc)) from exc
 
-    def away(self, why: str) -> Unreachable:
+    def give_up(self) -> None:
+        """Nobody wants its answer: it is to be asked to end."""
+        self._grace, self._leave = _GRACE, False
+
+    async def _heard(self) -> Outcome:
+        self._streams.close()
+        self._container.disconnect()
+        sock = await self._reached()
+        outcome = None
+        if sock is not None:
+            self.echo.label = self._container.label
+            self._streams = self._ears()
+            self._streams.open(sock)
+            outcome = await self.echo.outcome()
+        if outcome is None:
+            raise await asyncio.to_thread(self._cause)
+        return outcome
+
+    def _ears(self) -> Streams:
+        echo = self.echo
+        return Streams(echo.told.get_loop(), echo.received, echo.heard_error, echo.gone)
+
+    def _away(self, why: str) -> Unreachable:
         """Give the error for a container that may go on, but cannot be heard; it is let be."""
         self._leave = True
         tried = str(self._known.facts["host"]) or "the engine"
@@ -93,14 +107,14 @@ class _Visit:
         else:
             await ended(self._container, self._streams, self._grace)
 
-    def nobody(self) -> ExecutorError:
+    def _nobody(self) -> ExecutorError:
         """Give the error for a container that is not there."""
-        if self._lasting:
-            return ExecutorError(f"there is no container {self.name[:12]} any more")
+        if self._lasting or self.echo.label:
+            return ExecutorError(f"there is no container {self.name} any more")
         return never_started(self._known, "container")
 
     async def _reached(self) -> socket.socket | None:
-        container, question = self._container, self._echo.question
+        container, question = self._container, self.echo.question
         reach = functools.partial(container.rejoin, question)
         if self._lasting:
             reach = functools.partial(container.visit, self.name, asking(self._known), question)
@@ -113,11 +127,11 @@ class _Visit:
 
     def _cause(self) -> ExecutorError:
         """Say why there is no answer."""
-        container, tail = self._container, self._echo.tail.strip()
+        container, tail = self._container, self.echo.tail.strip()
         state = container.state()
-        lost = not (self._echo.garbled or (self._lasting and tail))
+        lost = not (self.echo.garbled or (self._lasting and tail))
         if state.get("Running") and lost:
-            return self.away(f"{container.label} lost its connection to this kernel")
+            return self._away(f"{container.label} lost its connection to this kernel")
         if state.get("Running"):
             # Whose kernel lives is not ours to end; of a dead one nothing may run twice.
             self._leave = BUSY in tail or is_alive(container.owner)

@@ -57,7 +57,7 @@ class DockerWorker(RejoiningWorker):
         self.checked = bool(name)  # what another kernel sends must not pass for the rest of a part
         self.room = 0 if setup.fresh else room_of(setup.memory)
         linger = setup.linger if name else 0.0
-        program = bootstrap(trust=setup.trust, linger=linger, limit=limit)
+        program = bootstrap(trust=setup.trust, linger=linger, limit=limit, idle=setup.idle)
         self._program = ["python3", "-u", "-c", program]
         self._container = Container(api, setup, image, name, lasts=setup.lasts)
         self._streams = self._ears(loop)

@@ -43,6 +43,8 @@ __version__ = {version!r}
 __all__ = ["ctx"]
 '''
 _LENGTH = struct.Struct(">Q")
+_LATER, _SPARE = 2, 60.0
+"""Times `idle`, and seconds above that, within which a kernel that lives ends an idle worker."""
 
 _BOOT = """\
 import importlib.abc, importlib.util, json, os, sys
@@ -105,16 +107,24 @@ def kit_bytes() -> bytes:
 
 
 def bootstrap(
-    *, trust: bool = False, plain: bool = True, linger: float = 0.0, limit: float = 0.0
+    *,
+    trust: bool = False,
+    plain: bool = True,
+    linger: float = 0.0,
+    limit: float = 0.0,
+    idle: float = 0.0,
 ) -> str:
     """Give the program for ``python3 -c`` that reads the kit and then serves jobs.
 
     Args:
-        linger, limit: see `remote_stream.serve`.
+        linger, limit: see `remote_stream.serve`. idle: seconds after which its kernel ends one
+            that has no job; 0 = never.
     """
     options = f"trust={bool(trust)}, plain={bool(plain)}"
     if linger:
         options += f", linger={float(linger)!r}, limit={float(limit)!r}"
+    if idle:
+        options += f", quiet={_LATER * idle + _SPARE!r}"
     program = _BOOT.replace("{options}", options)
     return program.replace("{alarm}", str(UNFED if linger else 0))
 

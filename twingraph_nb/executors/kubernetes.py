@@ -43,6 +43,7 @@ T = TypeVar("T")
 
 _LOST = (0, 401)
 """No answer, or one that does not know us: the server may have another address or token now."""
+_ANOTHER = "Choose that cluster: KUBECONFIG, or kubectl config use-context"
 _JOBS = 100
 """Jobs of one component at once; the cluster says which of them run."""
 
@@ -106,6 +107,8 @@ class KubernetesExecutor:
         known = Recalled.read(job, ticket)
         keys = ("kubeconfig", "context", "namespace", "owner")
         kubeconfig, context, namespace, owner = (str(known.facts[key]) for key in keys)
+        cluster = await self._cluster((kubeconfig, context))
+        known.see_that_it_is_there(await cluster.which(), _ANOTHER)
         place = await self._place(Setup("", kubeconfig, context, namespace))
         watch = place.others.get(owner)
         if watch is None:
@@ -146,7 +149,8 @@ class KubernetesExecutor:
             return await place.natives.run(job, report, self._home(place, setup, job))
         hearing = None
         if setup.lasts:
-            hearing = Lasting(job, report, self._travel, setup.linger, _where(setup))
+            which, facts = place.cluster.which, _where(setup)
+            hearing = Lasting(job, report, self._travel, setup.linger, engine=which, facts=facts)
         return await pooled(self._pool(place, setup), self._travel, job, report, hearing=hearing)
 
     async def _as_job(self, place: _Place, setup: Setup, job: Job, report: Report) -> Outcome:
@@ -154,7 +158,7 @@ class KubernetesExecutor:
         name = ""
         if setup.keeps:
             name = name_of(job)
-            report.ticket(ticket_of(job, **_where(setup)))
+            report.ticket(ticket_of(job, engine=await place.cluster.which(), **_where(setup)))
         if job.component.language != "python":
             return await place.natives.run(job, report, self._home(place, setup, job))
         start = functools.partial(
@@ -202,13 +206,16 @@ class KubernetesExecutor:
             place.pools[setup.key] = pool
         return pool
 
-    async def _place(self, setup: Setup) -> _Place:
-        where = (setup.kubeconfig, setup.context)
+    async def _cluster(self, where: tuple[str, str]) -> Cluster:
         known = self._clusters.get(where)
         if known is None or _is_broken(known):
             known = asyncio.create_task(asyncio.to_thread(reached, *where))
             self._clusters[where] = known
-        cluster = await asyncio.shield(known)
+        return await asyncio.shield(known)
+
+    async def _place(self, setup: Setup) -> _Place:
+        where = (setup.kubeconfig, setup.context)
+        cluster = await self._cluster(where)
         namespace = setup.namespace or cluster.namespace
         key = (*where, namespace)
         place = self._places.get(key)

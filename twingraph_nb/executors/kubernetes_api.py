@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import hashlib
 import json
 import os
 import socket
@@ -21,6 +22,7 @@ from urllib3.exceptions import HTTPError
 from websocket import WebSocketBadStatusException, WebSocketException
 
 from twingraph_nb.errors import ExecutorError, Unreachable, suggestion
+from twingraph_nb.executors.recalled import Engine
 
 __all__ = ["PASSING", "Cluster", "Failed", "Gone", "lines", "reached"]
 
@@ -74,6 +76,7 @@ class Cluster:
         self.version = ""
         self.left: set[tuple[str, str]] = set()
         self._api = api
+        self._which: Engine | None = None
         self._core, self._batch = client.CoreV1Api(api), client.BatchV1Api(api)
         self._threads = ThreadPoolExecutor(_THREADS, "twingraph-kubernetes")
 
@@ -81,6 +84,21 @@ class Cluster:
         """Let go of threads and connections."""
         self._threads.shutdown(wait=False, cancel_futures=True)
         self._api.close()
+
+    async def which(self) -> Engine:
+        """Say which cluster it is, by a namespace that each has from its beginning; who may not
+        look at that knows it by the certificate it is trusted for."""
+        if self._which is None:
+            id, seal = "", _seal(self._api.configuration.ssl_ca_cert)
+            read = self._core.read_namespace
+            try:
+                found = await self._do("get", "namespaces", "", read, "kube-system")
+                id = str(found["metadata"]["uid"])
+            except Failed as exc:
+                if exc.status in PASSING:
+                    return Engine("", self.server, seal)
+            self._which = Engine(id, self.server, seal)
+        return self._which
 
     async def create_job(self, namespace: str, body: Mapping[str, Any]) -> None:
         """Create a Job; that one of its name is there means that an answer got lost."""
@@ -310,6 +328,14 @@ def _client_of(kubeconfig: str, context: str) -> tuple[client.ApiClient, str]:
         why = f"it cannot be read: {said or type(exc).__name__}"
         raise Unreachable("kubernetes", f"kubeconfig {given}", why, _CURE) from exc
     return _client(settings), str(chosen.get("context", {}).get("namespace") or "")
+
+
+def _seal(certificate: str | None) -> str:
+    """A digest of the certificate that a server has to show, "" if any will do."""
+    try:
+        return hashlib.sha256(Path(certificate or "").read_bytes()).hexdigest()[:16]
+    except OSError:
+        return ""
 
 
 def _client(settings: client.Configuration) -> client.ApiClient:

@@ -24,6 +24,8 @@ from twingraph_nb.languages import Built
 
 __all__ = ["PodHome", "PodVessel"]
 
+_ENDS = 60.0  # seconds for the watch to say how a pod ended that has nothing to do but that
+
 
 class PodHome:
     """Pods of one setup; see `Home`.
@@ -69,7 +71,7 @@ class PodHome:
             await pod.start(_launch(["sh", "-c", script], {}, self._component, self.image))
             pod.write([memoryview(b"\n")])
             await over.wait()
-            said = await pod.cause("", worked=True)
+            said = await pod.cause("", worked=True, patience=_ENDS)
             if pod.code is None:
                 raise ExecutorError(f"the pod {said}")
             return pod.code == 0

@@ -19,7 +19,8 @@ __all__ = ["Pod"]
 
 _UNSEEN = 3.0  # seconds without a pod after which the Job is asked why
 _QUIET = 20  # of these without news, and the cluster is asked whether it is there
-_NEWS = 5.0  # seconds for the watch to say how a pod ended whose streams did
+_TELLS = 15.0  # seconds for the watch to say how a pod ended whose streams did
+_NEWS = 5.0  # seconds for streams to end after their pod, and for what else a watch says
 _LEAVING = 30.0  # seconds for a pod to go before it is forced to
 _SOON = 0.5  # seconds before each attempt to reach a cluster again
 
@@ -186,15 +187,16 @@ class Pod:
         self.disconnect()
         self._watch.forget(self._name)
 
-    async def cause(self, tail: str, *, worked: bool) -> str:
+    async def cause(self, tail: str, *, worked: bool, patience: float = _TELLS) -> str:
         """Say how it ended: the rest of a sentence about it.
 
         Args:
             tail: the last of what it wrote to standard error.
             worked: its log holds more than words, and is not to be told.
+            patience: seconds for the watch to say it.
         """
         if not self._killing and not self._story.ended:
-            await self._until(lambda: bool(self._story.ended), _NEWS)
+            await self._until(lambda: bool(self._story.ended), patience)
         if self._story.ended.startswith("ended with"):
             words = await self._last_words(tail, worked=worked)
             return f"{self._story.ended} before the task was done{words}"

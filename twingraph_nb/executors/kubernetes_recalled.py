@@ -19,6 +19,7 @@ from twingraph_nb.executors.travel import Travel
 __all__ = ["heard_out"]
 
 _CURE = "See that the cluster answers"
+_STRANGER = 401  # the answer to a token that is no longer valid
 _GRACE = 1.0  # seconds a task has to tidy up of which only the ticket is known
 
 
@@ -34,50 +35,90 @@ async def heard_out(
         Unreachable: the cluster does not answer; it stays as it is.
         ExecutorError: it ended without an answer, or has left the task; says how.
     """
-    lasting = is_lasting(known)
-    name = str(known.facts["pod" if lasting else "name"])
-    echo = Echo(known, report, travel)
-    left = [memoryview(echo.question)]
-
-    def ask() -> None:
-        while left and (count := pod.write(left)):
-            left[:] = [left[0][count:]] if count < len(left[0]) else []
-
-    def tell(text: str) -> None:
-        report.log("system", f"{text}\n")
-
-    setup = Setup(image="", namespace=str(known.facts["namespace"]))
-    ears = Ears(echo.received, echo.heard_error, ask, echo.gone, tell)
-    pod = Pod(cluster, watch, setup, name, ears)
-    grace, leave = 0.0, False
+    visit = _Visit(cluster, watch, known, report, travel)
     try:
-        await pod.rejoin(PYTHON, asking(known) if lasting else ())
-        echo.label = pod.label
-        ask()
-        outcome = await echo.outcome()
-        if outcome is None and lasting and echo.tail:
-            # Whose kernel lives is not ours to end; of a dead one nothing may run twice.
-            leave = BUSY in echo.tail or is_alive(str(known.facts["owner"]))
-            raise ExecutorError(f"{pod.label}: {echo.tail.strip()}")
-        if outcome is None:
-            said = f"{pod.label} {await pod.cause(echo.tail, worked=True)}"
-            lost = not (pod.over or echo.garbled)
-            raise Failed(said) if lost else ExecutorError(said)
-        return outcome
-    except Gone:
-        if lasting:
-            raise ExecutorError(f"there is no pod of Job {name} any more") from None
-        raise never_started(known, "Job") from None
-    except (Failed, OSError) as exc:
-        if isinstance(exc, Failed) and exc.status not in PASSING:
-            raise
-        leave = True
-        raise Unreachable("kubernetes", cluster.server, str(exc), _CURE) from exc
+        return await visit.echo.to_its_end(visit.outcome)
     except asyncio.CancelledError:
-        grace = _GRACE
+        visit.give_up()
         raise
     finally:
-        if leave:
-            pod.leave()
+        await visit.end()
+
+
+class _Visit:
+    """The pod of a kernel that has died, while its task is heard."""
+
+    def __init__(
+        self, cluster: Cluster, watch: PodWatch, known: Recalled, report: Report, travel: Travel
+    ) -> None:
+        self._known, self._report, self._server = known, report, cluster.server
+        self._lasting = is_lasting(known)
+        self._name = str(known.facts["pod" if self._lasting else "name"])
+        self.echo = echo = Echo(known, report, travel)
+        self._unsent = memoryview(b"")
+        self._grace, self._leave = 0.0, False
+        setup = Setup(image="", namespace=str(known.facts["namespace"]))
+        ears = Ears(echo.received, echo.heard_error, self._ask, echo.gone, self._tell)
+        self._pod = Pod(cluster, watch, setup, self._name, ears)
+
+    async def outcome(self) -> Outcome:
+        """Hear it to its end, or till the connection is lost.
+
+        Raises:
+            ExecutorError: as `heard_out`.
+        """
+        self._leave = False
+        try:
+            await self._reach()
+            self._unsent = memoryview(self.echo.question)
+            self._ask()
+            outcome = await self.echo.outcome()
+            if outcome is None:
+                raise await self._cause()
+            return outcome
+        except Gone:
+            if self._lasting or self.echo.label:
+                raise ExecutorError(f"there is no pod of Job {self._name} any more") from None
+            raise never_started(self._known, "Job") from None
+        except (Failed, OSError) as exc:
+            if isinstance(exc, Failed) and exc.status not in (*PASSING, _STRANGER):
+                raise
+            self._leave = True
+            raise Unreachable("kubernetes", self._server, str(exc), _CURE) from exc
+
+    def give_up(self) -> None:
+        """Nobody wants its answer: it is to be asked to end."""
+        self._grace, self._leave = _GRACE, False
+
+    async def end(self) -> None:
+        """Remove Job and pod, unless they work for somebody else."""
+        if self._leave:
+            self._pod.leave()
         else:
-            await pod.remove(grace)
+            await self._pod.remove(self._grace)
+
+    async def _reach(self) -> None:
+        command = asking(self._known) if self._lasting else ()
+        if not self.echo.label:
+            await self._pod.rejoin(PYTHON, command)
+            self.echo.label = self._pod.label
+        elif not await self._pod.again(command):
+            raise await self._cause()
+
+    def _ask(self) -> None:
+        while self._unsent and (count := self._pod.write([self._unsent])):
+            self._unsent = self._unsent[count:]
+
+    def _tell(self, text: str) -> None:
+        self._report.log("system", f"{text}\n")
+
+    async def _cause(self) -> ExecutorError:
+        """Say why there is no answer."""
+        pod, echo = self._pod, self.echo
+        if self._lasting and echo.tail:
+            # Whose kernel lives is not ours to end; of a dead one nothing may run twice.
+            self._leave = BUSY in echo.tail or is_alive(str(self._known.facts["owner"]))
+            return ExecutorError(f"{pod.label}: {echo.tail.strip()}")
+        said = f"{pod.label} {await pod.cause(echo.tail, worked=True)}"
+        lost = not (pod.over or echo.garbled)
+        return Failed(said) if lost else ExecutorError(said)

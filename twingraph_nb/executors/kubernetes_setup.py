@@ -122,7 +122,8 @@ def python_launch(setup: Setup) -> Launch:
     """Give what runs jobs in Python in pods of a setup."""
     limit = setup.timeout + _SPARE if setup.timeout else 0.0
     linger = setup.linger if setup.keeps else 0.0
-    program = bootstrap(trust=setup.trust, linger=linger, limit=limit)
+    idle = setup.idle if setup.warm else 0.0
+    program = bootstrap(trust=setup.trust, linger=linger, limit=limit, idle=idle)
     return replace(PYTHON, command=[*PYTHON.command, program])
 
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from twingraph_nb.executors.base import Job, NamesLate, Report
-from twingraph_nb.executors.recalled import Recalled, ticket_of
+from twingraph_nb.executors.recalled import Engine, Recalled, ticket_of
 from twingraph_nb.executors.stream_worker import StreamWorker
 from twingraph_nb.executors.travel import Hearing, Travel
 from twingraph_nb.executors.worker import LASTS
@@ -49,14 +49,22 @@ while part := far.recv(1 << 18):
 class Lasting(Hearing):
     """Hears a job in a worker that stays, and has it kept once it lasts.
 
-    linger: seconds its answer waits when its kernel has died. facts: for its ticket.
+    linger: seconds its answer waits when its kernel has died. engine: asks which one it is.
+    facts: for its ticket.
     """
 
     def __init__(
-        self, job: Job, report: Report, travel: Travel, linger: float, facts: Mapping[str, object]
+        self,
+        job: Job,
+        report: Report,
+        travel: Travel,
+        linger: float,
+        *,
+        engine: Callable[[], Awaitable[Engine]],
+        facts: Mapping[str, object],
     ) -> None:
         super().__init__(job, report, travel)
-        self._linger, self._facts = linger, facts
+        self._linger, self._engine, self._facts = linger, engine, facts
         self._keeping: asyncio.Task[None] | None = None
 
     def hear(self, kind: int, frames: Sequence[Any]) -> None:
@@ -67,10 +75,12 @@ class Lasting(Hearing):
 
     async def _keep(self, worker: StreamWorker, tag: int) -> None:
         """Write the ticket, then tell the worker: what no ticket tells of must end with us."""
+        engine = await self._engine()
         if not isinstance(self._report, NamesLate) or not await self._report.named():
             return
         job, door = self._job, f"{_DOOR}{secrets.token_hex(8)}"
-        ticket = ticket_of(job, door=door, **self._facts, **worker.whereabouts)
+        facts = {**self._facts, **worker.whereabouts}
+        ticket = ticket_of(job, engine=engine, door=door, **facts)
         if self._report.ticket(ticket):
             timeout = job.component.policy.timeout
             limit = timeout + _SPARE if timeout else 0.0

@@ -7,7 +7,16 @@ import hashlib
 import os
 import socket
 
-__all__ = ["KEPT", "LONGEST", "OWNER", "POD_OWNER", "is_alive", "is_orphan", "owner_label"]
+__all__ = [
+    "KEPT",
+    "LONGEST",
+    "OWNER",
+    "POD_OWNER",
+    "is_alive",
+    "is_orphan",
+    "owner_label",
+    "this_machine",
+]
 
 OWNER = "twingraph.owner"
 """The label that tells which kernel a container belongs to."""
@@ -47,6 +56,19 @@ def is_alive(label: str) -> bool:
     machine, _, rest = label.partition(".")
     pid, _, started = rest.partition(".")
     return machine == _machine() and pid.isdigit() and _started_at(int(pid)) == started
+
+
+@functools.cache
+def this_machine() -> str:
+    """Give what tells this machine from others, the same after it was started again."""
+    id = ""
+    try:
+        with open("/etc/machine-id") as file:
+            id = file.read().strip()
+    except OSError:
+        pass
+    name = socket.gethostname().partition(".")[0]
+    return f"{name} {hashlib.sha256(id.encode()).hexdigest()[:8]}" if id else name
 
 
 @functools.cache

@@ -6,18 +6,38 @@ import asyncio
 import json
 import re
 import secrets
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
-from twingraph_nb.errors import ExecutorError, NotStarted
+from twingraph_nb.errors import ExecutorError, NotStarted, Unreachable
 from twingraph_nb.executors.base import Job, Outcome, Report
+from twingraph_nb.executors.owner import this_machine
 from twingraph_nb.executors.travel import Hearing, Travel
 from twingraph_nb.executors.worker import BEGAN
-from twingraph_nb.remote import AGAIN, FAILED, READY, RESULT, TURNED
+from twingraph_nb.remote import AGAIN, CHUNK, FAILED, LOG, READY, RESULT, TURNED
 from twingraph_nb.wire import Decoder, Message, WireError, frame
 
-__all__ = ["Echo", "Question", "Recalled", "name_of", "never_started", "ticket_of"]
+__all__ = [
+    "AWAY",
+    "SOON",
+    "Echo",
+    "Engine",
+    "Question",
+    "Recalled",
+    "Retold",
+    "name_of",
+    "never_started",
+    "ticket_of",
+]
 
+AWAY = 300.0
+"""Seconds for a far side to be reached again while a task goes on there."""
+SOON = 0.5
+"""Seconds between attempts."""
+
+_HERE = "localhost"
 _MARK = 32  # bytes
 _WORD = 20  # characters of the component's name in the name of a job
 
@@ -37,9 +57,39 @@ def name_of(job: Job) -> str:
 
 
 def ticket_of(job: Job, **facts: object) -> str:
-    """Give the ticket of a job: what it takes to find it."""
+    """Give the ticket of a job: what it takes to find it; `engine=` says where it is not."""
     about = {"platform": job.component.platform, "name": name_of(job)}
     return json.dumps({**about, **facts})
+
+
+class Engine(NamedTuple):
+    """Which engine, cluster or account it is: one that is asked for another's job knows nothing
+    of it, and that must not pass for an end.
+
+    id: its own, the same from everywhere; "" if it does not say. at: where it is reached from
+    here. seal: something that others do not have, such as a certificate; "" if there is nothing.
+    """
+
+    id: str
+    at: str
+    seal: str = ""
+
+    def is_other(self, other: Engine) -> bool:
+        """True if both are not the same, as far as they say."""
+        if self.id and other.id:
+            return self.id != other.id
+        return bool(self.seal and other.seal and self.seal != other.seal and self.at != other.at)
+
+    @classmethod
+    def by_address(cls, address: str) -> Engine:
+        """Give the one at a URL: what this machine calls its own is another one elsewhere."""
+        host = urlsplit(address).hostname or _HERE
+        is_here = host in (_HERE, "::1") or host.startswith("127.")
+        return cls(this_machine() if is_here else "", address)
+
+    def __str__(self) -> str:
+        name = self.id or self.seal
+        return f"{name} (at {self.at})" if name else self.at
 
 
 class Recalled(NamedTuple):
@@ -63,6 +113,19 @@ class Recalled(NamedTuple):
         except (ValueError, KeyError, TypeError):
             pass
         raise ExecutorError(f"{ticket!r} is no ticket of platform {platform!r}")
+
+    def see_that_it_is_there(self, here: Engine, cure: str) -> None:
+        """Compare the engine that would be asked with that of the ticket.
+
+        Args:
+            cure: how to reach another one.
+        Raises:
+            Unreachable: it is another, and knows nothing of the job.
+        """
+        there = Engine(*self.facts.get("engine", here))
+        if there.is_other(here):
+            why = f"that is {here}, and the job was started on {there}"
+            raise Unreachable(self.job.component.platform, here.at, why, cure)
 
 
 class Question:
@@ -90,6 +153,35 @@ class Question:
         return data
 
 
+class Retold:
+    """What was heard of a story before, when it is told from its beginning once more."""
+
+    _ONCE = (LOG, CHUNK)
+    """What is told in its order and must not be heard twice; of all else the newest counts."""
+
+    def __init__(self) -> None:
+        self._told: Counter[int] = Counter()
+        self._known: Counter[int] = Counter()
+
+    def begin(self) -> None:
+        """It is told from its beginning now."""
+        self._known = self._told.copy()
+
+    def clear(self) -> None:
+        """It is another story from now on."""
+        self._told.clear()
+        self._known.clear()
+
+    def is_new(self, kind: int) -> bool:
+        """Take note of a message; False if it was heard before."""
+        if kind in self._ONCE:
+            if self._known[kind]:
+                self._known[kind] -= 1
+                return False
+            self._told[kind] += 1
+        return True
+
+
 class Echo:
     """Hears a worker behind a stream from the beginning of its job, whatever was on its way.
 
@@ -98,14 +190,42 @@ class Echo:
     """
 
     def __init__(self, known: Recalled, report: Report, travel: Travel) -> None:
-        self._known, self._travel = known, travel
+        self._known, self._report, self._travel = known, report, travel
         self.hearing = Hearing(known.job, report, travel)
-        self._asked = Question()
+        self._retold = Retold()
+        self._since = 0.0  # when the connection was lost, until something is heard again
+        self._heard = False  # something, since it was lost or ever
+        self.label = ""
+        self.begin()
+
+    def begin(self) -> None:
+        """Be ready to hear it from its beginning."""
+        self._asked, self._decoder = Question(), Decoder()
         self.question = self._asked.message
-        self._decoder = Decoder()
         self.told: asyncio.Future[Message | None] = asyncio.get_running_loop().create_future()
-        self.label = self.tail = ""
+        self._retold.begin()
+        self.tail = ""
         self.garbled = False
+
+    async def to_its_end(self, hear: Callable[[], Awaitable[Outcome]]) -> Outcome:
+        """Hear it once, and again when the connection is lost after something was heard.
+
+        Args:
+            hear: reaches it, sends the question and gives how it ended.
+        Raises:
+            Unreachable: nothing could be heard, at first or for some minutes after.
+        """
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                return await hear()
+            except Unreachable:
+                if self._heard:
+                    self._heard, self._since = False, loop.time()
+                if not self._since or loop.time() - self._since > AWAY:
+                    raise
+            await asyncio.sleep(SOON)
+            self.begin()
 
     def received(self, data: bytes | memoryview) -> None:
         """Take bytes of its standard output."""
@@ -135,6 +255,12 @@ class Echo:
         return await self._travel.outcome(self._known.job, kind, frames, self.hearing)
 
     def _hear(self, message: Message) -> None:
+        if self._since and not self._heard:
+            said = f"the connection to {self.label} was lost, and is there again\n"
+            self._report.log("system", said)
+        self._heard = True
+        if not self._retold.is_new(message.kind):
+            return
         if message.kind in (RESULT, FAILED):
             if not self.told.done():
                 self.told.set_result(message)

@@ -4,24 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from abc import abstractmethod
-from collections import Counter
 from collections.abc import Callable, Sequence
 
 from twingraph_nb.errors import ExecutorError
 from twingraph_nb.executors.lasting import BUSY, asking_at
-from twingraph_nb.executors.recalled import Question
+from twingraph_nb.executors.recalled import AWAY, SOON, Question, Retold
 from twingraph_nb.executors.stream_worker import StreamWorker
 from twingraph_nb.executors.worker import Ending, Worker
-from twingraph_nb.remote import CHUNK, GAVE, LOG, READY, TAG, TURNED
+from twingraph_nb.remote import GAVE, READY, TAG, TURNED
 from twingraph_nb.wire import Decoder, Message
 
 __all__ = ["RejoiningWorker"]
 
-_ONCE = (LOG, CHUNK)
-"""What is told in its order and must not be heard twice; of all else the newest counts."""
-_AWAY = 300.0  # seconds for a far side to be reached again while a task goes on there
-_TOLD = 5.0  # seconds of these after which it is said
-_SOON = 0.5  # seconds between attempts
+_TOLD = 5.0  # seconds without a connection after which it is said
 
 
 class RejoiningWorker(StreamWorker):
@@ -37,8 +32,7 @@ class RejoiningWorker(StreamWorker):
         heard: Callable[[Worker, Message], None],
         ended: Callable[[Worker, Ending], None],
     ) -> None:
-        self._told: Counter[int] = Counter()
-        self._known: Counter[int] = Counter()  # of what is told again, heard before
+        self._retold = Retold()
         self._asked: Question | None = None
         self._search: asyncio.Task[None] | None = None
         self._since = 0.0  # when it was lost, until something is heard again
@@ -107,16 +101,17 @@ class RejoiningWorker(StreamWorker):
     async def _searched(self, command: Sequence[str]) -> None:
         """Reach it again and ask it for all it has said, as long as there is hope."""
         said = False
-        while (away := self._loop.time() - self._since) < _AWAY:
+        while (away := self._loop.time() - self._since) < AWAY:
             self._asked, self._decoder = Question(), Decoder()
-            self._known, self._beside = self._told.copy(), bool(command)
+            self._retold.begin()
+            self._beside = bool(command)
             try:
                 found = await self.again(command)
             except ExecutorError:
                 if away > _TOLD and not said:
                     said = True
                     self.tell(f"{self.label} cannot be heard now; its task goes on there")
-                await asyncio.sleep(_SOON)
+                await asyncio.sleep(SOON)
                 continue
             if not found:
                 break
@@ -128,19 +123,14 @@ class RejoiningWorker(StreamWorker):
         self.gone()
 
     def _hear(self, message: Message) -> None:
-        kind = message.kind
         if self._since and self._search is None:
             self._since = 0.0
             self.tell(f"the connection to {self.label} was lost, and is there again")
-        if kind in _ONCE:
-            if self._known[kind]:
-                self._known[kind] -= 1
-                return
-            self._told[kind] += 1
-        elif kind == TURNED:
+        if not self._retold.is_new(message.kind):
+            return
+        if message.kind == TURNED:
             if message.tag != self._running:  # another job: nothing is known of it
-                self._told.clear()
-                self._known.clear()
+                self._retold.clear()
             if not self.ready:  # what got lost with the connection
                 self._heard(self, Message(0, READY, 0, []))
         super()._hear(message)

@@ -56,7 +56,12 @@ def summary(value: object) -> str:
 
     Never raises, never reads much of the value.
     """
-    return _text(value) if type(value) in _PLAIN else without_secrets(_text(value))
+    kind = type(value)
+    if kind not in _PLAIN:
+        return without_secrets(_text(value))
+    if kind is int and not -_BIG < value < _BIG:
+        return f"an int of {value.bit_length()} bits"  # type: ignore[attr-defined]
+    return repr(value)
 
 
 def without_passwords(text: str) -> str:
@@ -80,10 +85,6 @@ def _unless_harmless(found: re.Match[str]) -> str:
 
 def _text(value: object) -> str:
     kind = type(value)
-    if kind in _PLAIN:
-        if kind is int and not -_BIG < value < _BIG:
-            return f"an int of {value.bit_length()} bits"  # type: ignore[attr-defined]
-        return repr(value)
     if kind is str:
         text = repr(value[: _LONG + 1])  # type: ignore[index]
         return text if len(value) <= _LONG else f"{text[:_LONG]}… ({len(value)} characters)"  # type: ignore[arg-type]

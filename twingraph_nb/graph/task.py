@@ -138,6 +138,7 @@ class Task(_Lazy):
         "_told",
         "_value",
         "above",
+        "abroad",
         "bound",
         "component",
         "digest",
@@ -172,6 +173,7 @@ class Task(_Lazy):
         self.group, self.index = group, index
         self.above: tuple[int, ...] = ()  # the tasks it is called from, outermost first
         self.needs: Sequence[tuple[Task, str, str]] = ()
+        self.abroad = False  # it needs a task of another run
         self.digest: bytes | None = None  # content id, once it is known
         self.waiters = 0
         self._callbacks: list[Callable[[], object]] | None = None

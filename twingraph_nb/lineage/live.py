@@ -7,7 +7,6 @@ runs go on, their events are only put aside.
 from __future__ import annotations
 
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Sequence
 
@@ -24,12 +23,6 @@ from twingraph_nb.lineage.traverser import Limits
 
 __all__ = ["LiveConnection", "LiveGraph", "live_source"]
 
-_AGAIN = 0.1
-"""Least seconds after which the store is asked again for runs of other processes."""
-_LATEST = 0.5
-"""Most seconds until then."""
-_SHARE = 20
-"""Times as long as it took the last time, between these two."""
 _ASIDE = 200_000
 """Most events that are put aside; with more, the store is read when somebody asks."""
 
@@ -46,7 +39,6 @@ class LiveGraph:
         history: Callable[[], Iterable[Sequence[Batch]]] = tuple,
         *,
         forgotten: Callable[[], Collection[str]] = tuple,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Begin empty.
 
@@ -57,12 +49,11 @@ class LiveGraph:
             forgotten: gives the ids of the runs that must not be in the graph.
         """
         self._projection = Projection(Graph(read_only=True), forgotten)
-        self._store, self._history, self._clock = store, history, clock
+        self._store, self._history = store, history
         self._queue: deque[Batch] = deque()
         self._aside = 0  # events in the queue
         self._lock = threading.Lock()
-        self._asked = float("-inf")
-        self._pause = _AGAIN  # seconds until the store is asked again
+        self._begun = False  # what happened before is known
 
     @property
     def graph(self) -> Graph:
@@ -76,27 +67,22 @@ class LiveGraph:
             self._queue.append(batch)
         if self._aside > _ASIDE and self._store is not None:
             self._queue.clear()
-            self._aside = 0
-            self._asked = float("-inf")  # the next question goes to the store
+            self._aside = 0  # the next question finds them in the store
 
     def refresh(self) -> Graph:
-        """Bring the graph up to date and give it."""
+        """Give the graph with all that has been recorded until now, by whatever process."""
         with self._lock:
             waiting = []
             while self._queue:
                 waiting.append(self._queue.popleft())
             self._aside = 0
             self._projection.apply(waiting)
-            if self._store is None:
-                if self._projection.waits or self._asked == float("-inf"):
-                    self._asked = self._clock()
-                    for batches in self._history():
-                        self._projection.apply(batches)
-            elif self._projection.waits or self._clock() - self._asked >= self._pause:
-                began = self._clock()
+            if self._store is not None:
                 self._projection.catch_up(self._store)
-                self._asked = self._clock()
-                self._pause = min(_LATEST, max(_AGAIN, _SHARE * (self._asked - began)))
+            elif self._projection.waits or not self._begun:
+                self._begun = True
+                for batches in self._history():
+                    self._projection.apply(batches)
             return self.graph
 
 

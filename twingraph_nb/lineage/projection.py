@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Protocol
 
 from twingraph_nb.errors import StoreError
 from twingraph_nb.events import Batch
+from twingraph_nb.interpreter import without_gc
 from twingraph_nb.lineage.changes import Changes
 from twingraph_nb.lineage.elements import Vertex
 from twingraph_nb.lineage.facts import Folder
@@ -19,8 +19,6 @@ from twingraph_nb.lineage.schema import label_of
 __all__ = ["Projection", "RunLike", "StoreLike"]
 
 _OPEN = frozenset({"waiting", "ready", "running", "retrying"})
-_MANY = 20_000
-"""Events from which on a look for garbage would cost more than it gives."""
 
 
 class RunLike(Protocol):
@@ -37,21 +35,11 @@ class RunLike(Protocol):
 class StoreLike(Protocol):
     """What the projection needs of a store."""
 
-    def runs(self, limit: int | None = 50, parent: str | None = None) -> Sequence[RunLike]: ...
+    def lengths(self) -> Sequence[RunLike]:
+        """All runs, oldest first; the same object as before if nothing has changed."""
+        ...
+
     def events(self, run_id: str, start: int = 0) -> list[Batch]: ...
-
-
-@contextlib.contextmanager
-def _without_gc() -> Iterator[None]:
-    """Much that is made at once and stays: looking for garbage in it doubles the time."""
-    if not gc.isenabled():
-        yield
-        return
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
 
 
 class Projection:
@@ -75,6 +63,7 @@ class Projection:
         self._forgotten = forgotten
         self._folder = Folder()
         self._damaged: set[str] = set()
+        self._seen: tuple[Sequence[RunLike], Collection[str]] = ((), ())
         self._lock = threading.Lock()
 
     def next(self, run: str) -> int:
@@ -101,18 +90,21 @@ class Projection:
 
         A run whose record is damaged has the reason in its property `incomplete`.
         """
-        gone = self._forgotten()
+        found, gone = store.lengths(), self._forgotten()
+        if found is self._seen[0] and gone == self._seen[1] and not self.waits:
+            return
         for run in gone:
             self.forget(run)
-        runs = [run for run in store.runs(limit=None) if run.id not in gone]
+        runs = [run for run in found if run.id not in gone]
         missing = sum(max(0, row.events - self._folder.next(row.id)) for row in runs)
-        with _without_gc() if missing > _MANY else contextlib.nullcontext():
-            for row in reversed(runs):  # oldest first, as it happened
+        with without_gc(missing):
+            for row in runs:  # oldest first, as it happened
                 start = self._folder.next(row.id)
                 if row.events > start and row.id not in self._damaged:
                     self._read(store, row.id, start)
                 if row.state == "interrupted":
                     self._interrupted(row.id)
+        self._seen = found, gone
 
     def forget(self, run: str) -> int:
         """Take a run, its tasks and the values that only they made out of the graph.

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import importlib
 import linecache
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from IPython.core.compilerop import code_name
 from IPython.core.interactiveshell import InteractiveShell
@@ -43,6 +45,7 @@ __all__ = [
 COMPONENT_OPTIONS = ("platform", "name", "lang", *KNOWN)
 COMPONENT_FLAGS = ("run",)
 PIPELINE_OPTIONS = tuple(RunOptions.__dataclass_fields__)
+_NOTHING = object()
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,19 +98,21 @@ def define_component(ip: InteractiveShell, line: str, text: str) -> Made:
     chosen = chosen_definition(place.cell, asked)
     wanted = str(name) if name else None
     if chosen is not None:
-        thing, source = _defined(place, chosen)
-        made = _from_definition(thing, source, wanted, platform, options)
+        with _or_as_before(ip, _name_of(chosen)):
+            thing, source = _defined(place, chosen)
+            made = _from_definition(thing, source, wanted, platform, options)
     else:
         body = _body(place, asked)
-        function, source = _function(place, body)
-        made = make_component(
-            function,
-            name=wanted,
-            platform=str(platform or usual_platform(options)),
-            options=options,
-            source=source,
-            outputs=_ports(place, body),
-        )
+        with _or_as_before(ip, _name_of(body.tree.body[0])):
+            function, source = _function(place, body)
+            made = make_component(
+                function,
+                name=wanted,
+                platform=str(platform or usual_platform(options)),
+                options=options,
+                source=source,
+                outputs=_ports(place, body),
+            )
     ip.user_ns[made.name] = made
     inferred = chosen is None and (asked.params is None or asked.outputs is None)
     return Made(made, inferred, "run" in asked.flags)
@@ -124,6 +129,13 @@ def define_pipeline(ip: InteractiveShell, line: str, text: str) -> Made:
     read_run_options(asked.options or {}, where=f"%%pipeline {asked.name}".strip())
     place = _place(ip, "%%pipeline", line, text)
     chosen = chosen_definition(place.cell, asked)
+    with _or_as_before(ip, _name_of(chosen) if chosen is not None else asked.name):
+        made = _pipeline(place, chosen, asked)
+    ip.user_ns[made.name] = made
+    return Made(made, False, "run" in asked.flags)
+
+
+def _pipeline(place: _Place, chosen: ast.stmt | None, asked: Line) -> Pipeline:
     if chosen is not None:
         thing, source = _defined(place, chosen)
         function = thing.function if isinstance(thing, (Pipeline, Component)) else thing
@@ -142,14 +154,12 @@ def define_pipeline(ip: InteractiveShell, line: str, text: str) -> Made:
             last_value=True,
         )
         function, source = _function(place, body)
-    made = make_pipeline(
+    return make_pipeline(
         function,  # type: ignore[arg-type]
         name=asked.name or None,
         options=asked.options,
         source=source,
     )
-    ip.user_ns[made.name] = made
-    return Made(made, False, "run" in asked.flags)
 
 
 def start(made: Component | Pipeline, held: Mapping[str, object]) -> object:
@@ -198,6 +208,27 @@ def _place(ip: InteractiveShell, magic: str, line: str, text: str) -> _Place:
     return _Place(ip, cell, filename, number)
 
 
+@contextlib.contextmanager
+def _or_as_before(ip: InteractiveShell, name: str) -> Iterator[None]:
+    """Let the name of a cell that is refused, or fails, mean what it did: never a plain function
+    in the place of a component."""
+    # A decorator puts what it has made on the shelf before the cell is refused.
+    places: tuple[dict[str, Any], ...] = (ip.user_ns, shelf.components)
+    before = [(place, place.get(name, _NOTHING)) for place in places]
+    held = before[0][1]
+    try:
+        yield
+    except BaseException as exc:
+        for place, value in before:
+            if value is _NOTHING:
+                place.pop(name, None)
+            else:
+                place[name] = value
+        if isinstance(held, (Component, Pipeline)):
+            exc.add_note(f"{name} is still the one of {held.source.where}")
+        raise
+
+
 def _run(place: _Place, tree: ast.Module) -> None:
     """Execute code of the cell in the notebook's namespace."""
     ip = place.ip
@@ -216,10 +247,14 @@ def _run(place: _Place, tree: ast.Module) -> None:
 def _defined(place: _Place, chosen: ast.stmt) -> tuple[object, Source]:
     """Run a cell with definitions; give the chosen one and its source."""
     _run(place, place.cell.tree)
-    name = getattr(chosen, "name", "") or chosen.targets[0].id  # type: ignore[attr-defined]
+    name = _name_of(chosen)
     decorators = getattr(chosen, "decorator_list", [])
     line = min([chosen.lineno, *(d.lineno for d in decorators)])
     return place.ip.user_ns[name], _source(place, place.cell.text_of(chosen), line)
+
+
+def _name_of(definition: ast.stmt) -> str:
+    return str(getattr(definition, "name", "") or definition.targets[0].id)  # type: ignore[attr-defined]
 
 
 def _from_definition(

@@ -30,7 +30,7 @@ def says_what_is_wrong(magic: Callable[..., Result]) -> Callable[..., Result]:
         try:
             return magic(self, *args)
         except TwingraphError as exc:
-            shown = [f"{type(exc).__name__}: {exc}"]
+            shown = ["\n".join([f"{type(exc).__name__}: {exc}", *getattr(exc, "__notes__", ())])]
             if not hasattr(exc, "_render_traceback_"):
                 exc._render_traceback_ = lambda: shown  # type: ignore[attr-defined]
             raise

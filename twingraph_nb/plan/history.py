@@ -231,10 +231,12 @@ class History:
 
     def seconds(self, component: str) -> float | None:
         """Give how long a task of this component usually takes: the median; None if unknown."""
-        if component not in self._typical:
+        try:
+            return self._typical[component]
+        except KeyError:
             known = self._seconds.get(component)
-            self._typical[component] = _median(known) if known else None
-        return self._typical[component]
+            typical = self._typical[component] = _median(known) if known else None
+            return typical
 
     def source(self, component: str) -> str | None:
         """Give the source of the version that ran last; None if none has run."""

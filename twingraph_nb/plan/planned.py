@@ -83,6 +83,7 @@ class PlannedRun:
         self._returned: dict[int, object] = {}  # by nested pipelines
         self.last: frozenset[int] = frozenset()  # no run that stops is planned
         self._blocks: dict[int, Block] = {}
+        self._causes: dict[tuple[str, float], Cause] = {}
         self._numbers = itertools.count()
         root = Task(self, -1, f"{self.id}-run", None, history.pipeline, None, "pipeline")  # type: ignore[arg-type]
         self.handle = Run(self, history.pipeline, "pipeline", None, root)  # type: ignore[arg-type]
@@ -193,7 +194,7 @@ class PlannedRun:
             return None, None
         cached = task.component.policy.cache is not None
         if is_named(task):
-            arguments = task.bound or {}
+            arguments: Mapping[str, object] = task.bound or {}
         else:
             waits = self._lacks(task.needs)
             if waits is not None:
@@ -206,21 +207,29 @@ class PlannedRun:
         return digest, None
 
     def _reuse(self, task: Task, found: KeptResult) -> None:
-        age = seconds_text(max(0.0, time.time() - found.at))
-        cause = Cause("kept", f"an equal task was done {age} ago in run {found.run}")
-        self._settle(task, "reuse", cause, 0.0, run=found.run)
+        self._settle(task, "reuse", self._kept(found), 0.0, run=found.run)
         task.settle(Held(task.component, found.outputs))
+
+    def _kept(self, found: KeptResult) -> Cause:
+        """The reason of what is reused; most tasks of a run are of about the same age."""
+        age = max(0.0, time.time() - found.at)
+        key = found.run, int(age) if age > 60 else age
+        cause = self._causes.get(key)
+        if cause is None:
+            said = f"an equal task was done {seconds_text(key[1])} ago in run {found.run}"
+            cause = self._causes[key] = Cause("kept", said)
+        return cause
 
     def _settle(
         self, task: Task, action: Action, cause: Cause, seconds: float | None, run: str = ""
     ) -> None:
         """Write down what becomes of a call. Before its outcome is set, which drops its needs."""
-        number = task.number
+        number, component = task.number, task.component.name
         self._reasons.named[number] = cause
         self._rows[number] = Row(
-            number, task.name, task.component.name, action, cause.reason, cause.text, seconds,
-            "call", task.group, self._wires(task), None, cause.diff, run,
-            anew=self._history.seconds(task.component.name),
+            number, task.name, component, action, cause.reason, cause.text, seconds, "call",
+            task.group, self._wires(task) if task.needs else (), None, cause.diff, run, False,
+            self._history.seconds(component),
         )  # fmt: skip
 
     def _wires(self, task: Task) -> tuple[tuple[int, str, str], ...]:

@@ -13,6 +13,7 @@ from typing import Protocol
 from twingraph_nb.component import Pipeline
 from twingraph_nb.errors import RunError
 from twingraph_nb.events import Batch
+from twingraph_nb.interpreter import without_gc
 from twingraph_nb.plan.history import History, Names
 from twingraph_nb.plan.model import Plan
 from twingraph_nb.plan.planned import PlannedRun
@@ -77,7 +78,7 @@ def plan_of(
     events = lru_cache(maxsize=None)(store.events)
     earlier = session.resuming.preview(resumes, events)
     history = History(store, pipeline.name, resumes, Names(), events)
-    with store.looking() as look:
+    with store.looking() as look, without_gc(len(history.keys)):
         return _followed(_run(history, look, earlier, selected), pipeline, arguments)
 
 

@@ -241,7 +241,7 @@ class SelectedRun(PlannedRun):
             if self._lacks(task.needs) is not None:
                 return None
         try:
-            arguments = arguments_of(task) if task.needs else task.bound or {}
+            arguments = arguments_of(task)
             task.digest = self._digests.of(task, arguments)
         except (StoreError, TaskSkipped):
             return None

@@ -6,21 +6,23 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
 from twingraph_nb.errors import RunError, suggestion
 from twingraph_nb.events import Batch
+from twingraph_nb.graph.summary import without_passwords
 from twingraph_nb.question import Pending, Question, Questions, pending, terms
 from twingraph_nb.runs.control import PATIENCE, person
 from twingraph_nb.settings import Settings
 from twingraph_nb.store import RunRow, Store
 from twingraph_nb.store.commands import Answer
 
-__all__ = ["Listener", "Open", "add_arguments", "answer", "chosen", "questions"]
+__all__ = ["Listener", "Open", "add_arguments", "answer", "chosen", "questions", "unasked"]
 
 _LOOK = 0.02
+_ENDED = "its run has ended: one that resumes it goes on with the answer, or asks again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,8 @@ class Open:
 
     def __str__(self) -> str:
         asked = self.told.asked
-        more = f"; {said}" if (said := terms(asked)) else ""
+        said = terms(asked) if self.run.state == "running" else _ENDED
+        more = f"; {said}" if said else ""
         return f"{self.task} {self.told.name}: {asked.prompt} ({self.question.wanted}{more})"
 
 
@@ -56,6 +59,22 @@ def questions(store: Store, run_id: str) -> list[Open]:
         if row.form != "notebook"
         for number, told in pending(store.events(row.id)).items()
     ]
+
+
+def unasked(answers: Iterable[str], logs: Iterable[Iterable[Batch]]) -> str:
+    """Say which answers of a file no question of some runs has taken; "" if all were taken.
+
+    Args:
+        answers: the names of tasks, or what they ask. logs: the events of each run.
+    """
+    known: list[str] = []
+    for batches in logs:
+        asked = Questions()
+        asked.take(batches)
+        known += [text for one in asked.found.values() for text in (one.name, one.asked.prompt)]
+    left = [key for key in answers if without_passwords(key) not in known]
+    said = [f"{key!r}{suggestion(key, known)}" for key in left]
+    return f"the file of answers has what nothing asked for: {', '.join(said)}" if said else ""
 
 
 class Listener:

@@ -9,10 +9,14 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twingraph_nb.errors import NotebookError, RunError
 from twingraph_nb.runs import selecting
+
+if TYPE_CHECKING:
+    from twingraph_nb.runs.record import NotebookRecord
+    from twingraph_nb.selection import Selection
 
 __all__ = ["add_arguments", "main"]
 
@@ -128,12 +132,23 @@ def _run(namespace: argparse.Namespace) -> int:
         sys.stdout.write(f"report    {folder / 'report.html'}\n")
     if record.trouble:
         sys.stderr.write(f"twingraph run: {record.trouble}\n")
-    logs = map(record.events, record.ids())
-    said = selecting.unmet(chosen, selecting.tasks_of(logs)) if chosen else ""
+    answers, unmet = _not_met(record, chosen)
     record.close()
-    if said:
+    for said in filter(None, (answers, unmet)):
         sys.stderr.write(f"twingraph run: {said}\n")
-    return ending.code or int(bool(said))
+    return ending.code or int(bool(unmet))
+
+
+def _not_met(record: NotebookRecord, chosen: Selection) -> tuple[str, str]:
+    """Say which answers nothing has asked for, and which tasks were chosen that are not there."""
+    from twingraph_nb.runs.answers import unasked
+
+    given = json.loads(record.told.get("TWINGRAPH_ANSWERS", "{}"))
+    logs = [record.events(run) for run in record.ids()] if given or chosen else []
+    if record.trouble and not logs:
+        return "", ""  # nobody knows: it was not recorded
+    unmet = selecting.unmet(chosen, selecting.tasks_of(logs)) if chosen else ""
+    return unasked(given, logs), unmet
 
 
 def _people(namespace: argparse.Namespace) -> dict[str, str]:

@@ -12,7 +12,7 @@ from contextlib import closing
 from pathlib import Path
 
 from twingraph_nb import __version__
-from twingraph_nb.errors import RunError, TwingraphError, suggestion
+from twingraph_nb.errors import ExecutorMissing, RunError, TwingraphError, suggestion
 from twingraph_nb.policy import seconds_of
 from twingraph_nb.runs import answers, control, lineage, selecting, workers
 from twingraph_nb.settings import Settings
@@ -80,6 +80,11 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
         help="runs that ended and builds used last longer ago than this: 30d, 12h, 2w",
     )
     gc.add_argument("--keep-last", type=_count, default=0, metavar="N", help="newest runs to keep")
+    gc.add_argument(
+        "--images",
+        action="store_true",
+        help="also Docker images that were built for components (build=)",
+    )
     gc.add_argument("--dry-run", action="store_true", help="only say what would go")
     gc.set_defaults(act=_gc)
     return parser
@@ -225,7 +230,22 @@ def _gc(namespace: argparse.Namespace) -> int:
     found = clear(home / "cache", namespace.older_than)
     if found:
         sys.stdout.write(cleared_text(found, dry_run=dry) + "\n")
+    if namespace.images:
+        _gc_images(namespace.older_than, dry)
     return 0
+
+
+def _gc_images(older_than: float, dry: bool) -> None:
+    from twingraph_nb.runs.tables import images_text
+
+    try:
+        from twingraph_nb.executors.docker_unused import remove_unused_images
+    except ModuleNotFoundError as exc:
+        if (exc.name or "").startswith("twingraph_nb"):
+            raise
+        raise ExecutorMissing("docker", "docker") from exc
+    found = remove_unused_images(older_than, dry_run=dry)
+    sys.stdout.write(images_text(found, dry_run=dry) + "\n")
 
 
 def _write_json(value: object) -> None:

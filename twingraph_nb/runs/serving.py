@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from twingraph_nb.errors import LineageError
 from twingraph_nb.events import Batch
 from twingraph_nb.settings import Settings
-from twingraph_nb.store import RunRow, Store
+from twingraph_nb.store import RunLength, Store
 
 if TYPE_CHECKING:
     from twingraph_nb.lineage.graph import Graph
@@ -122,10 +122,10 @@ class _StoreWhenThere:
         self._home = home
         self._store: Store | None = None
 
-    def runs(self, limit: int | None = 50, parent: str | None = None) -> Sequence[RunRow]:
+    def lengths(self) -> Sequence[RunLength]:
         if self._store is None and Store.exists(self._home):
             self._store = Store.open(self._home, readonly=True)
-        return self._store.runs(limit, parent) if self._store is not None else ()
+        return self._store.lengths() if self._store is not None else ()
 
     def events(self, run_id: str, start: int = 0) -> list[Batch]:
         return self._store.events(run_id, start) if self._store is not None else []

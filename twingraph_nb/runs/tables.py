@@ -6,7 +6,7 @@ import dataclasses
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import IO, NamedTuple
+from typing import IO, TYPE_CHECKING, NamedTuple
 
 import msgspec
 from rich.console import Console
@@ -20,9 +20,14 @@ from twingraph_nb.picture.progress import seconds_text
 from twingraph_nb.store import Freed, RunRow
 from twingraph_nb.store.cache import Unused
 
+if TYPE_CHECKING:  # its room needs docker-py
+    from twingraph_nb.executors.docker_unused import UnusedImage
+
 __all__ = [
     "Called",
+    "cleared_text",
     "freed_text",
+    "images_text",
     "log_lines",
     "print_run",
     "print_runs",
@@ -146,6 +151,16 @@ def cleared_text(found: Sequence[Unused], *, dry_run: bool) -> str:
     said = "would remove" if dry_run else "removed"
     size = _size(sum(one.bytes for one in found))
     return f"{said} {_several(len(found), 'unused build')} (programs, environments): {size}"
+
+
+def images_text(images: Sequence[UnusedImage], *, dry_run: bool) -> str:
+    """Give a line for each image that was removed, or would be, and a sentence about them all."""
+    said = "would remove" if dry_run else "removed"
+    lines = [
+        f"{said} {one.name}: {_size(one.bytes)}, last used {datetime.fromtimestamp(one.used):%F %R}"
+        for one in images
+    ]
+    return "\n".join([*lines, f"{said} {_several(len(images), 'unused Docker image')}"])
 
 
 # -- logs -----------------------------------------------------------------------------------------

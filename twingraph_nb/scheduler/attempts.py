@@ -6,6 +6,7 @@ import asyncio
 import random
 from collections.abc import Callable, Coroutine, Mapping
 from contextvars import copy_context
+from functools import partial
 from typing import TYPE_CHECKING
 
 from twingraph_nb.context import current_report
@@ -28,7 +29,7 @@ from twingraph_nb.scheduler.blocks import contained, fell_inside
 from twingraph_nb.scheduler.earlier import Finished, attached
 from twingraph_nb.scheduler.failures import error_info, tries_again, user_part
 from twingraph_nb.scheduler.handed import Handed
-from twingraph_nb.scheduler.inputs import arguments_of, is_named, is_remote
+from twingraph_nb.scheduler.inputs import any_remote, arguments_of, is_named
 from twingraph_nb.scheduler.limits import Admission, Claim
 from twingraph_nb.scheduler.live import LiveRun, TaskReport
 from twingraph_nb.scheduler.opened import Opened
@@ -68,13 +69,12 @@ class Attempts:
         task = run.open.get(number)
         if task is None:
             return
-        if run.holds(number, attempt):
+        if (run.state.paused or run.choosing is not None) and run.holds(number, attempt):
             return
-        for other, _, _ in task.needs:
-            if not other.done:  # of another run: the state of this run does not know it
-                other.when_done(
-                    lambda: self._driver.call(lambda: self._relaunch(run, number, attempt))
-                )
+        for other, _, _ in task.needs if task.abroad else ():
+            if not other.done:
+                again = partial(self._relaunch, run, number, attempt)
+                other.when_done(partial(self._driver.call, again))
                 return
         if task.form != "call":
             self._begin_group(run, task, attempt)
@@ -172,7 +172,7 @@ class Attempts:
                 and not (run.earlier and run.earlier.begun(task.digest))
                 and task.number not in run.saved
                 and component.style in handing.handed_styles
-                and not (task.needs and any(map(is_remote, task.needs)))
+                and not (task.needs and any_remote(task))
             ):
                 self._hand_over(handing, run, task, attempt, claim)
                 return
@@ -185,7 +185,7 @@ class Attempts:
         report = TaskReport(run, task, attempt)
         handed = Handed(self, run, task, report, claim)
         try:
-            arguments = arguments_of(task) if task.needs else task.bound or {}
+            arguments = arguments_of(task)
             self._reuse.name(task, arguments)
         except Exception as exc:  # of a task of another run, of a digest
             handed.done(Outcome(error=exc))
@@ -214,7 +214,7 @@ class Attempts:
             executor = await self._opened.of(task.component)
             if await self._known(run, task, executor):
                 return
-            arguments = arguments_of(task) if task.needs else task.bound or {}
+            arguments = arguments_of(task)
             if policy.cache is None:
                 fully = is_found_again(executor, task.component)
                 await self._reuse.named(task, arguments, fully=fully)
@@ -275,7 +275,7 @@ class Attempts:
         """Keep the outputs, then finish."""
         if isinstance(value, RemoteValue):
             value = await value.fetch()
-        arguments = arguments_of(task) if task.needs else task.bound or {}
+        arguments = arguments_of(task)
         kept, why_not = await self._reuse.keep(task, arguments, value)
         if why_not:
             report.log("system", f"not kept: {why_not}\n")

@@ -273,7 +273,7 @@ class Choosing:
         if not is_named(task) and not all(self._has(n[0]) for n in task.needs if n[2]):
             return None
         try:
-            arguments = arguments_of(task) if task.needs else task.bound or {}
+            arguments = arguments_of(task)
             task.digest = self._digests.of(task, arguments)
         except (StoreError, TaskSkipped):
             return None

@@ -39,10 +39,12 @@ class Digests:
         bound = task.bound or {}
         try:
             parts = [self._code(task.component)]
-            for name in sorted(bound) if len(bound) > 1 else bound:
+            for name, word in task.component.ordered:
+                if name not in bound:
+                    continue
                 given = bound[name]
                 kind = type(given)
-                parts.append(name.encode())
+                parts.append(word)
                 if kind is Task and given.digest is not None:  # type: ignore[attr-defined]
                     parts.append(given.digest)  # type: ignore[attr-defined]
                 elif kind is int:

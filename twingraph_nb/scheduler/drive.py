@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from contextvars import copy_context
+from typing import Any
 
 from twingraph_nb.clock import clock
 from twingraph_nb.context import route_prints
@@ -58,6 +59,8 @@ __all__ = ["Driver"]
 
 _FLUSH_WAIT = 5.0
 """Seconds to wait for a scheduler's thread that a component blocks."""
+_WRITE_WAIT = 60.0
+"""Seconds to wait for a busy disk before events are read back from it."""
 _AT_ONCE = 50
 """Calls taken in before other work of the loop gets a turn."""
 _MAY_END = frozenset({BodyDone, BodyErred, TaskCancelledEvent, TaskDone, TaskErred, TaskReused})
@@ -182,7 +185,7 @@ class Driver:
             return list(past)
         if self.keeper is None:
             return []
-        self.keeper.flush()
+        self.keeper.flush(_WRITE_WAIT)
         return self.keeper.events(run_id)
 
     def flush(self) -> None:
@@ -348,6 +351,10 @@ class Driver:
         if task.group is not None:
             joined(run, task)
         wires, others = wires_of(run, task) if task.needs else ((), ())
+        task.abroad = bool(others)
+        shown: Any = task.bound
+        if shown and task.form != "call":
+            shown = shown["shown"]  # the arguments as the user gave them
         self.happen(
             run,
             TaskAdded(
@@ -360,7 +367,7 @@ class Driver:
                 task.form,
                 task.group,
                 task.index,
-                summaries(_shown(task)) if task.bound else None,
+                summaries(shown) if shown else None,
                 others,
                 task.number in run.last,
             ),
@@ -423,12 +430,6 @@ class Driver:
         else:
             root.settle(None, run.error or _run_error(run, command))
         root.wake()
-
-
-def _shown(task: Task) -> Mapping[str, object]:
-    """The arguments as the user gave them."""
-    bound = task.bound or {}
-    return bound if task.form == "call" else bound["shown"]  # type: ignore[return-value]
 
 
 def _run_error(run: LiveRun, command: Finish) -> BaseException:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import Generic, TypeVar
+from collections.abc import Awaitable, Callable, Container, Iterable, Mapping, Sequence
+from typing import Any, Generic, TypeVar
 
 import msgspec
 
@@ -117,11 +117,11 @@ class _Open:
             if event.task in self._answered:  # with no: it is asked again
                 self.asked.pop(event.task, None)
 
-    def close(self, number: int) -> None:
-        """The task has given its value."""
-        self.tickets.pop(number, None)
-        self.saved.pop(number, None)
-        self.asked.pop(number, None)
+    def keep(self, numbers: Container[int]) -> None:
+        """Forget all tasks but these: the others have given their values."""
+        for told in (self.tickets, self.saved, self.asked):
+            for number in [number for number in told if number not in numbers]:
+                del told[number]
 
 
 class Earlier:
@@ -145,38 +145,15 @@ class Earlier:
 
     def add(self, run: str, batches: Iterable[Batch]) -> None:
         """Take in the log of a run; newer runs first, then those which they had resumed."""
-        whole, open_ = False, _Open()
-        hashes: dict[int, str] = {}
-        found: dict[int, Finished] = {}
-        for event in _events(batches):
-            if isinstance(event, TaskStarted):
-                continue  # a third of all
-            if isinstance(event, TaskAdded):
-                hashes[event.task] = event.hash
-            elif isinstance(event, TaskDone):
-                hash_ = hashes.pop(event.task)
-                open_.close(event.task)
-                if event.digest and event.kept:
-                    found[event.task] = Finished(
-                        run, hash_, event.at, event.kept, event.outputs, event.digest
-                    )
-            elif isinstance(event, TaskReused):
-                if event.digest and event.kept:
-                    made = event.at - event.age
-                    found[event.task] = Finished(
-                        event.run, event.hash, made, event.kept, event.outputs, event.digest
-                    )
-            elif isinstance(event, RunFinished):
-                whole = event.state == "succeeded"
-            else:
-                open_.hear(event)
+        found, whole, open_ = _folded(run, batches)
         if not whole:
             self._runs.add(run)
+        seen, lines = self._seen, self._finished
         for number in sorted(found):
             done = found[number]
-            if done.hash not in self._seen:
-                self._seen.add(done.hash)
-                self._finished.add(done.digest, done)
+            if done.hash not in seen:
+                seen.add(done.hash)
+                lines.add(done.digest, done)
         for _, (digest, ticket) in sorted(open_.tickets.items()):
             self._tickets.add(digest, ticket)
         for _, (digest, blob) in sorted(open_.saved.items()):
@@ -246,7 +223,8 @@ class KeptValue(RemoteValue):
         load: Callable[[Sequence[Mapping[str, str]]], Awaitable[Sequence[Mapping[str, object]]]],
     ) -> None:
         texts = finished.texts or {}
-        super().__init__("store", ", ".join(texts.values()) or "a value that is kept in the store")
+        self.place = "store"
+        self.about = ", ".join(texts.values()) or "a value that is kept in the store"
         self._component, self._outputs, self._load = component, finished.outputs, load
 
     def now(self, load: Callable[[str], object]) -> object:
@@ -306,6 +284,34 @@ async def attached(
         return None
 
 
-def _events(batches: Iterable[Batch]) -> Iterable[Event]:
+def _folded(run: str, batches: Iterable[Batch]) -> tuple[dict[int, Finished], bool, _Open]:
+    """What the log of a run says: finished tasks by number, whether it has succeeded, the rest."""
+    found: dict[int, Finished] = {}
+    hashes: dict[int, str] = {}
+    whole, open_ = False, _Open()
+    event: Any
     for batch in batches:
-        yield from batch.events
+        for event in batch.events:
+            kind = type(event)  # to ask `isinstance` would take as long as all the rest
+            if kind is TaskStarted:
+                continue  # a third of all
+            if kind is TaskAdded:
+                hashes[event.task] = event.hash
+            elif kind is TaskDone:
+                hash_ = hashes.pop(event.task)
+                if event.digest and event.kept:
+                    found[event.task] = Finished(
+                        run, hash_, event.at, event.kept, event.outputs, event.digest
+                    )
+            elif kind is TaskReused:
+                if event.digest and event.kept:
+                    made = event.at - event.age
+                    found[event.task] = Finished(
+                        event.run, event.hash, made, event.kept, event.outputs, event.digest
+                    )
+            elif kind is RunFinished:
+                whole = event.state == "succeeded"
+            else:
+                open_.hear(event)
+    open_.keep(hashes)
+    return found, whole, open_

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from twingraph_nb.events import FarWire, Wire
 from twingraph_nb.executors.base import Executor, RemoteValue, TakesRemote
@@ -11,12 +11,12 @@ from twingraph_nb.graph.remote_value import brought
 from twingraph_nb.graph.task import Ref, Task
 
 __all__ = [
+    "any_remote",
     "arguments_of",
     "bring",
     "fetched",
     "fetched_all",
     "is_named",
-    "is_remote",
     "wires_of",
 ]
 
@@ -41,9 +41,9 @@ def is_named(task: Task) -> bool:
     return True
 
 
-def is_remote(need: tuple[Task, str, str]) -> bool:
-    """Tell whether the value that is needed is still elsewhere."""
-    return isinstance(need[0].peek(), RemoteValue)
+def any_remote(task: Task) -> bool:
+    """Tell whether a value that the task needs is still elsewhere."""
+    return any(isinstance(other.peek(), RemoteValue) for other, _, _ in task.needs)
 
 
 async def fetched(task: Task) -> object:
@@ -77,18 +77,21 @@ async def bring(task: Task, executor: Executor) -> None:
     await fetched_all(wanted)
 
 
-def arguments_of(task: Task) -> dict[str, object]:
+def arguments_of(task: Task) -> Mapping[str, object]:
     """The arguments with the values of what they need put in."""
+    if not task.needs:
+        return task.bound or {}
     arguments = dict(task.bound or {})
-    resolved: set[str] = set()
+    resolved: tuple[str, ...] = ()
     for other, _, port in task.needs:
-        if not port:  # order only; of another run it may have failed
-            if other.exception() is not None:
-                other.result()
-        elif arguments[port] is other:
-            arguments[port] = other.peek() if other.exception() is None else other.result()
-            resolved.add(port)
+        value = other.peek()
+        if value is None and other.exception() is not None:
+            other.result()  # raises: one of another run may have failed
+        if not port:  # order only
+            continue
+        if arguments[port] is other:
+            arguments[port] = value
         elif port not in resolved:
             arguments[port] = resolve(arguments[port])
-            resolved.add(port)
+            resolved += (port,)
     return arguments

@@ -396,7 +396,7 @@ class TaskReport:
         """See that the task has a digest, however large its arguments are; see `NamesLate`."""
         task = self.task
         if task.digest is None:
-            arguments = arguments_of(task) if task.needs else task.bound or {}
+            arguments = arguments_of(task)
             await self.link.driver.reuse.named(task, arguments, fully=True)
         return task.digest is not None and task.number in self.link.open
 

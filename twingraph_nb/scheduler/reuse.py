@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from twingraph_nb.component import Component
@@ -46,7 +46,7 @@ class Finder(Protocol):
     """Knows what is kept."""
 
     def find(self, digest: str, max_age: float | None = None) -> KeptResult | None: ...
-    def has(self, blobs: Iterable[str]) -> bool: ...
+    def has(self, blobs: Collection[str]) -> bool: ...
 
 
 class Keeper(Finder, Protocol):
@@ -145,7 +145,7 @@ class Reuse:
             await bring(task, executor)
         if task.component.policy.cache is None:
             return None
-        return await self._find(task, arguments_of(task) if task.needs else task.bound or {})
+        return await self._find(task, arguments_of(task))
 
     async def _recall(self, earlier: Earlier, task: Task, executor: Executor) -> Taken | None:
         """Give what an earlier run has done, with values looked at where the name needs them."""

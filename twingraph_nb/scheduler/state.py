@@ -44,7 +44,6 @@ from twingraph_nb.scheduler.commands import (
 
 __all__ = ["HANDLERS", "RunState"]
 
-_GOOD = frozenset({"succeeded", "reused"})
 _DEFAULT = Policy()
 _OPEN = 1
 _CODES: dict[TaskStateName, int] = {
@@ -56,6 +55,7 @@ _CODES: dict[TaskStateName, int] = {
 }
 """One byte is all that is kept of a task that has ended: a run may have millions."""
 _NAMES: dict[int, TaskStateName] = {code: name for name, code in _CODES.items()}
+_GOOD = (_CODES["succeeded"], _CODES["reused"])
 _NONE: tuple[Command, ...] = ()
 
 
@@ -88,7 +88,7 @@ class RunState:
     """The state of one run as a fold over its events.
 
     states: of each task by number. unfinished: how many tasks are not in a final state.
-    state: of the run. error: what made it fail.
+    state: of the run. error: what made it fail. stopping: no further task will be launched.
     """
 
     __slots__ = (
@@ -102,6 +102,7 @@ class RunState:
         "failed",
         "paused",
         "state",
+        "stopping",
         "unfinished",
     )
 
@@ -117,16 +118,12 @@ class RunState:
         self._body_open = True
         self.paused = False  # the driver then holds what is ready
         self._stopping: RunStateName | None = None  # what it will be once all has stopped
+        self.stopping = False
 
     @property
     def states(self) -> dict[int, TaskStateName]:
         """The state of each task by its number."""
         return {n: self.state_of(n) for n, code in enumerate(self._codes) if code}
-
-    @property
-    def stopping(self) -> bool:
-        """True when no further task will be launched."""
-        return self._stopping is not None or self.state != "running"
 
     def state_of(self, task: int) -> TaskStateName:
         """Give the state of one task; "waiting" if it is not known (yet)."""
@@ -216,14 +213,14 @@ class RunState:
         return _NONE
 
     def _run_finished(self, event: RunFinished) -> Commands:
-        self.state = event.state
+        self.state, self.stopping = event.state, True
         return _NONE
 
     def _stop(self, state: RunStateName, at: float, why: str) -> Commands:
         """Drop what waits, cancel what runs."""
         out: list[Command] = []
         if self._stopping is None:
-            self._stopping = state
+            self._stopping, self.stopping = state, True
             left = [number for number, node in self._nodes.items() if not node.last]
             # What waits goes first: else it begins in the places of what is stopped.
             left.sort(key=lambda n: self._nodes[n].state == "running")
@@ -240,6 +237,7 @@ class RunState:
         if self._body_open and self._stopping is None:
             return _NONE
         self.state = self._stopping or ("failed" if self.failed else "succeeded")
+        self.stopping = True
         return (Finish(self.state, self.error),)
 
     # -- tasks -------------------------------------------------------------------------------
@@ -270,7 +268,7 @@ class RunState:
         for need, _, _ in event.wires:
             other = self._nodes.get(need)
             if other is None:
-                if _NAMES.get(self._code(need)) in _GOOD:
+                if self._code(need) in _GOOD:
                     continue
                 out: list[Command] = []
                 self._skip(number, need, event.at, out)

@@ -9,7 +9,7 @@ import linecache
 import sys
 import textwrap
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -62,11 +62,16 @@ def source_of(function: Callable[..., object], *, cell: str = "", text: str = ""
 
 def place_of(filename: str) -> str:
     """Give what the user calls a file: "cell [3]" for a notebook's cell, else its own name."""
+    number = _ran().get(filename)
+    return filename if number is None else f"cell [{number}]"
+
+
+def _ran() -> Mapping[str, int]:
+    """The number of the run, for each file of a cell of this notebook, that was its last."""
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython is not None else None
-    cells = getattr(getattr(shell, "compile", None), "_filename_map", {})
-    number = cells.get(filename)
-    return filename if number is None else f"cell [{number}]"
+    found: Mapping[str, int] = getattr(getattr(shell, "compile", None), "_filename_map", {})
+    return found
 
 
 def text_of(thing: object) -> str:
@@ -83,7 +88,8 @@ def class_text(kind: type) -> str:
     """Give the dedented source of a class, "" where Python kept none.
 
     `inspect` cannot find a class of a notebook before Python 3.13; the cell is found by its
-    methods, or by looking through the cells that Python remembers, latest first.
+    methods, or by looking through the cells that Python remembers, latest first, for a class that
+    has its methods and fields.
     """
     if kind.__module__ != "__main__":
         try:
@@ -92,7 +98,7 @@ def class_text(kind: type) -> str:
             return ""
     for name in _files_of(kind):
         text = "".join(linecache.getlines(name))
-        found = _class_in(text, kind.__qualname__)
+        found = _class_in(text, kind)
         if found:
             return found
     return ""
@@ -108,11 +114,13 @@ def _files_of(kind: type) -> Iterator[str]:
     if main:
         yield main
     # Cells never have a modification time in the line cache, files always do.
-    yield from [name for name, kept in linecache.cache.items() if kept[1:2] == (None,)][::-1]
+    cells = [name for name, kept in linecache.cache.items() if kept[1:2] == (None,)][::-1]
+    ran = _ran()  # a cell that runs again, as it was before, keeps its place in the cache
+    yield from sorted(cells, key=lambda name: ran.get(name, 0), reverse=True)
 
 
-def _class_in(text: str, qualname: str) -> str:
-    name = qualname.rpartition(".")[2]
+def _class_in(text: str, kind: type) -> str:
+    name = kind.__qualname__.rpartition(".")[2]
     if f"class {name}" not in text:
         return ""
     try:
@@ -120,9 +128,22 @@ def _class_in(text: str, qualname: str) -> str:
     except SyntaxError:
         return ""
     for node in reversed(tree.body):
-        if isinstance(node, ast.ClassDef) and node.name == name:
+        if isinstance(node, ast.ClassDef) and node.name == name and _fits(node, kind):
             return segment(text, node)
     return ""
+
+
+def _fits(node: ast.ClassDef, kind: type) -> bool:
+    """Tell whether a class has the methods and the fields of that definition."""
+    methods, fields = set(), set()
+    for each in node.body:
+        if isinstance(each, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            methods.add(each.name)
+        elif isinstance(each, ast.AnnAssign) and isinstance(each.target, ast.Name):
+            fields.add(each.target.id)
+    plain = {one for one in methods if not one.startswith("__") or one.endswith("__")}
+    private = {one for one in fields if one.startswith("__")}  # these are renamed
+    return plain <= vars(kind).keys() and fields - private <= kind.__annotations__.keys()
 
 
 def segment(text: str, node: ast.stmt) -> str:

@@ -8,7 +8,7 @@ import mmap
 import os
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from twingraph_nb.errors import StoreError
@@ -16,9 +16,8 @@ from twingraph_nb.errors import StoreError
 __all__ = ["Blobs", "DamagedBlob"]
 
 Part = bytes | bytearray | memoryview | mmap.mmap
-_FEW = 4  # questions about a subfolder before it is listed
-_FRESH = 10.0  # seconds that a list counts
-_NONE: frozenset[str] = frozenset()
+_FEW = 5  # questions about a subfolder until it is listed
+_FRESH = 10.0  # seconds that lists count
 YOUNG_SECONDS = 3600.0  # a file this young may belong to a result that is being written just now
 
 
@@ -37,8 +36,9 @@ class Blobs:
 
     def __init__(self, folder: Path) -> None:
         self.folder, self._text = folder, str(folder)
-        self._listed: dict[str, tuple[float, frozenset[str]]] = {}  # until when, names
-        self._asked: dict[str, int] = {}
+        self._there: set[str] = set()  # all of the subfolders that were listed
+        self._asked: dict[str, int] = {}  # questions that needed a look, by subfolder
+        self._until = 0.0  # when both are forgotten
 
     def path(self, blob: str) -> Path:
         """Give where a blob is, or would be."""
@@ -83,25 +83,24 @@ class Blobs:
             raise DamagedBlob(blob, "is damaged on disk")
         return content
 
-    def has(self, blobs: Iterable[str]) -> bool:
-        """True when each of them is there."""
-        return all(map(self._has, blobs))
+    def has(self, blobs: Collection[str]) -> bool:
+        """True when each of them is there.
 
-    def _has(self, blob: str) -> bool:
-        """Many questions about one subfolder in a short time are answered by one list of it."""
-        part, now = blob[:2], time.monotonic()
-        until, names = self._listed.get(part, (0.0, _NONE))
-        if now < until and blob in names:
-            return True
-        if now >= until:  # a sound one may be removed by another process at any time anyway
-            self._asked[part] = asked = self._asked.get(part, 0) + 1
-            if asked > _FEW:
-                self._asked[part] = 0
-                with contextlib.suppress(FileNotFoundError):
-                    names = frozenset(os.listdir(f"{self._text}/{part}"))
-                    self._listed[part] = (now + _FRESH, names)
-                    return blob in names
-        return os.path.exists(f"{self._text}/{part}/{blob}")
+        Many questions about one subfolder in a short time are answered by one list of it: a sound
+        value may be removed by another process at any time anyway.
+        """
+        now = time.monotonic()
+        if now >= self._until:
+            self._there, self._asked, self._until = set(), {}, now + _FRESH
+        return self._there.issuperset(blobs) or all(map(self._look, blobs))
+
+    def _look(self, blob: str) -> bool:
+        part = blob[:2]
+        asked = self._asked[part] = self._asked.get(part, 0) + 1
+        if asked == _FEW:
+            with contextlib.suppress(FileNotFoundError):
+                self._there.update(os.listdir(f"{self._text}/{part}"))
+        return blob in self._there or os.path.exists(f"{self._text}/{part}/{blob}")
 
     def size(self, blob: str) -> int:
         """Give its bytes; 0 if it is not there."""
@@ -113,7 +112,7 @@ class Blobs:
     def remove(self, blob: str) -> None:
         """Take the file away; nothing happens if it is gone already."""
         with contextlib.suppress(FileNotFoundError):
-            self._listed.pop(blob[:2], None)
+            self._there.discard(blob)
             self.path(blob).unlink()
 
     def unreferenced(self, wanted: frozenset[str]) -> Iterator[tuple[Path, int]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 
 from twingraph_nb.store.blobs import Blobs
 from twingraph_nb.store.results import read_result
@@ -28,6 +28,6 @@ class Look:
         found = read_result(self._connection, digest, max_age)
         return found[0] if found is not None and self.has(found[0].outputs.values()) else None
 
-    def has(self, blobs: Iterable[str]) -> bool:
+    def has(self, blobs: Collection[str]) -> bool:
         """True when each of these values is there."""
         return self._blobs.has(blobs)

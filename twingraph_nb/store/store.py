@@ -6,7 +6,7 @@ import contextlib
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -32,6 +32,7 @@ from twingraph_nb.store.database import (
     prepare,
     prepare_readonly,
 )
+from twingraph_nb.store.lengths import Lengths, RunLength
 from twingraph_nb.store.log import each_batch, read_events, read_run, read_runs, resolve_run
 from twingraph_nb.store.look import Look
 from twingraph_nb.store.results import (
@@ -70,6 +71,7 @@ class Store:
         self._pid = os.getpid()
         self._blobs = Blobs(home / "blobs")
         self._readers = Readers(home / FILE)
+        self._lengths = Lengths()
         self._writer = None if readonly else Writer(home / FILE)
 
     @classmethod
@@ -147,6 +149,11 @@ class Store:
         """Give runs, newest first; with `parent` only those that this run started."""
         with self._readers.lend() as connection:
             return read_runs(connection, limit, parent)
+
+    def lengths(self) -> Sequence[RunLength]:
+        """Give all runs, oldest first; the same object as before if nothing has changed."""
+        with self._readers.lend() as connection:
+            return self._lengths.look(connection)
 
     def run(self, run_id: str) -> RunRow:
         """Give one run.
@@ -293,7 +300,7 @@ class Store:
             finally:
                 connection.execute("COMMIT")
 
-    def has(self, blobs: Iterable[str]) -> bool:
+    def has(self, blobs: Collection[str]) -> bool:
         """True when each of these values is there."""
         return self._blobs.has(blobs)
 

@@ -17,9 +17,9 @@ const FORMATS = {
 };
 
 /** Hand a file to the browser. `scene`: {canvas, graph, faces, shown, statistics}. */
-function save(format, scene) {
+async function save(format, scene) {
   const { type, write } = FORMATS[format];
-  const text = write(scene);
+  const text = await write(scene);
   const blob = text instanceof Blob ? text : new Blob([text], { type });
   const address = URL.createObjectURL(blob);
   const link = make("a", { href: address, download: `graph.${format}` });
@@ -29,11 +29,20 @@ function save(format, scene) {
   setTimeout(() => URL.revokeObjectURL(address), 60_000);
 }
 
-function png({ canvas }) {
+async function png({ canvas }) {
   const { cy, colours } = canvas;
   const box = cy.elements(":visible").boundingBox();
-  const scale = Math.min(2, PIXELS / Math.max(box.w, box.h, 1));
-  return cy.png({ output: "blob", full: true, scale, bg: colours.back });
+  const scale = Math.min(2, PIXELS / (Math.max(box.w, box.h) + 2 * MARGIN));
+  const seen = cy.png({ output: "blob", full: true, scale, bg: colours.back }); // to its very edge
+  const image = await createImageBitmap(seen);
+  const edge = Math.round(MARGIN * scale);
+  const size = { width: image.width + 2 * edge, height: image.height + 2 * edge };
+  const sheet = make("canvas", size);
+  const pen = sheet.getContext("2d");
+  pen.fillStyle = colours.back;
+  pen.fillRect(0, 0, size.width, size.height);
+  pen.drawImage(image, edge, edge);
+  return new Promise((done) => sheet.toBlob(done, "image/png"));
 }
 
 function svg({ canvas, graph, faces, shown }) {
