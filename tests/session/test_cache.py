@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 import os
+import threading
 import time
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
 from twingraph_nb import component, get_session
+from twingraph_nb.errors import TaskCancelled
 from twingraph_nb.session import close_session
 
 
@@ -140,3 +143,40 @@ def test_slow_task_is_kept_for_a_resumed_run_and_a_quick_one_is_not(
         if type(event).__name__ == "TaskDone"
     ]
     assert done == [(0, True), (1, False)]
+
+
+class Written:
+    """A value that takes its time to be written, and notes what stops it."""
+
+    begun, go, over = threading.Event(), threading.Event(), threading.Event()
+    stopped: ClassVar[list[BaseException]] = []
+
+    def __reduce__(self) -> tuple[type[Written], tuple[()]]:
+        self.begun.set()
+        try:
+            while not self.go.wait(0.001):
+                pass
+        except BaseException as exc:
+            self.stopped.append(exc)
+            raise
+        finally:
+            self.over.set()
+        return Written, ()
+
+
+def test_cancel_lets_a_value_that_is_being_kept_be_written_to_its_end() -> None:
+    @component(cache=True)
+    def gives(x: int) -> Written:
+        mark(x)
+        return Written()
+
+    for each in (Written.begun, Written.go, Written.over):
+        each.clear()
+    task = gives(1)
+    assert Written.begun.wait(60)
+    task.cancel()
+    with pytest.raises(TaskCancelled):
+        task.result()
+    Written.go.set()
+    assert Written.over.wait(60)
+    assert Written.stopped == []

@@ -70,6 +70,11 @@ class Work:
                     ctypes.c_ulong(self.thread), ctypes.py_object(Interrupted)
                 )
 
+    def drop(self) -> None:
+        """See that it does not begin; what has begun goes on to its end, unheard."""
+        with self._pool.guard:
+            self.interrupted = self.interrupted or not self.running
+
 
 class Threads:
     """A pool for one event loop: larger priority first, then first come first served.
@@ -119,8 +124,17 @@ class Threads:
         priority: int = 0,
         *,
         begun: Callable[[], object] | None = None,
+        whole: bool = False,
     ) -> object:
-        """Make a call in a thread, in this context, and give its result; raises what it raised."""
+        """Make a call in a thread, in this context, and give its result; raises what it raised.
+
+        Args:
+            call: what to call.
+            priority: the larger, the sooner.
+            begun: called on the loop's thread when a thread turns to it.
+            whole: whether a call that has begun is to go on when this is cancelled. For our own
+                work: it holds files and locks, and an error may not come up at just any line.
+        """
         over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
         def ended(_: Work) -> None:
@@ -131,7 +145,10 @@ class Threads:
         try:
             await over
         except asyncio.CancelledError:
-            work.cancel()
+            if whole:
+                work.drop()
+            else:
+                work.cancel()
             raise
         if work.error is not None:
             raise work.error
@@ -232,7 +249,8 @@ class Threads:
                 work.error = exc
             with self.guard:
                 work.running = False
-            if work.interrupted and not isinstance(work.error, Interrupted):
+                sent = work.interrupted
+            if sent and not isinstance(work.error, Interrupted):
                 while True:  # the interrupt is on its way: take it here, not in the next task
                     threading.Event().wait(0.001)
         except Interrupted as exc:

@@ -210,7 +210,7 @@ class Reuse:
         if not blob or keeper is None:
             return ()
         try:
-            return (await self._threads.run(lambda: keeper.load(blob)),)
+            return (await self._threads.run(lambda: keeper.load(blob), whole=True),)
         except StoreError:
             return ()  # it was damaged: from the beginning, then
 
@@ -219,13 +219,14 @@ class Reuse:
         keeper = self._keeper
         assert keeper is not None
         return await self._threads.run(  # type: ignore[return-value]
-            lambda: [{port: keeper.load(blob) for port, blob in each.items()} for each in several]
+            lambda: [{port: keeper.load(blob) for port, blob in each.items()} for each in several],
+            whole=True,
         )
 
     async def _full_digest(self, task: Task, arguments: Mapping[str, object]) -> bytes | None:
         """The digest, however large the arguments are."""
         return await self._threads.run(  # type: ignore[return-value]
-            lambda: self._digests.of(task, arguments)
+            lambda: self._digests.of(task, arguments), whole=True
         )
 
     def wants(self, task: Task, seconds: float, value: object) -> bool:
@@ -257,6 +258,7 @@ class Reuse:
             outputs = by_port(component, value)
             blobs = await self._threads.run(
                 lambda: keeper.keep(digest, component.name, task.link.id, task.hash, outputs),
+                whole=True,
             )
         except (StoreError, ResultError) as exc:
             return None, str(exc)
