@@ -5,6 +5,7 @@ Standard library only: it is part of what travels to the far side.
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Iterable, Sequence
@@ -110,7 +111,7 @@ class Context:
         if report is None:
             return
         now = time.monotonic()
-        if every and now - _saved.get(report.hash, 0.0) < every:
+        if every and now - _saved.get(report.hash, -math.inf) < every:
             return
         if len(_saved) > _REMEMBERED:
             _saved.clear()

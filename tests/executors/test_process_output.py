@@ -26,9 +26,9 @@ pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.usefixtures(
 async def test_prints_come_in_order_and_to_their_own_task() -> None:
     def say(name: str) -> None:
         for at in range(300):
-            print(name, at)
+            sys.stdout.write(f"{name} {at}\n")  # whole: a thread of the task before may be late
         print("to err", file=sys.stderr)
-        threading.Thread(target=print, args=("from a thread",)).start()
+        threading.Thread(target=sys.stdout.write, args=("from a thread\n",)).start()
 
     reports = [Memory() for _ in range(6)]
     async with shared() as pool:

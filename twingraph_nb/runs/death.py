@@ -12,7 +12,7 @@ from pathlib import Path
 
 __all__ = ["MemoryWatch", "cause_of_death", "size_text"]
 
-POLL = 0.25  # seconds between two looks at the process
+POLL = 0.05  # seconds between two looks at the process
 _KIB = 1024
 
 
@@ -50,7 +50,7 @@ class MemoryWatch:
         self._thread.join()
 
     def _watch(self) -> None:
-        while not self._stop.wait(POLL):
+        while True:
             try:
                 text = self._status.read_text()
             except OSError:  # it has ended, or this system has no /proc
@@ -58,6 +58,8 @@ class MemoryWatch:
             found = re.search(r"^VmHWM:\s+(\d+) kB", text, re.MULTILINE)
             if found:
                 self._peak.bytes = max(self._peak.bytes, int(found[1]) * _KIB)
+            if self._stop.wait(POLL):
+                return
 
 
 def cause_of_death(code: int | None, peak: int = 0) -> str:
