@@ -13,6 +13,7 @@ __all__ = ["Cable"]
 
 _READ = 1 << 16
 _ACCEPTED = 0.02  # seconds in which what has just been accepted becomes a line
+_STEPS = 10  # of the loop that this takes, and more
 
 Ends = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
@@ -79,6 +80,8 @@ class Cable:
     async def _shut(self) -> None:
         self._server.close()
         await asyncio.sleep(_ACCEPTED)
+        for _ in range(_STEPS):  # the time alone may pass in one, on a busy machine
+            await asyncio.sleep(0)
         while lines := tuple(self._lines):
             for line in lines:
                 line.end()
