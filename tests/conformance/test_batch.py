@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Mapping
 
 import pytest
@@ -10,8 +11,6 @@ import pytest
 from tests.conformance.suite import Conformance, Place
 from tests.executors.aws_running import client, objects
 from tests.services.aws import environment
-
-BUCKET = "twingraph-batch-suite"
 
 
 class TestBatch(Conformance):
@@ -25,12 +24,13 @@ class TestBatch(Conformance):
         for name, text in environment(aws).items():
             patch.setenv(name, text)
         patch.delenv("AWS_PROFILE", raising=False)
-        client(aws, "s3").create_bucket(Bucket=BUCKET)
+        bucket = f"twingraph-batch-{uuid.uuid4().hex[:8]}"  # other workers have theirs
+        client(aws, "s3").create_bucket(Bucket=bucket)
         options = {"role": aws["role"], "queue": aws["queue"], "image": aws["image"]}
         return Place(
             "batch",
-            {**options, "bucket": BUCKET},
-            left=lambda: objects(aws, BUCKET),
+            {**options, "bucket": bucket},
+            left=lambda: objects(aws, bucket),
             visible=lambda: described(aws),
             given=lambda: children(aws),
             one={"queue": aws["narrow"], "vcpus": 1},

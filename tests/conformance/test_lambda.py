@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import uuid
 
 import pytest
 
@@ -13,7 +14,6 @@ from tests.executors.aws_running import client, layer, objects
 from tests.services.aws import environment
 from twingraph_nb.errors import TaskCancelled
 
-BUCKET = "twingraph-lambda-suite"
 LIBRARIES = ("numpy", "pydantic", "pydantic-core", "annotated-types", "typing-extensions")
 LIBRARIES += ("typing-inspection",)
 
@@ -29,13 +29,14 @@ class TestLambda(Conformance):
         for name, text in environment(aws).items():
             patch.setenv(name, text)
         patch.delenv("AWS_PROFILE", raising=False)
-        client(aws, "s3").create_bucket(Bucket=BUCKET)
+        bucket = f"twingraph-lambda-{uuid.uuid4().hex[:8]}"  # other workers have theirs
+        client(aws, "s3").create_bucket(Bucket=bucket)
         layers = contextlib.ExitStack()
         request.addfinalizer(layers.close)
         return Place(
             "lambda",
-            {"role": aws["role"], "bucket": BUCKET},
-            left=lambda: objects(aws, BUCKET),  # functions stay, for the next session
+            {"role": aws["role"], "bucket": bucket},
+            left=lambda: objects(aws, bucket),  # functions stay, for the next session
             # With pandas and pyarrow it would be larger than a function may be.
             libraries=lambda: {"layers": [layers.enter_context(layer(aws, *LIBRARIES))]},
             types=("arrays", "scalars", "models"),
