@@ -19,6 +19,7 @@ from tests.executors.docker_running import executor, where
 from twingraph_nb.errors import ExecutorError
 from twingraph_nb.executors import docker as platform
 from twingraph_nb.executors import docker_container
+from twingraph_nb.executors.docker_container import ALWAYS, IF_MARKED, MARKED
 from twingraph_nb.executors.owner import KEPT, LONGEST, OWNER, owner_label
 
 pytestmark = pytest.mark.usefixtures("docker_engine")
@@ -110,21 +111,27 @@ ELSEWHERE = "0123456789abcdef.17.4711"
 @pytest.mark.parametrize(
     ("label", "state", "created", "kept", "wanted"),
     [
-        (owner_label(), "running", OLD, False, True),
-        (owner_label(), "exited", NOW, False, True),  # its kernel is about to remove it
-        (DEAD, "running", NOW, False, False),
-        (DEAD, "running", NOW, True, True),
-        (DEAD, "exited", NOW, True, False),
-        (DEAD, "running", OLD, True, False),
-        (ELSEWHERE, "running", OLD, False, True),
-        (ELSEWHERE, "exited", NOW, True, True),
-        (ELSEWHERE, "exited", OLD, True, False),  # this machine before it was started anew
+        (owner_label(), "running", OLD, "", True),
+        (owner_label(), "exited", NOW, "", True),  # its kernel is about to remove it
+        (DEAD, "running", NOW, "", False),
+        (DEAD, "running", NOW, ALWAYS, True),
+        (DEAD, "exited", NOW, ALWAYS, False),
+        (DEAD, "running", OLD, ALWAYS, False),
+        (DEAD, "running", NOW, IF_MARKED, False),
+        (DEAD, "running", NOW, f"{IF_MARKED} {MARKED}x", True),
+        (DEAD, "running", OLD, f"{IF_MARKED} {MARKED}x", False),
+        (DEAD, "running", NOW, f" {MARKED}x", False),
+        (ELSEWHERE, "running", OLD, "", True),
+        (ELSEWHERE, "exited", NOW, ALWAYS, True),
+        (ELSEWHERE, "exited", OLD, ALWAYS, False),  # this machine before it was started anew
     ],
-    ids=range(9),  # the others differ from process to process
+    ids=range(13),  # the others differ from process to process
 )
 def test_what_nobody_can_want_is_left_over(
-    label: str, state: str, created: float, kept: bool, wanted: bool
+    label: str, state: str, created: float, kept: str, wanted: bool
 ) -> None:
-    labels = {OWNER: label, **({KEPT: "yes"} if kept else {})}
-    found = {"State": state, "Created": int(created), "Labels": labels}
+    said, _, name = kept.partition(" ")
+    labels = {OWNER: label, **({KEPT: said} if said else {})}
+    about = {"State": state, "Created": int(created), "Names": [f"/{name or 'any'}"]}
+    found = {**about, "Labels": labels}
     assert platform._may_be_wanted(found) == wanted

@@ -18,6 +18,7 @@ __all__ = ["Call", "Crew", "Done", "Place", "Workman", "carried_out"]
 
 _BULKY = 1 << 18  # bytes (or items) that are written and read in a thread, not on the loop
 _SLOW = 0.2  # seconds of building after which tasks say what they wait for
+_LASTS = 1.0  # seconds after which a call is one that lasts
 Done = Callable[[Outcome], None]
 Place = tuple[str, dict[bytes, bytes]]
 """The folder and environment that a worker was started in."""
@@ -83,15 +84,31 @@ async def carried_out(crew: Crew[W], job: Job, report: Report) -> Outcome:
 class Call(Generic[W]):
     """A job on its way; stands for it when it is to be stopped."""
 
-    __slots__ = ("cancelled", "chunks", "crew", "done", "job", "message", "report", "tag", "worker")
+    __slots__ = (
+        *("cancelled", "chunks", "crew", "done", "ending", "job", "lasting", "message"),
+        *("report", "tag", "worker"),
+    )
 
     def __init__(self, crew: Crew[W], job: Job, report: Report, done: Done) -> None:
         self.crew, self.job, self.report, self.done = crew, job, report, done
         self.message: bytes | None = None
         self.chunks: list[object] = []
         self.worker: W | None = None
+        self.lasting: asyncio.TimerHandle | None = None
+        self.ending: asyncio.Event | None = None
         self.cancelled = False
         self.tag = 0
+
+    def begun(self, label: str) -> None:
+        """Its worker works on it."""
+        self.report.started(label)
+        self.lasting = self.crew.when_it_lasts(self)
+
+    async def over(self) -> None:
+        """Wait until no worker works on it."""
+        while self.worker is not None:
+            self.ending = self.ending or asyncio.Event()
+            await self.ending.wait()
 
     def cancel(self, why: str = "") -> None:
         """Take it off the queue, or end the worker that runs it and all that it started."""
@@ -101,6 +118,10 @@ class Call(Generic[W]):
 
     def end(self, outcome: Outcome) -> None:
         self.worker = None
+        if self.lasting is not None:
+            self.lasting.cancel()
+        if self.ending is not None:
+            self.ending.set()
         if not self.cancelled:
             self.done(outcome)
 
@@ -111,6 +132,7 @@ class Crew(Generic[W]):
     build: gives what runs it. start: makes a worker. here: says where one
     is to be; one that was started elsewhere is not used again. idle: seconds after which one
     without a call ends. kind: what a worker is, in sentences. single: one ends after one call.
+    lasts: called with a call that has been worked on for a second.
     """
 
     def __init__(
@@ -124,10 +146,11 @@ class Crew(Generic[W]):
         here: Callable[[], Place],
         kind: str,
         single: bool = False,
+        lasts: Callable[[Call[W]], None] | None = None,
     ) -> None:
         self._component, self._size, self._idle = component, size, idle
         self._how, self._start, self._here = build, start, here
-        self._kind, self._single = kind, single
+        self._kind, self._single, self._lasts = kind, single, lasts
         self._spoken = spoken_by(component)
         self._loop = asyncio.get_running_loop()
         self._built: Built | None = None
@@ -155,6 +178,10 @@ class Crew(Generic[W]):
             self._loop.call_soon(self._pump)
         elif self._building is None:
             self._building = self._loop.create_task(self._build())
+
+    def when_it_lasts(self, call: Call[W]) -> asyncio.TimerHandle | None:
+        """Begin to wait for that; None if nobody wants to know."""
+        return self._loop.call_later(_LASTS, self._lasts, call) if self._lasts else None
 
     def close(self) -> None:
         self._closed = True
@@ -242,7 +269,7 @@ class Crew(Generic[W]):
         except TwingraphError as exc:
             self._finish(worker, call, Outcome(error=exc))
         else:
-            worker.call(message, call.report.started)
+            worker.call(message, call.begun)
 
     async def _send_bulky(self, worker: W, call: Call[W]) -> None:
         speaker = self._speakers[worker]
@@ -252,7 +279,7 @@ class Crew(Generic[W]):
             self._finish(worker, call, Outcome(error=exc))
             return
         if call.worker is worker:
-            worker.call(message, call.report.started)
+            worker.call(message, call.begun)
 
     # -- hearing -----------------------------------------------------------------------------
 

@@ -22,7 +22,14 @@ from requests.exceptions import RequestException
 from twingraph_nb.component import Component
 from twingraph_nb.errors import ExecutorError, TwingraphError
 from twingraph_nb.executors.base import Capabilities, Job, Outcome, Report, Stop
-from twingraph_nb.executors.docker_container import SESSION, ImageGone, removed
+from twingraph_nb.executors.docker_container import (
+    ALWAYS,
+    IF_MARKED,
+    MARKED,
+    SESSION,
+    ImageGone,
+    removed,
+)
 from twingraph_nb.executors.docker_engine import connected, engine_at, version
 from twingraph_nb.executors.docker_images import Images
 from twingraph_nb.executors.docker_native import ContainerHome
@@ -145,8 +152,8 @@ class DockerExecutor:
         return await heard_out(engine.api, known, report, self._travel)
 
     def finds(self, component: Component) -> bool:
-        """True for containers of one task: in others a task is named once it lasts."""
-        return bool(component.options.get("fresh"))
+        """True for containers of one task in Python: any other is named once it lasts."""
+        return bool(component.options.get("fresh")) and component.language == "python"
 
     async def close(self) -> None:
         """Remove all containers, also those whose making was never heard of.
@@ -179,7 +186,7 @@ class DockerExecutor:
         self, engine: _Engine, setup: Setup, image: str, job: Job, report: Report
     ) -> Outcome:
         if job.component.language != "python":
-            home = ContainerHome(engine.api, setup, image, self._workers)
+            home = ContainerHome(engine.api, setup, image, self._workers, engine.which)
             return await engine.natives.run(job, report, home)
         setup = await self._with_payloads(job, setup)
         if setup.keeps:
@@ -334,8 +341,14 @@ def _may_be_wanted(found: Mapping[str, Any]) -> bool:
     runs = found["State"] == "running"
     old = time.time() - float(found["Created"]) >= LONGEST
     if is_orphan(found["Labels"][OWNER]):
-        return KEPT in found["Labels"] and runs and not old
+        return _is_kept(found) and runs and not old
     return runs or not old
+
+
+def _is_kept(found: Mapping[str, Any]) -> bool:
+    said = found["Labels"].get(KEPT)
+    named = any(name.startswith(f"/{MARKED}") for name in found["Names"] or ())
+    return said == ALWAYS or (said == IF_MARKED and named)
 
 
 def _telling(report: Report) -> Any:

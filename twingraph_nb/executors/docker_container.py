@@ -24,7 +24,17 @@ from twingraph_nb.errors import ExecutorError
 from twingraph_nb.executors.docker_setup import Setup
 from twingraph_nb.executors.owner import KEPT, OWNER, owner_label
 
-__all__ = ["SESSION", "Container", "ImageGone", "is_missing", "removed", "start_error"]
+__all__ = [
+    "ALWAYS",
+    "IF_MARKED",
+    "MARKED",
+    "SESSION",
+    "Container",
+    "ImageGone",
+    "is_missing",
+    "removed",
+    "start_error",
+]
 
 _log = logging.getLogger(__name__)
 
@@ -37,6 +47,10 @@ _TMP = "rw,nosuid,nodev,exec,mode=1777"
 _KEPT = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
 """Seconds of silence, between questions, and questions, until a connection counts as lost."""
 _MISSING = ("executable file not found", "no such file or directory")
+ALWAYS, IF_MARKED = "yes", "marked"
+"""What the label of a container says that may outlive its kernel: in any case, or if so named."""
+MARKED, _UNMARKED = "tg-kept-", "tg-"
+"""How the name of one that is marked begins, and of one that is not any more."""
 SESSION = "twingraph.session"
 """The label that names the executor that has made a container, to find what it has lost."""
 
@@ -53,14 +67,15 @@ class Container:
     """One container of a setup; its methods wait for the engine, so they run in threads.
 
     id: "" before it is made and after it is removed. name: of one that outlives its kernel, which
-    finds it again by that; "" for any other. lasts: it may outlive its kernel without a name.
+    finds it again by that; "" for any other. kept: the label of one that may outlive its kernel
+    without a name.
     """
 
     def __init__(
-        self, api: Any, setup: Setup, image: str, name: str = "", *, lasts: bool = False
+        self, api: Any, setup: Setup, image: str, name: str = "", *, kept: str = ""
     ) -> None:
         self._api, self._setup, self.image, self.name = api, setup, image, name
-        self._kept = lasts or bool(name)
+        self._kept = ALWAYS if name else kept
         self._response: Any = None
         self._refused = False  # the engine has long been asked to remove it
         self.id = ""
@@ -105,11 +120,17 @@ class Container:
         made = self._api.exec_create(self.id, list(command), stdin=True)
         return self._asked(self._plain(self._api.exec_start(made["Id"], socket=True)), question)
 
-    @property
-    def owner(self) -> str:
-        """The label that says which kernel has made it."""
-        found = self._api.inspect_container(self.id)["Config"]
-        return str(found["Labels"].get(OWNER, ""))
+    def find(self, id: str) -> str:
+        """Be another's; gives the label that says which kernel has made it.
+
+        Raises:
+            NotFound: there is none.
+        """
+        return str(self._found(id)["Config"]["Labels"].get(OWNER, ""))
+
+    def mark(self, kept: bool) -> None:
+        """Say by its name, all that can be changed, whether it may outlive its kernel."""
+        self._api.rename(self.id, f"{MARKED if kept else _UNMARKED}{self.id[:12]}")
 
     def state(self) -> Mapping[str, Any]:
         """Give what the engine knows about how it is."""
@@ -177,7 +198,7 @@ class Container:
             user=self._user(),
             working_dir="/tmp",
             environment={"HOME": "/tmp", **environment},
-            labels={**labels, KEPT: "yes"} if self._kept else labels,
+            labels={**labels, KEPT: self._kept} if self._kept else labels,
             volumes=sorted(_folders(setup.files)),
             host_config=self._host_config(),
         )

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import Any, ClassVar
 
 from docker.errors import DockerException
 from requests.exceptions import RequestException
 
-from twingraph_nb.executors.docker_container import Container, is_missing, start_error
+from twingraph_nb.errors import ExecutorError
+from twingraph_nb.executors.docker_container import (
+    IF_MARKED,
+    Container,
+    is_missing,
+    start_error,
+)
 from twingraph_nb.executors.docker_setup import Setup
 from twingraph_nb.executors.docker_streams import Streams
 from twingraph_nb.executors.native_far import Ears, End, Lacking
 from twingraph_nb.executors.native_program import FOLDER, Program
+from twingraph_nb.executors.recalled import Engine
 from twingraph_nb.languages import Built
 
 __all__ = ["ContainerHome", "ContainerVessel"]
@@ -27,16 +34,21 @@ class ContainerHome:
     kind: ClassVar[str] = "container"
     brings: ClassVar[bool] = False
 
-    def __init__(self, api: Any, setup: Setup, image: str, size: int) -> None:
-        self._api, self._setup, self.image = api, setup, image
+    def __init__(
+        self, api: Any, setup: Setup, image: str, size: int, which: Callable[[], Awaitable[Engine]]
+    ) -> None:
+        self._api, self._setup, self.image, self.which = api, setup, image, which
         self.workers, self.idle = setup.workers or size, setup.idle
         self.single = setup.fresh
         self.key = self.stock = f"{image} {setup.key}"
+        self.linger = setup.linger
+        self.facts: Mapping[str, object] = {"host": setup.host}
 
     def vessel(self, built: Built) -> ContainerVessel:
         files = {f"{FOLDER}/{one.name}": str(one) for one in built.folder.iterdir()}
         own = replace(self._setup, files={**self._setup.files, **files})
-        return ContainerVessel(Container(self._api, own, self.image))
+        kept = IF_MARKED if self.linger else ""
+        return ContainerVessel(Container(self._api, own, self.image, kept=kept))
 
     async def has(self, program: str) -> bool:
         asking = asyncio.ensure_future(asyncio.to_thread(self._has, program))
@@ -105,6 +117,16 @@ class ContainerVessel:
 
     async def end(self, last_words: str, *, worked: bool) -> End:
         return await asyncio.to_thread(self._end, last_words)
+
+    @property
+    def whereabouts(self) -> dict[str, str]:
+        return {"container": self._container.id}
+
+    async def mark(self, kept: bool) -> None:
+        try:
+            await asyncio.to_thread(self._container.mark, kept)
+        except (DockerException, RequestException, OSError) as exc:
+            raise ExecutorError(f"{self.label} cannot be given a name: {exc}") from exc
 
     async def remove(self) -> None:
         self._container.disconnect()

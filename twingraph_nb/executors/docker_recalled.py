@@ -16,8 +16,9 @@ from twingraph_nb.executors.docker_container import Container
 from twingraph_nb.executors.docker_setup import Setup
 from twingraph_nb.executors.docker_streams import Streams
 from twingraph_nb.executors.lasting import BUSY, asking, is_lasting
+from twingraph_nb.executors.native_recalled import NativeEcho, is_native
 from twingraph_nb.executors.owner import is_alive
-from twingraph_nb.executors.recalled import Echo, Recalled, never_started
+from twingraph_nb.executors.recalled import Echo, Listener, Recalled, never_started
 from twingraph_nb.executors.travel import Travel
 
 __all__ = ["ended", "heard_out"]
@@ -48,7 +49,9 @@ class _Visit:
 
     def __init__(self, api: Any, known: Recalled, report: Report, travel: Travel) -> None:
         self._known, self._lasting = known, is_lasting(known)
-        self.echo = Echo(known, report, travel)
+        self._native = is_native(known)
+        self.echo: Listener[Any]
+        self.echo = NativeEcho(known, report) if self._native else Echo(known, report, travel)
         self.name = str(known.facts["container" if self._lasting else "name"])
         self._container = Container(api, Setup(image=""), "", "" if self._lasting else self.name)
         self._streams = self._ears()
@@ -81,7 +84,7 @@ class _Visit:
         sock = await self._reached()
         outcome = None
         if sock is not None:
-            self.echo.label = self._container.label
+            self.echo.reached(self._container.label)
             self._streams = self._ears()
             self._streams.open(sock)
             outcome = await self.echo.outcome()
@@ -115,6 +118,8 @@ class _Visit:
 
     async def _reached(self) -> socket.socket | None:
         container, question = self._container, self.echo.question
+        if self._native:
+            await asyncio.to_thread(self._see_that_it_is_left)
         reach = functools.partial(container.rejoin, question)
         if self._lasting:
             reach = functools.partial(container.visit, self.name, asking(self._known), question)
@@ -125,6 +130,12 @@ class _Visit:
             await asyncio.wait([joining])
             raise
 
+    def _see_that_it_is_left(self) -> None:
+        """A worker of another language leaves nothing as long as its kernel lives."""
+        if is_alive(self._container.find(self.name)):
+            self._leave = True
+            raise ExecutorError(f"{self._container.label} is in use: its kernel is still there")
+
     def _cause(self) -> ExecutorError:
         """Say why there is no answer."""
         container, tail = self._container, self.echo.tail.strip()
@@ -134,7 +145,7 @@ class _Visit:
             return self._away(f"{container.label} lost its connection to this kernel")
         if state.get("Running"):
             # Whose kernel lives is not ours to end; of a dead one nothing may run twice.
-            self._leave = BUSY in tail or is_alive(container.owner)
+            self._leave = BUSY in tail or is_alive(container.find(container.id))
             return ExecutorError(f"{container.label}: {tail}")
         if state.get("ExitCode") == 0:
             said = "has ended: its answer waits as long as linger= says"

@@ -13,7 +13,7 @@ from requests.exceptions import ConnectionError as NoConnection
 from requests.exceptions import RequestException
 
 from twingraph_nb.errors import ExecutorError
-from twingraph_nb.executors.docker_container import Container, is_missing, start_error
+from twingraph_nb.executors.docker_container import ALWAYS, Container, is_missing, start_error
 from twingraph_nb.executors.docker_recalled import ended
 from twingraph_nb.executors.docker_setup import Setup
 from twingraph_nb.executors.docker_streams import Streams
@@ -59,7 +59,7 @@ class DockerWorker(RejoiningWorker):
         linger = setup.linger if name else 0.0
         program = bootstrap(trust=setup.trust, linger=linger, limit=limit, idle=setup.idle)
         self._program = ["python3", "-u", "-c", program]
-        self._container = Container(api, setup, image, name, lasts=setup.lasts)
+        self._container = Container(api, setup, image, name, kept=ALWAYS if setup.lasts else "")
         self._streams = self._ears(loop)
         self._watching: asyncio.Task[None] | None = None
         super().__init__(loop, heard, ended)

@@ -24,12 +24,12 @@ from twingraph_nb.executors.base import Capabilities, Job, Outcome, Report
 from twingraph_nb.executors.kubernetes_api import Cluster, Failed, reached
 from twingraph_nb.executors.kubernetes_native import PodHome
 from twingraph_nb.executors.kubernetes_recalled import heard_out
-from twingraph_nb.executors.kubernetes_setup import Setup, job_name, setup_of
+from twingraph_nb.executors.kubernetes_setup import Setup, job_name, setup_of, ticket_facts
 from twingraph_nb.executors.kubernetes_watch import PodWatch
 from twingraph_nb.executors.kubernetes_worker import KubernetesWorker
 from twingraph_nb.executors.lasting import Lasting
 from twingraph_nb.executors.native_crews import Natives
-from twingraph_nb.executors.owner import KEPT, LONGEST, POD_OWNER, is_orphan, owner_label
+from twingraph_nb.executors.owner import KEPT, LONGEST, POD_OWNER, is_orphan
 from twingraph_nb.executors.payload_stores import Stores
 from twingraph_nb.executors.pool import Pool
 from twingraph_nb.executors.pooled import pooled
@@ -116,8 +116,8 @@ class KubernetesExecutor:
         return await heard_out(place.cluster, watch, known, report, self._travel)
 
     def finds(self, component: Component) -> bool:
-        """True for Jobs: in pods that many tasks use one is named once it lasts."""
-        return not component.options.get("warm")
+        """True for Jobs in Python: in other pods a task is named once it lasts."""
+        return not component.options.get("warm") and component.language == "python"
 
     async def close(self) -> None:
         await _made(self._places.values())  # those that are being entered
@@ -149,7 +149,7 @@ class KubernetesExecutor:
             return await place.natives.run(job, report, self._home(place, setup, job))
         hearing = None
         if setup.lasts:
-            which, facts = place.cluster.which, _where(setup)
+            which, facts = place.cluster.which, ticket_facts(setup)
             hearing = Lasting(job, report, self._travel, setup.linger, engine=which, facts=facts)
         return await pooled(self._pool(place, setup), self._travel, job, report, hearing=hearing)
 
@@ -158,7 +158,7 @@ class KubernetesExecutor:
         name = ""
         if setup.keeps:
             name = name_of(job)
-            report.ticket(ticket_of(job, engine=await place.cluster.which(), **_where(setup)))
+            report.ticket(ticket_of(job, engine=await place.cluster.which(), **ticket_facts(setup)))
         if job.component.language != "python":
             return await place.natives.run(job, report, self._home(place, setup, job))
         start = functools.partial(
@@ -241,12 +241,6 @@ class KubernetesExecutor:
         place = _Place(cluster, watch)
         self._entered.append(place)
         return place
-
-
-def _where(setup: Setup) -> dict[str, str]:
-    """What a ticket says of the cluster."""
-    where = {"kubeconfig": setup.kubeconfig, "context": setup.context}
-    return where | {"namespace": setup.namespace, "owner": owner_label()}
 
 
 async def _swept(cluster: Cluster, namespace: str) -> None:

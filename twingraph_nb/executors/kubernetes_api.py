@@ -48,8 +48,10 @@ _UNREADABLE = (
 """What the client raises about a kubeconfig that is none."""
 _RIGHTS = (
     "ask its admin for a Role with: create, get, list, delete jobs (group batch); "
-    "get, list, watch, delete pods; get, create pods/attach, pods/exec; get pods/log; list events"
+    "get, list, watch, delete pods; get, create pods/attach, pods/exec; get pods/log; list events; "
+    "and patch jobs, pods for components in other languages"
 )
+_MERGE = "application/merge-patch+json"
 
 
 class Failed(ExecutorError):
@@ -170,6 +172,16 @@ class Cluster:
         """Delete a pod, with `grace` seconds for its end; 0 does not wait for its node."""
         drop = functools.partial(self._core.delete_namespaced_pod, grace_period_seconds=grace)
         await self._drop("pods", namespace, name, drop)
+
+    async def label(
+        self, namespace: str, job: str, pod: str, labels: Mapping[str, str | None]
+    ) -> None:
+        """Set labels of a Job and its pod; None takes one away."""
+        body, how = {"metadata": {"labels": dict(labels)}}, {"_content_type": _MERGE}
+        patch = functools.partial(self._batch.patch_namespaced_job, **how)
+        await self._do("patch", "jobs", namespace, patch, job, namespace, body)
+        patch = functools.partial(self._core.patch_namespaced_pod, **how)
+        await self._do("patch", "pods", namespace, patch, pod, namespace, body)
 
     async def tidy(self) -> None:
         """Delete what is left, if the cluster is there again."""

@@ -9,17 +9,18 @@ from __future__ import annotations
 import asyncio
 import functools
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import ClassVar
 
 from twingraph_nb.component import Component
 from twingraph_nb.errors import ExecutorError
 from twingraph_nb.executors.kubernetes_api import Cluster
 from twingraph_nb.executors.kubernetes_pod import Pod
-from twingraph_nb.executors.kubernetes_setup import Launch, Setup, job_name
+from twingraph_nb.executors.kubernetes_setup import Launch, Setup, job_name, ticket_facts
 from twingraph_nb.executors.kubernetes_watch import PodWatch
 from twingraph_nb.executors.native_far import Ears, End, Lacking
 from twingraph_nb.executors.native_program import Program, lacking
+from twingraph_nb.executors.recalled import Engine
 from twingraph_nb.languages import Built
 
 __all__ = ["PodHome", "PodVessel"]
@@ -54,6 +55,9 @@ class PodHome:
         self.single = not setup.warm
         self.stock = setup.key
         self.key = setup.key if setup.warm else f"{name} {setup.key}"
+        self.linger = setup.linger
+        self.which: Callable[[], Awaitable[Engine]] = cluster.which
+        self.facts: Mapping[str, object] = ticket_facts(setup)
 
     def vessel(self, built: Built) -> PodVessel:
         setup = self._setup
@@ -114,6 +118,14 @@ class PodVessel:
         assert self._pod is not None
         cause = await self._pod.cause(last_words, worked=worked)
         return End(self._pod.code, cause)
+
+    @property
+    def whereabouts(self) -> dict[str, str]:
+        return {"pod": self._pod.name if self._pod is not None else ""}
+
+    async def mark(self, kept: bool) -> None:
+        if self._pod is not None:
+            await self._pod.mark(kept)
 
     async def remove(self) -> None:
         if self._pod is not None:

@@ -14,6 +14,7 @@ from twingraph_nb.executors.kubernetes_story import Story, is_active, story_of
 from twingraph_nb.executors.kubernetes_stream import Channels
 from twingraph_nb.executors.kubernetes_watch import DELETED, PodWatch
 from twingraph_nb.executors.native_far import Ears
+from twingraph_nb.executors.owner import KEPT
 
 __all__ = ["Pod"]
 
@@ -36,7 +37,7 @@ class Pod:
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._cluster, self._watch, self._setup = cluster, watch, setup
-        self._space, self._name, self._ears = setup.namespace, name, ears
+        self._space, self.name, self._ears = setup.namespace, name, ears
         self.label = ""
         self._launch: Launch
         self._command: Sequence[str] = ()
@@ -74,8 +75,8 @@ class Pod:
         """
         self._launch = launch
         await self._watch.ready()
-        self._watch.follow(self._name, self._changed)
-        body = job_body(self._setup, self._name, launch)
+        self._watch.follow(self.name, self._changed)
+        body = job_body(self._setup, self.name, launch)
         await self._patiently(lambda: self._create(body))
         await self._reach()
 
@@ -88,9 +89,9 @@ class Pod:
         """
         self._launch, self._command = launch, command
         await self._watch.ready()
-        await self._cluster.job(self._space, self._name)
+        await self._cluster.job(self._space, self.name)
         self._made = self._found = True
-        self._watch.follow(self._name, self._changed)
+        self._watch.follow(self.name, self._changed)
         await self._reach()
 
     async def again(self, command: Sequence[str] = ()) -> bool:
@@ -107,7 +108,7 @@ class Pod:
         if self._story.ended or self._killing:
             return False
         try:
-            await self._cluster.job(self._space, self._name)  # unlike the next it takes no hole
+            await self._cluster.job(self._space, self.name)  # unlike the next it takes no hole
             await self._attach()
         except Gone:
             return False
@@ -171,6 +172,15 @@ class Pod:
             raise BrokenPipeError("the connection has ended")
         return self._channels.write(data)
 
+    async def mark(self, kept: bool) -> None:
+        """Say by a label whether it may outlive its kernel.
+
+        Raises:
+            ExecutorError: the cluster refuses.
+        """
+        label = {KEPT: "yes" if kept else None}
+        await self._cluster.label(self._space, self.name, self._pod, label)
+
     async def remove(self, grace: float) -> None:
         """End it with all it started, after `grace` seconds; waits until it is gone."""
         self._killing = True
@@ -182,10 +192,10 @@ class Pod:
             try:
                 await self._removed(max(1, math.ceil(grace)))
             except ExecutorError:
-                self._cluster.left.add((self._space, self._name))
+                self._cluster.left.add((self._space, self.name))
             self._made = False
         self.disconnect()
-        self._watch.forget(self._name)
+        self._watch.forget(self.name)
 
     async def cause(self, tail: str, *, worked: bool, patience: float = _TELLS) -> str:
         """Say how it ended: the rest of a sentence about it.
@@ -214,7 +224,7 @@ class Pod:
         if self._patience is not None:
             self._patience.cancel()
         self.disconnect()
-        self._watch.forget(self._name)
+        self._watch.forget(self.name)
 
     def disconnect(self) -> None:
         """Close its streams; nobody hears of it."""
@@ -281,7 +291,7 @@ class Pod:
             news = await self._until(lambda: True, _UNSEEN)
             quiet = 0 if news else quiet + 1
             if quiet == _QUIET:  # it waits, or nothing is heard of it: a cluster that is away
-                await self._cluster.pods(self._space, f"{NAME}={self._name}")  # does not answer
+                await self._cluster.pods(self._space, f"{NAME}={self.name}")  # does not answer
                 quiet = 0
             if not news and not self._uid:
                 await self._ask_job()
@@ -290,7 +300,7 @@ class Pod:
 
     async def _ask_job(self) -> None:
         """There is no pod yet: the Job's events say why, a quota for example."""
-        for said in (await self._cluster.warnings(self._space, self._name))[-1:]:
+        for said in (await self._cluster.warnings(self._space, self.name))[-1:]:
             trouble = f"the cluster does not make the pod: {said.rstrip('.')}"
             self._tell_trouble(Story(trouble=trouble, failing=True))
 
@@ -333,9 +343,9 @@ class Pod:
 
     async def _removed(self, grace: int) -> None:
         """Delete the Job, which would replace its pod, then the pod; wait until it is gone."""
-        await self._cluster.delete_job(self._space, self._name)
+        await self._cluster.delete_job(self._space, self.name)
         if not self._pods:  # it may be that the watch has not heard of it yet
-            for pod in await self._cluster.pods(self._space, f"{NAME}={self._name}"):
+            for pod in await self._cluster.pods(self._space, f"{NAME}={self.name}"):
                 self._pods[pod["metadata"]["name"]] = is_active(pod)
         # Only our own pod has run anything; others are the Job's replacements for it.
         if self._pods.get(self._pod):

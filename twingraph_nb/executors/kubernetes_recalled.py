@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 from twingraph_nb.errors import ExecutorError, Unreachable
 from twingraph_nb.executors.base import Outcome, Report
@@ -12,8 +13,9 @@ from twingraph_nb.executors.kubernetes_setup import PYTHON, Setup
 from twingraph_nb.executors.kubernetes_watch import PodWatch
 from twingraph_nb.executors.lasting import BUSY, asking, is_lasting
 from twingraph_nb.executors.native_far import Ears
+from twingraph_nb.executors.native_recalled import NativeEcho, is_native
 from twingraph_nb.executors.owner import is_alive
-from twingraph_nb.executors.recalled import Echo, Recalled, never_started
+from twingraph_nb.executors.recalled import Echo, Listener, Recalled, never_started
 from twingraph_nb.executors.travel import Travel
 
 __all__ = ["heard_out"]
@@ -54,7 +56,11 @@ class _Visit:
         self._known, self._report, self._server = known, report, cluster.server
         self._lasting = is_lasting(known)
         self._name = str(known.facts["pod" if self._lasting else "name"])
-        self.echo = echo = Echo(known, report, travel)
+        self._native = is_native(known)
+        echo: Listener[Any]
+        self.echo = echo = (
+            NativeEcho(known, report) if self._native else Echo(known, report, travel)
+        )
         self._unsent = memoryview(b"")
         self._grace, self._leave = 0.0, False
         setup = Setup(image="", namespace=str(known.facts["namespace"]))
@@ -68,6 +74,10 @@ class _Visit:
             ExecutorError: as `heard_out`.
         """
         self._leave = False
+        # A worker of another language leaves nothing as long as its kernel lives.
+        if self._native and is_alive(str(self._known.facts["owner"])):
+            self._leave = True
+            raise ExecutorError(f"the pod of Job {self._name} is in use: its kernel is still there")
         try:
             await self._reach()
             self._unsent = memoryview(self.echo.question)
@@ -101,7 +111,7 @@ class _Visit:
         command = asking(self._known) if self._lasting else ()
         if not self.echo.label:
             await self._pod.rejoin(PYTHON, command)
-            self.echo.label = self._pod.label
+            self.echo.reached(self._pod.label)
         elif not await self._pod.again(command):
             raise await self._cause()
 

@@ -25,6 +25,7 @@ __all__ = [
     "job_name",
     "python_launch",
     "setup_of",
+    "ticket_facts",
 ]
 
 NAME = "twingraph.name"
@@ -146,6 +147,12 @@ def setup_of(job: Job) -> Setup:
     return setup
 
 
+def ticket_facts(setup: Setup) -> dict[str, str]:
+    """Give what a ticket says of the cluster."""
+    where = {"kubeconfig": setup.kubeconfig, "context": setup.context}
+    return where | {"namespace": setup.namespace, "owner": owner_label()}
+
+
 def job_name(component: str) -> str:
     """Give a name for a Job of no task in particular, as Kubernetes allows them, used once."""
     said = re.sub(r"[^a-z0-9]+", "-", component.lower()).strip("-")[:20].strip("-")
@@ -205,8 +212,7 @@ def _spec(setup: Setup, launch: Launch) -> dict[str, Any]:
         "containers": [_container(setup, launch, mounts)],
     }
     if setup.timeout and not setup.warm:
-        linger = math.ceil(setup.linger) if setup.keeps else 0
-        spec["activeDeadlineSeconds"] = math.ceil(setup.timeout) + _SPARE + linger
+        spec["activeDeadlineSeconds"] = math.ceil(setup.timeout + setup.linger) + _SPARE
     if setup.service_account:
         spec["serviceAccountName"] = setup.service_account
         spec["automountServiceAccountToken"] = True

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from twingraph_nb.executors.base import Job, NamesLate, Report
+from twingraph_nb.executors.native_recalled import is_native
 from twingraph_nb.executors.recalled import Engine, Recalled, ticket_of
 from twingraph_nb.executors.stream_worker import StreamWorker
 from twingraph_nb.executors.travel import Hearing, Travel
@@ -44,6 +45,7 @@ while part := far.recv(1 << 18):
     while part:
         part = part[os.write(1, part):]
 """
+_WAITING = 'until [ -e "$1" ]; do sleep 0.2; done; exec cat "$1"'
 
 
 class Lasting(Hearing):
@@ -93,7 +95,12 @@ def is_lasting(known: Recalled) -> bool:
 
 
 def asking(known: Recalled) -> list[str]:
-    """Give the command that passes on, beside an orphan, what its standard streams carry."""
+    """Give the command that passes on, beside an orphan, what its standard streams carry.
+
+    Of a worker in another language it waits for what that leaves in the end.
+    """
+    if is_native(known):
+        return ["sh", "-c", _WAITING, "sh", str(known.facts["door"])]
     return asking_at(str(known.facts["door"]))
 
 

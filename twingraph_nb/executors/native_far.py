@@ -15,7 +15,7 @@ from twingraph_nb.errors import ExecutorError, TwingraphError
 from twingraph_nb.executors.crew import Place, Workman
 from twingraph_nb.executors.native_prints import Prints
 from twingraph_nb.executors.native_program import LACKS, Program, lacking
-from twingraph_nb.languages import CHANNEL, MARKS, Garbled, Said, Speaker
+from twingraph_nb.languages import CHANNEL, MARKS, TOLD, Garbled, Said, Speaker
 from twingraph_nb.languages.registry import BUILT_LANGUAGES
 
 __all__ = ["Ears", "End", "FarWorker", "Lacking", "Vessel"]
@@ -95,6 +95,19 @@ class Vessel(Protocol):
         """
         ...
 
+    @property
+    def whereabouts(self) -> dict[str, str]:
+        """What tells it from others, for a ticket."""
+        ...
+
+    async def mark(self, kept: bool) -> None:
+        """Say where others see it that it may outlive this kernel, or not any more.
+
+        Raises:
+            ExecutorError: that cannot be said.
+        """
+        ...
+
     async def remove(self) -> None:
         """End it with all that runs in it, and wait until nothing is left."""
         ...
@@ -103,10 +116,17 @@ class Vessel(Protocol):
 class FarWorker(Workman):
     """A vessel, its streams, and what is said over them; see `Workman`."""
 
-    def __init__(self, vessel: Vessel, speaker: Speaker, place: Place, program: Program) -> None:
+    def __init__(
+        self, vessel: Vessel, speaker: Speaker, place: Place, program: Program, *, told: str = ""
+    ) -> None:
+        """Start it.
+
+        Args:
+            told: path where it is to leave what it has said when it outlives us, see `keep`.
+        """
         self._loop = asyncio.get_running_loop()
         self._vessel, self._speaker, self.place = vessel, speaker, place
-        self._program = program
+        self._program, self._told = program, told
         self.heard: Callable[[Said], None]
         self.printed: Callable[[Stream, str], None]
         self.ended: Callable[[str | TwingraphError], None]
@@ -133,10 +153,19 @@ class FarWorker(Workman):
     def call(self, message: bytes, started: Callable[[str], None]) -> None:
         """Send a call; it must be idle. `started` gets its label once it runs."""
         self._prints.tail = self._marked = ""
-        self._unsent = memoryview(bytes(self._unsent) + message if self._unsent else message)
+        self._put(message)
         self._started = started
         if self._open:
             self._begin()
+
+    @property
+    def vessel(self) -> Vessel:
+        return self._vessel
+
+    def keep(self, tag: int, seconds: float) -> None:
+        """Have it outlive us, and what the running call has said wait for so long."""
+        self._put(self._speaker.keep(tag, seconds))
+        self._write()
 
     def kill(self) -> None:
         """Remove the vessel with all that runs in it."""
@@ -150,6 +179,7 @@ class FarWorker(Workman):
 
     async def _start(self) -> None:
         environ = {**self._program.built.environ, CHANNEL: "stdio", MARKS: "1"}
+        environ |= {TOLD: self._told} if self._told else {}
         ears = Ears(self._hear, self._hear_print, self._write, self._end, self._tell)
         try:
             await self._vessel.start(self._program, environ, ears)
@@ -165,6 +195,9 @@ class FarWorker(Workman):
             self._open = True
             if self._started is not None:
                 self._begin()
+
+    def _put(self, message: bytes) -> None:
+        self._unsent = memoryview(bytes(self._unsent) + message if self._unsent else message)
 
     def _tell(self, text: str) -> None:
         self.printed("system", f"{text}\n")

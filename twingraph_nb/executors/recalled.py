@@ -6,9 +6,10 @@ import asyncio
 import json
 import re
 import secrets
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 from twingraph_nb.errors import ExecutorError, NotStarted, Unreachable
@@ -24,6 +25,7 @@ __all__ = [
     "SOON",
     "Echo",
     "Engine",
+    "Listener",
     "Question",
     "Recalled",
     "Retold",
@@ -36,6 +38,8 @@ AWAY = 300.0
 """Seconds for a far side to be reached again while a task goes on there."""
 SOON = 0.5
 """Seconds between attempts."""
+
+T = TypeVar("T")
 
 _HERE = "localhost"
 _MARK = 32  # bytes
@@ -182,17 +186,18 @@ class Retold:
         return True
 
 
-class Echo:
-    """Hears a worker behind a stream from the beginning of its job, whatever was on its way.
+class Listener(ABC, Generic[T]):
+    """Hears a worker behind a stream to the end of its job, as often as it has to be reached.
 
-    question: what to send first. told: comes true with the last message, or None when the stream
-    ended without one. garbled: it ended because what came made no sense.
+    question: what to send first. told: comes true with how it ended, or None when the stream ended
+    without that. garbled: it ended because what came made no sense. label: what it is called, ""
+    until it was reached.
     """
 
-    def __init__(self, known: Recalled, report: Report, travel: Travel) -> None:
-        self._known, self._report, self._travel = known, report, travel
-        self.hearing = Hearing(known.job, report, travel)
-        self._retold = Retold()
+    question: bytes
+
+    def __init__(self, known: Recalled, report: Report) -> None:
+        self._known, self._report = known, report
         self._since = 0.0  # when the connection was lost, until something is heard again
         self._heard = False  # something, since it was lost or ever
         self.label = ""
@@ -200,10 +205,7 @@ class Echo:
 
     def begin(self) -> None:
         """Be ready to hear it from its beginning."""
-        self._asked, self._decoder = Question(), Decoder()
-        self.question = self._asked.message
-        self.told: asyncio.Future[Message | None] = asyncio.get_running_loop().create_future()
-        self._retold.begin()
+        self.told: asyncio.Future[T | None] = asyncio.get_running_loop().create_future()
         self.tail = ""
         self.garbled = False
 
@@ -227,15 +229,13 @@ class Echo:
             await asyncio.sleep(SOON)
             self.begin()
 
+    def reached(self, label: str) -> None:
+        """Take note that its streams are there."""
+        self.label = label
+
+    @abstractmethod
     def received(self, data: bytes | memoryview) -> None:
         """Take bytes of its standard output."""
-        try:
-            for message in self._decoder.feed(self._asked.answer(data)):
-                self._hear(message)
-        except WireError as exc:
-            self.tail = f"its answer is not to be understood: {exc}"
-            self.garbled = True
-            self.gone()
 
     def heard_error(self, data: bytes) -> None:
         """Take bytes of its standard error."""
@@ -246,8 +246,46 @@ class Echo:
         if not self.told.done():
             self.told.set_result(None)
 
+    @abstractmethod
     async def outcome(self) -> Outcome | None:
         """Wait for its end, and give how that was; None if it ended without an answer."""
+
+    def _lost_sense(self, exc: Exception) -> None:
+        self.tail = f"its answer is not to be understood: {exc}"
+        self.garbled = True
+        self.gone()
+
+    def _hears(self) -> None:
+        """Take note that it is heard."""
+        if self._since and not self._heard:
+            said = f"the connection to {self.label} was lost, and is there again\n"
+            self._report.log("system", said)
+        self._heard = True
+
+
+class Echo(Listener[Message]):
+    """Hears a Python worker from the beginning of its job, whatever was on its way."""
+
+    def __init__(self, known: Recalled, report: Report, travel: Travel) -> None:
+        self._travel = travel
+        self.hearing = Hearing(known.job, report, travel)
+        self._retold = Retold()
+        super().__init__(known, report)
+
+    def begin(self) -> None:
+        super().begin()
+        self._asked, self._decoder = Question(), Decoder()
+        self.question = self._asked.message
+        self._retold.begin()
+
+    def received(self, data: bytes | memoryview) -> None:
+        try:
+            for message in self._decoder.feed(self._asked.answer(data)):
+                self._hear(message)
+        except WireError as exc:
+            self._lost_sense(exc)
+
+    async def outcome(self) -> Outcome | None:
         message = await self.told
         if message is None:
             return None
@@ -255,10 +293,7 @@ class Echo:
         return await self._travel.outcome(self._known.job, kind, frames, self.hearing)
 
     def _hear(self, message: Message) -> None:
-        if self._since and not self._heard:
-            said = f"the connection to {self.label} was lost, and is there again\n"
-            self._report.log("system", said)
-        self._heard = True
+        self._hears()
         if not self._retold.is_new(message.kind):
             return
         if message.kind in (RESULT, FAILED):

@@ -14,9 +14,20 @@ We send `call`: the arguments. The worker sends, with the tag of the call,
     progress    a number from 0 to 1, SPACE, a message
     log         `stdout`, `stderr` or `system`, SPACE, text
 
-A worker answers one call after the other and ends when its input ends. The environment variable
-TWINGRAPH_CHANNEL says where: the number of a file descriptor for both ways, or `stdio` for stdin
-and stdout, where it then sees to it that what the user's code prints goes to stderr.
+A worker answers one call after the other and ends when its input ends. It may be asked, while a
+call runs, to outlive us:
+
+    keep        seconds, with the tag of that call; there is no answer to this
+
+Where TWINGRAPH_TOLD names a path, it notes what the running call says and has printed to stdout:
+`log` (of stdout, tag 0 may stand for that of the call), `chunk` and what ends it. If its input ends
+after `keep`, with or at most 2 s after the answer to that call, these messages appear at the path
+at once as a whole, and it waits beside them for so many seconds. It does not if they are too many
+to be noted (16 MiB beside the answer).
+
+The environment variable TWINGRAPH_CHANNEL says where to speak: the number of a file descriptor for
+both ways, or `stdio` for stdin and stdout, where a worker then sees to it that what the user's code
+prints goes to stderr.
 
 Where TWINGRAPH_MARKS is set, only stderr is left for both, and it should tell them apart there:
 
@@ -29,6 +40,7 @@ Where TWINGRAPH_MARKS is set, only stderr is left for both, and it should tell t
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -40,12 +52,14 @@ from twingraph_nb.errors import ResultError
 from twingraph_nb.languages.codec import Codec, Form
 from twingraph_nb.languages.foreign import ForeignError, foreign_error
 
-__all__ = ["CHANNEL", "MARKS", "Garbled", "Said", "Speaker", "head"]
+__all__ = ["CHANNEL", "MARKS", "TOLD", "Garbled", "Said", "Speaker", "head"]
 
 CHANNEL = "TWINGRAPH_CHANNEL"
 """The environment variable that tells a worker where to speak."""
 MARKS = "TWINGRAPH_MARKS"
 """The environment variable that asks a worker to mark the end of what a call prints."""
+TOLD = "TWINGRAPH_TOLD"
+"""The environment variable that tells a worker where to leave what a call said when we are gone."""
 _HEAD = re.compile(rb"([a-z]+) (\d{1,10}) (\d{1,12})\n")
 _ADDRESS = re.compile(r"0x[0-9a-f]{1,16}")
 _LONGEST_HEAD = 40  # bytes
@@ -98,6 +112,11 @@ class Speaker:
         """
         body = self._codec.arguments(arguments)
         return head("call", tag, len(body)) + body
+
+    def keep(self, tag: int, seconds: float) -> bytes:
+        """Give the bytes that ask a worker to outlive us with what that call says."""
+        body = b"%d" % math.ceil(seconds)
+        return head("keep", tag, len(body)) + body
 
     def feed(self, data: bytes | bytearray | memoryview) -> Iterator[Said]:
         """Give what is said in these bytes and those before them that were no whole message.

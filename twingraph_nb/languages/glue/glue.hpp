@@ -22,6 +22,7 @@
 #include <cerrno>
 #include <cxxabi.h>
 #include <csignal>
+#include <ctime>
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
@@ -37,6 +38,70 @@ inline int in = 0, out = 1;
 inline std::string tag = "0";
 inline bool marks = false;
 
+/// What the running call has said, for another kernel if this one dies; see speaker.py.
+struct Story {
+  static constexpr std::size_t longest = 1 << 24; // bytes of it beside the answer
+  static constexpr double recent = 2.0; // seconds in which a kernel has surely taken an answer
+  std::string place; // where to put it; nothing is noted without
+  std::string tag, said, answer;
+  bool over = false, torn = false;
+  unsigned linger = 0; // seconds that it waits; 0 = it is not asked for
+  timespec answered{};
+  pthread_mutex_t noting = PTHREAD_MUTEX_INITIALIZER; // what is printed is noted by a thread
+
+  static std::string head(const std::string &kind, const std::string &tag, std::size_t size) {
+    return kind + " " + tag + " " + std::to_string(size) + "\n";
+  }
+  void begin(const std::string &other) {
+    pthread_mutex_lock(&noting);
+    tag = other;
+    said.clear();
+    answer.clear();
+    over = torn = false;
+    linger = 0;
+    pthread_mutex_unlock(&noting);
+  }
+  void note(const char *kind, const std::string &first, const char *text, std::size_t size) {
+    if (place.empty()) return;
+    pthread_mutex_lock(&noting);
+    torn = torn || said.size() + size > longest;
+    if (torn) said.clear();
+    else if (!over) said.append(head(kind, tag, first.size() + size)).append(first).append(text, size);
+    pthread_mutex_unlock(&noting);
+  }
+  void end(const char *kind, std::string &&body) {
+    if (place.empty()) return;
+    pthread_mutex_lock(&noting);
+    over = true;
+    said += head(kind, tag, body.size());
+    answer = std::move(body);
+    clock_gettime(CLOCK_MONOTONIC, &answered);
+    pthread_mutex_unlock(&noting);
+  }
+  /// Put it in its place and wait there, if the kernel that is gone wanted that.
+  void outlive() const {
+    timespec now{};
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    double since = static_cast<double>(now.tv_sec - answered.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec - answered.tv_nsec);
+    if (linger == 0 || !over || torn || since > recent) return;
+    std::string part = place + ".part";
+    int to = ::open(part.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (to < 0) return;
+    for (const std::string *one : {&said, &answer}) {
+      for (std::size_t at = 0; at < one->size();) {
+        ssize_t count = ::write(to, one->data() + at, one->size() - at);
+        if (count < 0 && errno == EINTR) continue;
+        if (count <= 0) return;
+        at += static_cast<std::size_t>(count);
+      }
+    }
+    ::close(to);
+    if (std::rename(part.c_str(), place.c_str()) != 0) return;
+    for (unsigned left = linger; left > 0;) left = ::sleep(left);
+  }
+};
+inline Story story;
+
 /// What the code prints to stdout, where that carries the answers: it comes through a pipe, and
 /// goes to stderr in frames, as speaker.py has them.
 inline int printed = -1; // where we read it
@@ -50,6 +115,7 @@ inline bool tell() {
     ssize_t count = ::read(printed, text, sizeof text);
     if (count < 0 && errno == EINTR) continue;
     if (count <= 0) return count < 0;
+    story.note("log", "stdout ", text, static_cast<std::size_t>(count));
     std::size_t size = 0;
     frame[size++] = '\0';
     frame[size++] = '>';
@@ -146,8 +212,10 @@ inline void mark() {
 }
 
 inline void say(const char *kind, const std::string &body) {
-  if (marks && (std::strcmp(kind, "result") == 0 || std::strcmp(kind, "failed") == 0)) mark();
-  std::string head = std::string(kind) + " " + tag + " " + std::to_string(body.size()) + "\n";
+  bool last = std::strcmp(kind, "result") == 0 || std::strcmp(kind, "failed") == 0;
+  if (last && marks) mark();
+  if (std::strcmp(kind, "chunk") == 0) story.note(kind, "", body.data(), body.size());
+  std::string head = Story::head(kind, tag, body.size());
   if (body.size() < 65536) {
     head += body;
     write_all(head.data(), head.size());
@@ -155,6 +223,12 @@ inline void say(const char *kind, const std::string &body) {
     write_all(head.data(), head.size());
     write_all(body.data(), body.size());
   }
+}
+
+/// Say what ends the call.
+inline void answer(const char *kind, std::string body) {
+  say(kind, body);
+  story.end(kind, std::move(body));
 }
 
 /// Tell how far the task is: a number from 0 to 1, and a few words.
@@ -396,7 +470,7 @@ inline std::string lines() {
 }
 
 inline void failed(const std::string &type, const std::string &message) {
-  say("failed", type + "\n" + lines() + "\n" + message);
+  answer("failed", type + "\n" + lines() + "\n" + message);
 }
 
 /// One line of the channel, without its end; leaves when there is no more.
@@ -407,7 +481,10 @@ struct Channel {
     for (;;) {
       ssize_t count = ::read(in, held.data(), held.size());
       if (count < 0 && errno == EINTR) continue;
-      if (count <= 0) leave(0);
+      if (count <= 0) {
+        story.outlive();
+        leave(0);
+      }
       from = 0;
       to = static_cast<std::size_t>(count);
       return;
@@ -450,8 +527,8 @@ inline void open_channel() {
     marks = std::getenv("TWINGRAPH_MARKS") != nullptr;
     if (marks) listen_to_prints();
   }
-  unsetenv("TWINGRAPH_CHANNEL");
-  unsetenv("TWINGRAPH_MARKS");
+  if (const char *place = std::getenv("TWINGRAPH_TOLD")) story.place = place;
+  for (const char *name : {"CHANNEL", "MARKS", "TOLD"}) unsetenv((std::string("TWINGRAPH_") + name).c_str());
   std::setvbuf(stdout, nullptr, _IOLBF, 1 << 16);
 }
 
@@ -462,15 +539,21 @@ template <class Component> int serve(Component component) {
     std::string head = channel.line();
     std::size_t first = head.find(' '), second = head.find(' ', first + 1);
     if (second == std::string::npos) return 2;
-    tag = head.substr(first + 1, second - first - 1);
+    std::string about = head.substr(first + 1, second - first - 1);
     std::string body = channel.body(std::stoull(head.substr(second + 1)));
+    if (head.compare(0, first, "keep") == 0) {
+      if (about == tag) story.linger = static_cast<unsigned>(std::strtoul(body.c_str(), nullptr, 10));
+      continue;
+    }
+    tag = about;
+    story.begin(tag);
     std::string given;
     depth = 0;
     try {
       Reader reader{body.data(), body.data() + body.size()};
       component(reader, given);
       std::fflush(stdout);
-      say("result", given);
+      answer("result", std::move(given));
     } catch (const std::exception &error) {
       std::fflush(stdout);
       failed(demangled(typeid(error).name()), error.what());

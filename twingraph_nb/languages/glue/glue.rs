@@ -2,14 +2,16 @@
 // messages are.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
 use std::marker::PhantomData;
 use std::os::raw::c_int;
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::io::FromRawFd;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Mutex;
+use std::time::{Duration, Instant};
 
 extern "C" {
     fn dup(from: c_int) -> c_int;
@@ -305,6 +307,73 @@ tuples!(
     KG G 6, KH H 7, KI I 8, KJ J 9, KL L 10, KM M 11
 );
 
+/// What the running call has said, for another kernel if this one dies; see speaker.py.
+struct Story {
+    place: String, // where to put it
+    tag: String,
+    said: Vec<u8>,
+    answer: Vec<u8>,
+    torn: bool,
+    linger: u64, // seconds that it waits; 0 = it is not asked for
+    answered: Option<Instant>,
+}
+
+const LONGEST: usize = 1 << 24; // bytes of a story beside the answer
+const RECENT: Duration = Duration::from_secs(2); // in it a kernel has surely taken an answer
+
+static STORY: Mutex<Option<Story>> = Mutex::new(None);
+
+fn head(kind: &str, tag: &str, size: usize) -> Vec<u8> {
+    format!("{kind} {tag} {size}\n").into_bytes()
+}
+
+impl Story {
+    /// It is about another call from now on.
+    fn begin(&mut self, tag: &str) {
+        (self.tag, self.torn, self.linger) = (tag.to_string(), false, 0);
+        (self.said, self.answer, self.answered) = (Vec::new(), Vec::new(), None);
+    }
+
+    fn note(&mut self, kind: &str, stream: &str, text: &[u8]) {
+        if self.answered.is_some() {
+            return; // by a thread that goes on: nobody hears it
+        }
+        if self.torn || self.said.len() + text.len() > LONGEST {
+            (self.said, self.torn) = (Vec::new(), true);
+            return;
+        }
+        self.said.extend(head(kind, &self.tag, stream.len() + text.len()));
+        self.said.extend_from_slice(stream.as_bytes());
+        self.said.extend_from_slice(text);
+    }
+
+    /// Put it in its place and wait there, if the kernel that is gone wanted that.
+    fn outlive(&self) -> std::io::Result<()> {
+        let recent = self.answered.is_some_and(|at| at.elapsed() < RECENT);
+        if self.linger == 0 || self.torn || !recent {
+            return Ok(());
+        }
+        let part = format!("{}.part", self.place);
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&part)?;
+        file.write_all(&self.said)?;
+        file.write_all(&self.answer)?;
+        std::fs::rename(&part, &self.place)?;
+        std::thread::sleep(Duration::from_secs(self.linger));
+        Ok(())
+    }
+}
+
+fn in_story(act: impl FnOnce(&mut Story)) {
+    if let Some(story) = STORY.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).as_mut() {
+        act(story);
+    }
+}
+
+fn leave() -> ! {
+    in_story(|story| drop(story.outlive()));
+    std::process::exit(0);
+}
+
 /// What the code prints to stdout, where that carries the answers: it comes through a pipe, and
 /// goes to stderr in frames, as speaker.py has them.
 struct Prints {
@@ -325,6 +394,7 @@ impl Prints {
                 Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
                 _ => return,
             };
+            in_story(|story| story.note("log", "stdout ", &self.text[..count]));
             let (mut size, frame) = (2, &mut self.frame);
             frame[..2].copy_from_slice(b"\0>");
             for byte in &self.text[..count] {
@@ -358,7 +428,7 @@ extern "C" fn drain_last() {
             }
             return;
         }
-        std::thread::sleep(std::time::Duration::from_millis(1));
+        std::thread::sleep(Duration::from_millis(1));
     }
 }
 
@@ -407,12 +477,25 @@ pub fn say(kind: &str, body: &[u8]) {
             drain();
             let _ = std::io::stderr().write_all(format!("\0{tag}\0").as_bytes());
         }
-        let mut whole = format!("{} {} {}\n", kind, tag, body.len()).into_bytes();
+        if kind == "chunk" {
+            in_story(|story| story.note(kind, "", body));
+        }
+        let mut whole = head(kind, tag, body.len());
         whole.extend_from_slice(body);
         if out.write_all(&whole).is_err() {
             std::process::exit(0);
         }
     }
+}
+
+/// Say what ends the call.
+fn answer(kind: &str, body: Vec<u8>) {
+    say(kind, &body);
+    in_story(|story| {
+        story.answer = head(kind, &story.tag, body.len());
+        story.answered = Some(Instant::now());
+        story.answer.extend(body);
+    });
 }
 
 /// An error that the function gave: its type, and what it says.
@@ -448,6 +531,12 @@ fn channel() -> (File, File) {
     std::env::remove_var("TWINGRAPH_CHANNEL");
     let marks = std::env::var_os("TWINGRAPH_MARKS").is_some();
     std::env::remove_var("TWINGRAPH_MARKS");
+    if let Ok(place) = std::env::var("TWINGRAPH_TOLD") {
+        std::env::remove_var("TWINGRAPH_TOLD");
+        let (tag, said, answer) = (String::new(), Vec::new(), Vec::new());
+        *STORY.lock().unwrap() =
+            Some(Story { place, tag, said, answer, torn: false, linger: 0, answered: None });
+    }
     unsafe {
         if let Ok(fd) = place.parse::<c_int>() {
             fcntl(fd, F_SETFD, FD_CLOEXEC);
@@ -468,13 +557,13 @@ fn channel() -> (File, File) {
     }
 }
 
-/// The next message: its tag and body; ends the process when there is no more.
-fn take(input: &mut File, held: &mut Vec<u8>) -> (String, Vec<u8>) {
+/// The next message: its kind, tag and body; ends the process when there is no more.
+fn take(input: &mut File, held: &mut Vec<u8>) -> (String, String, Vec<u8>) {
     let mut more = |held: &mut Vec<u8>| {
         let mut chunk = [0u8; 1 << 16];
         match input.read(&mut chunk) {
             Ok(count) if count > 0 => held.extend_from_slice(&chunk[..count]),
-            _ => std::process::exit(0),
+            _ => leave(),
         }
     };
     let end = loop {
@@ -484,7 +573,8 @@ fn take(input: &mut File, held: &mut Vec<u8>) -> (String, Vec<u8>) {
         }
     };
     let head = String::from_utf8_lossy(&held[..end]).into_owned();
-    let mut words = head.split(' ').skip(1);
+    let mut words = head.split(' ');
+    let kind = words.next().unwrap_or("").to_string();
     let tag = words.next().unwrap_or("0").to_string();
     let size: usize = words.next().and_then(|word| word.parse().ok()).unwrap_or(0);
     while held.len() < end + 1 + size {
@@ -493,7 +583,7 @@ fn take(input: &mut File, held: &mut Vec<u8>) -> (String, Vec<u8>) {
     let rest = held.split_off(end + 1 + size);
     let body = held.split_off(end + 1);
     *held = rest;
-    (tag, body)
+    (kind, tag, body)
 }
 
 pub fn serve(component: fn(&mut Reader, &mut Vec<u8>) -> Result<(), Refusal>) {
@@ -502,7 +592,13 @@ pub fn serve(component: fn(&mut Reader, &mut Vec<u8>) -> Result<(), Refusal>) {
     listen_to_panics();
     let mut held = Vec::new();
     loop {
-        let (tag, body) = take(&mut input, &mut held);
+        let (kind, tag, body) = take(&mut input, &mut held);
+        if kind == "keep" {
+            let linger = String::from_utf8_lossy(&body).parse().unwrap_or(0);
+            in_story(|story| if story.tag == tag { story.linger = linger });
+            continue;
+        }
+        in_story(|story| story.begin(&tag));
         if let Some(out) = OUT.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).as_mut() {
             out.1 = tag;
         }
@@ -511,11 +607,13 @@ pub fn serve(component: fn(&mut Reader, &mut Vec<u8>) -> Result<(), Refusal>) {
         let done = catch_unwind(AssertUnwindSafe(|| component(&mut reader, &mut given)));
         let _ = std::io::stdout().flush();
         match done {
-            Ok(Ok(())) => say("result", &given),
-            Ok(Err((name, message))) => say("failed", format!("{name}\n\n{message}").as_bytes()),
+            Ok(Ok(())) => answer("result", given),
+            Ok(Err((name, message))) => {
+                answer("failed", format!("{name}\n\n{message}").into_bytes())
+            }
             Err(_) => {
                 let panic = PANIC.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-                say("failed", format!("panic\n{}\n{}", panic.0, panic.1).as_bytes());
+                answer("failed", format!("panic\n{}\n{}", panic.0, panic.1).into_bytes());
             }
         }
     }

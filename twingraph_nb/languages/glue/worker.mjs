@@ -7,8 +7,8 @@ import { pathToFileURL } from "node:url";
 const cell = process.argv[2];
 const channel = process.env.TWINGRAPH_CHANNEL ?? "stdio";
 const marks = process.env.TWINGRAPH_MARKS;
-delete process.env.TWINGRAPH_CHANNEL;
-delete process.env.TWINGRAPH_MARKS;
+const told = process.env.TWINGRAPH_TOLD;
+for (const name of ["CHANNEL", "MARKS", "TOLD"]) delete process.env[`TWINGRAPH_${name}`];
 const [input, output] = channel === "stdio" ? moved() : [Number(channel), Number(channel)];
 if (channel === "stdio") {
   process.stdout.write = marks ? tell : (...what) => process.stderr.write(...what);
@@ -51,6 +51,7 @@ function patiently(act) {
 /** In place of stdout, which carries the answers: in frames to stderr, as speaker.py has them. */
 function tell(what, encoding, done) {
   const text = typeof what === "string" ? Buffer.from(what, asked(encoding)) : Buffer.from(what);
+  note(message("log", current, Buffer.concat([Buffer.from("stdout "), text])));
   for (let at = 0; at < text.length; at += 2040) {
     const frame = [0, 62];
     for (const byte of text.subarray(at, at + 2040)) {
@@ -71,32 +72,71 @@ function asked(encoding) {
 
 function read(into) {
   const count = patiently(() => fs.readSync(input, into, 0, into.length, null));
-  if (count === 0) process.exit(0);
+  if (count === 0) {
+    outlive();
+    process.exit(0);
+  }
   return count;
 }
 
-/** The next message: its tag and body. */
+const LONGEST = 1 << 24; // bytes of a story beside the answer
+const RECENT = 2000; // ms in which a kernel has surely taken an answer
+let current = "0";
+let story = [];
+let size = 0;
+let linger = 0;
+let answered = 0;
+
+/** Remember what the running call says: another kernel may ask for it, as speaker.py has it. */
+function note(what) {
+  if (!told) return;
+  size += what.length;
+  if (size <= LONGEST) story.push(what);
+  else story = [];
+}
+
+/** The kernel is gone. If it wanted that, wait with what the last call has said. */
+function outlive() {
+  if (!linger || size > LONGEST || performance.now() - answered > RECENT) return;
+  try {
+    const file = fs.openSync(`${told}.part`, "wx", 0o600);
+    for (const one of story) fs.writeFileSync(file, one);
+    fs.closeSync(file);
+    fs.renameSync(`${told}.part`, told);
+  } catch {
+    return; // the disk is full
+  }
+  Atomics.wait(nap, 0, 0, 1000 * linger);
+}
+
+/** The next message: its kind, tag and body. */
 function take() {
   let end;
   while ((end = held.indexOf(10)) < 0) {
     const count = read(chunk);
     held = Buffer.concat([held, chunk.subarray(0, count)]);
   }
-  const [, tag, length] = held.toString("latin1", 0, end).split(" ");
+  const [kind, tag, length] = held.toString("latin1", 0, end).split(" ");
   const body = Buffer.allocUnsafe(Number(length));
   let at = held.copy(body, 0, end + 1);
   held = Buffer.from(held.subarray(end + 1 + at));
   while (at < body.length) at += read(body.subarray(at));
-  return [tag, body];
+  return [kind, tag, body];
+}
+
+function message(kind, tag, body) {
+  return Buffer.concat([Buffer.from(`${kind} ${tag} ${body.length}\n`), body]);
 }
 
 function say(kind, tag, text) {
-  if (marks && (kind === "result" || kind === "failed")) {
+  const last = kind === "result" || kind === "failed";
+  if (marks && last) {
     // After what the call has printed, where that and its answer go different ways.
     patiently(() => fs.writeSync(2, `\0${tag}\0`));
   }
-  const body = Buffer.from(text, "utf8");
-  const whole = Buffer.concat([Buffer.from(`${kind} ${tag} ${body.length}\n`), body]);
+  const whole = message(kind, tag, Buffer.from(text, "utf8"));
+  if (kind === "chunk") note(whole);
+  else if (last && told) story.push(whole);
   for (let at = 0; at < whole.length; ) {
     at += patiently(() => fs.writeSync(output, whole, at));
   }
@@ -188,7 +228,6 @@ function failed(tag, error) {
   say("failed", tag, `${name}\n${lines(error)}\n${message}`);
 }
 
-let current = "0";
 globalThis.require = createRequire(process.cwd() + "/");
 globalThis.twingraph = {
   progress(fraction, message = "") {
@@ -200,7 +239,7 @@ globalThis.twingraph = {
 let component;
 
 async function serve(tag, body) {
-  current = tag;
+  [current, story, size, linger] = [tag, [], 0, 0];
   const text = body.toString("utf8");
   try {
     component ??= (await import(pathToFileURL(cell).href)).twingraphComponent;
@@ -220,6 +259,11 @@ async function serve(tag, body) {
 }
 
 for (;;) {
-  const [tag, body] = take();
-  await serve(tag, body);
+  const [kind, tag, body] = take();
+  if (kind === "call") {
+    await serve(tag, body);
+    answered = performance.now();
+  } else if (kind === "keep" && tag === current) {
+    linger = Number(body.toString("latin1"));
+  }
 }

@@ -5,12 +5,12 @@ if ((BASH_VERSINFO[0] * 100 + BASH_VERSINFO[1] < 404)); then
   echo "Bash 4.4 or newer is needed, this is $BASH_VERSION" >&2
   exit 3
 fi
-twingraph_cell=$1 twingraph_mark=
+twingraph_cell=$1 twingraph_mark= twingraph_told= twingraph_tag=0
 
 # In place of stdout, which carries the answers: in frames to stderr, as speaker.py has them. A
 # frame has no newline, so that it is written at once. NUL bytes are lost, as always in Bash.
 twingraph_pump() { # what comes before the tag that marks the end of a call
-  local LC_ALL=C held='' text rest
+  local LC_ALL=C held='' text rest fresh=1 size=0
   while read -r -N 1 text; do
     read -r -t 0.001 -N 500 rest
     held+=$text$rest
@@ -18,7 +18,7 @@ twingraph_pump() { # what comes before the tag that marks the end of a call
       rest=${held#*"$1"}
       [[ $rest == *$'\1'* ]] || break
       twingraph_frame "${held%%"$1"*}"
-      printf '\0%s\0' "${rest%%$'\1'*}" >&2
+      twingraph_marked "${rest%%$'\1'*}"
       held=${rest#*$'\1'}
     done
     rest=
@@ -33,6 +33,7 @@ twingraph_pump() { # what comes before the tag that marks the end of a call
 
 twingraph_frame() {
   local at part
+  twingraph_note "$1"
   for ((at = 0; at < ${#1}; at += 500)); do
     part=${1:at:500}
     part=${part//$'\20'/$'\20P'}
@@ -40,16 +41,50 @@ twingraph_frame() {
   done
 }
 
+# What the running call says is noted too, for another kernel if this one dies: what it prints in
+# $twingraph_told.prints, by this one, and its answer in $twingraph_told.answer.
+twingraph_note() {
+  [[ -n $twingraph_told && -n $1 ]] || return 0
+  ((fresh == 0)) || : >"$twingraph_told.prints"
+  fresh=0 size=$((size + ${#1}))
+  ((size > 1 << 24)) || printf 'log 0 %s\nstdout %s' "$((${#1} + 7))" "$1" >>"$twingraph_told.prints"
+}
+
+twingraph_marked() { # tag: that call has printed all it does
+  printf '\0%s\0' "$1" >&2
+  [[ -n $twingraph_told ]] || return 0
+  ((fresh == 0)) || : >"$twingraph_told.prints"
+  ((size > 1 << 24)) || printf '%s\n' "$1" >"$twingraph_told.marked"
+  fresh=1 size=0
+}
+
+twingraph_outlive() { # the kernel is gone: wait with what the last call has said, if it wanted that
+  local seen='' look
+  ((twingraph_linger && SECONDS - twingraph_answered <= 2)) || return 0
+  for ((look = 0; look < 100; look++)); do # until the other has noted what was printed
+    read -r seen <"$twingraph_told.marked"
+    [[ $seen != "$twingraph_tag" ]] || break
+    sleep 0.05
+  done
+  [[ $seen == "$twingraph_tag" ]] || return 0
+  cat "$twingraph_told.prints" "$twingraph_told.answer" >"$twingraph_told.part" || return 0
+  mv "$twingraph_told.part" "$twingraph_told" && sleep "$twingraph_linger"
+}
+
 if [[ ${TWINGRAPH_CHANNEL:-stdio} == stdio ]]; then
   exec {twingraph_in}<&0 {twingraph_out}>&1 0</dev/null 1>&2
   if [[ -n ${TWINGRAPH_MARKS:-} ]]; then
     twingraph_mark=$'\1'twingraph-$RANDOM$RANDOM-
+    twingraph_told=${TWINGRAPH_TOLD:-}
+    if [[ -n $twingraph_told ]]; then
+      (umask 077 && for one in prints marked answer part; do : >"$twingraph_told.$one"; done)
+    fi
     exec 1> >(exec {twingraph_in}<&- {twingraph_out}>&-; twingraph_pump "$twingraph_mark")
   fi
 else
   twingraph_in=$TWINGRAPH_CHANNEL twingraph_out=$TWINGRAPH_CHANNEL
 fi
-unset TWINGRAPH_CHANNEL TWINGRAPH_MARKS
+unset TWINGRAPH_CHANNEL TWINGRAPH_MARKS TWINGRAPH_TOLD
 set --
 
 twingraph_say() { # kind, body: a message of the running call
@@ -64,6 +99,7 @@ twingraph_progress() { # a number from 0 to 1, and words
 
 twingraph_failed() { # lines, message
   twingraph_say failed "ExitStatus"$'\n'"$1"$'\n'"$2"
+  [[ -z $twingraph_told ]] || twingraph_out=1 twingraph_say failed "ExitStatus"$'\n'"$1"$'\n'"$2" >"$twingraph_told.answer"
 }
 
 twingraph_on_err() { # status, line, command: `set -e` is about to end the script
@@ -140,8 +176,13 @@ twingraph_give() { # send the variables that are outputs
   for twingraph_key in "${twingraph_made[@]}"; do
     twingraph_size=$((twingraph_size + ${#twingraph_key} + 1))
   done
-  printf 'result %s %s\n' "$twingraph_tag" "$twingraph_size" >&"$twingraph_out"
-  ((twingraph_size == 0)) || printf '%s\0' "${twingraph_made[@]}" >&"$twingraph_out"
+  twingraph_send >&"$twingraph_out"
+  [[ -z $twingraph_told ]] || twingraph_send >"$twingraph_told.answer"
+}
+
+twingraph_send() { # the fields in twingraph_made
+  printf 'result %s %s\n' "$twingraph_tag" "$twingraph_size"
+  ((twingraph_size == 0)) || printf '%s\0' "${twingraph_made[@]}"
 }
 
 twingraph_look() { # the shape that a variable really has; what it should have if it has none
@@ -171,7 +212,14 @@ twingraph_run() {
   trap 'twingraph_on_err $? $LINENO "$BASH_COMMAND"' ERR
 }
 
-while IFS=' ' read -r -u "$twingraph_in" twingraph_kind twingraph_tag twingraph_length; do
+twingraph_linger=0 twingraph_answered=0
+while IFS=' ' read -r -u "$twingraph_in" twingraph_kind twingraph_about twingraph_length; do
+  if [[ $twingraph_kind == keep ]]; then
+    read -r -N "$twingraph_length" -u "$twingraph_in" twingraph_count
+    [[ $twingraph_about != "$twingraph_tag" ]] || twingraph_linger=$twingraph_count
+    continue
+  fi
+  twingraph_tag=$twingraph_about twingraph_linger=0
   IFS= read -r -d '' -u "$twingraph_in" twingraph_count || break
   mapfile -d '' -t -n "$twingraph_count" -u "$twingraph_in" twingraph_fields
   (
@@ -189,4 +237,6 @@ while IFS=' ' read -r -u "$twingraph_in" twingraph_kind twingraph_tag twingraph_
   elif ((twingraph_status)); then
     twingraph_failed '' "the script ended with exit status $twingraph_status"
   fi
+  twingraph_answered=$SECONDS
 done
+[[ -z $twingraph_told ]] || twingraph_outlive
