@@ -56,7 +56,7 @@ struct Story {
     pthread_mutex_lock(&noting);
     tag = other;
     said.clear();
-    answer.clear();
+    answer = std::string(); // lets go of its memory
     over = torn = false;
     linger = 0;
     pthread_mutex_unlock(&noting);
@@ -540,13 +540,14 @@ template <class Component> int serve(Component component) {
     std::size_t first = head.find(' '), second = head.find(' ', first + 1);
     if (second == std::string::npos) return 2;
     std::string about = head.substr(first + 1, second - first - 1);
+    bool keep = head.compare(0, first, "keep") == 0;
+    if (!keep) story.begin(about);
     std::string body = channel.body(std::stoull(head.substr(second + 1)));
-    if (head.compare(0, first, "keep") == 0) {
+    if (keep) {
       if (about == tag) story.linger = static_cast<unsigned>(std::strtoul(body.c_str(), nullptr, 10));
       continue;
     }
     tag = about;
-    story.begin(tag);
     std::string given;
     depth = 0;
     try {

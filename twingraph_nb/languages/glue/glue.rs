@@ -492,9 +492,8 @@ pub fn say(kind: &str, body: &[u8]) {
 fn answer(kind: &str, body: Vec<u8>) {
     say(kind, &body);
     in_story(|story| {
-        story.answer = head(kind, &story.tag, body.len());
-        story.answered = Some(Instant::now());
-        story.answer.extend(body);
+        story.said.extend(head(kind, &story.tag, body.len()));
+        (story.answer, story.answered) = (body, Some(Instant::now()));
     });
 }
 
@@ -577,6 +576,9 @@ fn take(input: &mut File, held: &mut Vec<u8>) -> (String, String, Vec<u8>) {
     let kind = words.next().unwrap_or("").to_string();
     let tag = words.next().unwrap_or("0").to_string();
     let size: usize = words.next().and_then(|word| word.parse().ok()).unwrap_or(0);
+    if kind == "call" {
+        in_story(|story| story.begin(&tag));
+    }
     while held.len() < end + 1 + size {
         more(held);
     }
@@ -598,7 +600,6 @@ pub fn serve(component: fn(&mut Reader, &mut Vec<u8>) -> Result<(), Refusal>) {
             in_story(|story| if story.tag == tag { story.linger = linger });
             continue;
         }
-        in_story(|story| story.begin(&tag));
         if let Some(out) = OUT.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).as_mut() {
             out.1 = tag;
         }

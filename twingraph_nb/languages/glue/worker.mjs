@@ -117,6 +117,7 @@ function take() {
     held = Buffer.concat([held, chunk.subarray(0, count)]);
   }
   const [kind, tag, length] = held.toString("latin1", 0, end).split(" ");
+  if (kind === "call") [current, story, size, linger] = [tag, [], 0, 0];
   const body = Buffer.allocUnsafe(Number(length));
   let at = held.copy(body, 0, end + 1);
   held = Buffer.from(held.subarray(end + 1 + at));
@@ -239,7 +240,6 @@ globalThis.twingraph = {
 let component;
 
 async function serve(tag, body) {
-  [current, story, size, linger] = [tag, [], 0, 0];
   const text = body.toString("utf8");
   try {
     component ??= (await import(pathToFileURL(cell).href)).twingraphComponent;
