@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import threading
 import time
 from contextvars import ContextVar
@@ -11,6 +12,7 @@ import pytest
 
 from twingraph_nb import async_component, component, pipeline
 from twingraph_nb.errors import TaskCancelled
+from twingraph_nb.session import get_session
 
 LONG = 30.0
 """Seconds; more than anything here takes."""
@@ -203,3 +205,23 @@ def test_an_error_in_a_clean_up_is_heard() -> None:
     task.cancel()
     with pytest.raises(ValueError, match="in the clean-up"):
         task.result(LONG)
+
+
+def test_small_tasks_are_over_before_many_more_come_in() -> None:
+    """However quickly they are called, from a thread of its own."""
+    alive: list[int] = []
+    counted = itertools.count()
+
+    @async_component()
+    async def small(x: int) -> int:
+        if not next(counted) % 100:
+            alive.append(get_session().driver.running()["local"])
+        return x
+
+    @pipeline()
+    def many(n: int) -> object:
+        return [small(i) for i in range(n)][-1]
+
+    assert many(20_000).result(100) == 19_999
+    assert len(alive) == 200
+    assert max(alive) <= 1000

@@ -63,6 +63,7 @@ def test_no_more_items_than_the_window_are_tasks_at_a_time() -> None:
 
     def items() -> Iterator[int]:
         nonlocal given, ahead
+        assert known.wait(60)
         for number in range(11_000):
             given += 1
             ahead = max(ahead, given - run.tasks.total)
@@ -72,8 +73,9 @@ def test_no_more_items_than_the_window_are_tasks_at_a_time() -> None:
     def many() -> object:
         return given_back.map(items(), window=200, collect=False)
 
-    run: Any = None
-    run = many()
+    known = threading.Event()
+    run: Any = many()
+    known.set()
     assert run.result(120) == 11_000
     assert most_open(run) == 201  # with the map itself
     assert ahead <= 200  # nor is the iterator read further than that
@@ -275,13 +277,15 @@ def test_a_cancelled_map_takes_all_its_items_along() -> None:
     @pipeline(on_error="continue")
     def many() -> object:
         mapped: Any = hangs.map(range(10_000), window=20)
+        assert known.wait(60)
         while len(run.link.running) < 22:  # the function, the map, its items
             threading.Event().wait(0.01)
         mapped.cancel()
         return 1
 
-    run: Any = None
-    run = many()
+    known = threading.Event()
+    run: Any = many()
+    known.set()
     assert run.result(60) == 1
     assert {task.state for task in run.tasks} == {"cancelled"}
     assert len(run.tasks) == 21

@@ -97,7 +97,7 @@ class Driver:
         self._bodies = Bodies(self, self.attempts)
         self.attempts.group = self._bodies.group
         self._inbox: deque[Callable[[], None] | tuple[LiveRun, Task]] = deque()
-        self._woken = self._draining = False
+        self._woken = self._drains = self._draining = False
         self._dirty: dict[str, LiveRun] = {}
         self._flushing = False
         self._talking: set[TaskReport] = set()
@@ -109,7 +109,7 @@ class Driver:
         """Take in a new task, in the order of the calls."""
         if threading.get_ident() == self.thread:
             while self._inbox:
-                self._drain()
+                self._take_in()
             self._add(run, task)
         else:
             self._put((run, task))
@@ -122,7 +122,7 @@ class Driver:
         self._inbox.append(thing)
         if not self._woken:
             self._woken = True
-            self.loop.call_soon_threadsafe(self._drain)
+            self.loop.call_soon_threadsafe(self._wake)
 
     def tell(self, run: LiveRun, event: Event) -> None:
         """Record an event that a running task caused."""
@@ -216,7 +216,7 @@ class Driver:
         if self._inbox and run.state.unfinished < 2 and kind in _MAY_END:
             one = kind is TaskDone or kind is TaskReused  # then another that is open is enough
             while self._inbox and not self._draining and not (one and run.state.unfinished > 1):
-                self._drain()  # calls made before this: the run must not end without them
+                self._take_in()  # calls made before this: the run must not end without them
         if run.finished is not None:
             return
         outbox = run.outbox
@@ -311,12 +311,26 @@ class Driver:
 
     # -- tasks -------------------------------------------------------------------------------
 
+    def _wake(self) -> None:
+        """Begin to drain the inbox, unless that goes on already."""
+        if not self._drains:
+            self._drain()
+
     def _drain(self) -> None:
         """Take in some of what was posted, and the rest after what that started has had a turn.
 
         Small tasks are over before the next come in, so that few are alive at once.
         """
-        self._woken = False
+        try:
+            self._take_in()
+        finally:
+            if not self._inbox:
+                self._woken = False
+            self._drains = bool(self._inbox)  # also what was posted before that was said
+            if self._drains:
+                self.loop.call_soon(self._drain)
+
+    def _take_in(self) -> None:
         route_prints()
         inbox, before = self._inbox, self._draining
         self._draining = True
@@ -331,9 +345,6 @@ class Driver:
                     thing()  # type: ignore[operator]
         finally:
             self._draining = before
-        if inbox and not self._woken:
-            self._woken = True
-            self.loop.call_soon(self._drain)
 
     def _add(self, run: LiveRun, task: Task) -> None:
         if run.finished is not None:
