@@ -71,7 +71,7 @@ def test_many_that_are_ready_at_once_let_others_have_their_turn() -> None:
     @pipeline()
     def wide() -> object:
         first = gate()
-        looked = [looks(first) for _ in range(1000)]
+        looked = [looks(first) for _ in range(5000)]
         all_called.set()
         return looked
 
