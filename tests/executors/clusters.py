@@ -55,7 +55,7 @@ async def until(condition: Callable[[], object], seconds: float = 100.0) -> None
 def alive(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):  # the latter if it ends while we read
         return False
 
 

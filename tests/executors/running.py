@@ -85,7 +85,7 @@ async def run(pool: ProcessExecutor, function: object, *args: object, **kw: obje
 def is_alive(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):  # the latter if it ends while we read
         return False
 
 

@@ -25,7 +25,7 @@ def descriptors(pid: object = "self") -> list[str]:
     for each in Path(f"/proc/{pid}/fd").iterdir():
         try:
             found.append(os.readlink(each))
-        except FileNotFoundError:
+        except OSError:
             continue
     return [name for name in found if "twingraph-frame" in name]
 

@@ -8,6 +8,7 @@ Without it some platforms have theirs at once, which takes the time of the slowe
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import threading
 import time
@@ -199,7 +200,8 @@ SPARE = 4 if ALONE else 12
 
 def children() -> Iterator[int]:
     for entry in Path("/proc/self/task").glob("*/children"):
-        yield from map(int, entry.read_text().split())
+        with contextlib.suppress(OSError):  # a thread that has just ended
+            yield from map(int, entry.read_text().split())
 
 
 def open_files() -> list[str]:
