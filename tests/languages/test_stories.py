@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -80,6 +82,7 @@ class Worker:
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
+            start_new_session=True,
             env={**os.environ, **built.environ, **names},
         )
         assert self.process.stdin is not None
@@ -117,7 +120,8 @@ def worker(tmp_path: Path) -> Iterator[Callable[[Component], Worker]]:
 
     yield start
     for one in running:
-        one.process.kill()
+        with contextlib.suppress(ProcessLookupError):  # it and what it started have ended
+            os.killpg(one.process.pid, signal.SIGKILL)
         one.leave()
         one.process.wait()
 
