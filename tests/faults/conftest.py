@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
+import docker
 import pytest
+
+from tests.executors.kubernetes_running import Admin, admin
 
 
 @pytest.fixture
@@ -14,3 +19,18 @@ def gate(tmp_path: Path) -> Path:
     folder.mkdir()
     folder.chmod(0o777)
     return folder
+
+
+@pytest.fixture(scope="module")
+def engine(docker_host: str) -> Iterator[Any]:
+    """A client of the tests' own engine."""
+    made = docker.DockerClient(base_url=docker_host)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def cluster(kubernetes: Mapping[str, str]) -> Iterator[Admin]:
+    """A namespace of the test's own."""
+    with admin(kubernetes) as boss:
+        yield boss

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import docker
 import pytest
 
 from tests.executors.kubernetes_running import Admin, admin
@@ -28,13 +27,6 @@ CREATED = "docker.api.container.ContainerApiMixin.create_container_from_config"
 STARTED = "docker.api.container.ContainerApiMixin.start"
 MADE = "kubernetes.client.BatchV1Api.create_namespaced_job"
 ASKED = "twingraph_nb.executors.docker_container.Container.rejoin"
-
-
-@pytest.fixture(scope="module")
-def engine(docker_host: str) -> Iterator[Any]:
-    made = docker.DockerClient(base_url=docker_host)
-    yield made
-    made.close()
 
 
 @pytest.fixture

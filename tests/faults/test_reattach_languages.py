@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import docker
 import pytest
 from kubernetes import client
 
-from tests.executors.kubernetes_running import Admin, admin
+from tests.executors.kubernetes_running import Admin
 from tests.faults.kernels import DYING, Kernel, is_kept
 from tests.faults.test_reattach_warm import another_session, resumes, status, ticks, until
 from tests.languages.samples import made, run
@@ -130,13 +129,6 @@ if __name__ == "__main__":
     print("result", json.dumps([result, "".join(task.logs for task in run.tasks)]))
 """
 )
-
-
-@pytest.fixture(scope="module")
-def engine(docker_host: str) -> Iterator[Any]:
-    made = docker.DockerClient(base_url=docker_host)
-    yield made
-    made.close()
 
 
 @pytest.fixture
@@ -299,12 +291,6 @@ def test_a_container_is_not_kept_for_a_task_that_is_over(
     (gate / "go").touch()
     assert task.result(60) == "ü"
     until(lambda: len(names()) == 1 and not names()[0].startswith(MARKED))
-
-
-@pytest.fixture
-def cluster(kubernetes: Mapping[str, str]) -> Iterator[Admin]:
-    with admin(kubernetes) as boss:
-        yield boss
 
 
 @pytest.fixture

@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import docker
 import pytest
 
-from tests.executors.kubernetes_running import Admin, admin
+from tests.executors.kubernetes_running import Admin
 from tests.executors.running import Memory, same
 from tests.faults.cable import Cable
 from tests.faults.kernels import DYING, Kernel, is_kept
@@ -69,13 +68,6 @@ if __name__ == "__main__":
 )
 
 
-@pytest.fixture(scope="module")
-def engine(docker_host: str) -> Iterator[Any]:
-    made = docker.DockerClient(base_url=docker_host)
-    yield made
-    made.close()
-
-
 @pytest.fixture
 def kernel(
     docker_host: str, python_image: str, gate: Path, tmp_path: Path, home: Path
@@ -87,12 +79,6 @@ def kernel(
         return Kernel(tmp_path, home, "docker", options, seconds=0, **about)
 
     return made
-
-
-@pytest.fixture
-def cluster(kubernetes: Mapping[str, str]) -> Iterator[Admin]:
-    with admin(kubernetes) as boss:
-        yield boss
 
 
 @pytest.fixture

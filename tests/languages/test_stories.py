@@ -75,7 +75,7 @@ class Worker:
         self.told, self.gate = folder / "told", folder / "go"
         language = language_of(one.language)
         built = language.build(one, cache=cache_folder())
-        self._speaker = Speaker(one, language.form)
+        self.speaker = Speaker(one, language.form)
         names = {CHANNEL: "stdio", MARKS: "1", TOLD: str(self.told)}
         self.process = subprocess.Popen(
             built.started_in(built.folder),
@@ -89,10 +89,10 @@ class Worker:
         self._input: IO[bytes] = self.process.stdin
 
     def call(self, tag: int, text: str, gate: bool = False) -> None:
-        self._send(self._speaker.call(tag, {"text": text, "gate": str(self.gate) if gate else ""}))
+        self._send(self.speaker.call(tag, {"text": text, "gate": str(self.gate) if gate else ""}))
 
     def keep(self, tag: int, seconds: float = 600.0) -> None:
-        self._send(self._speaker.keep(tag, seconds))
+        self._send(self.speaker.keep(tag, seconds))
 
     def leave(self) -> None:
         self._input.close()
@@ -101,7 +101,7 @@ class Worker:
         while not self.told.exists():
             assert self.process.poll() is None
             time.sleep(0.02)
-        said = list(self._speaker.feed(self.told.read_bytes()))
+        said = list(self.speaker.feed(self.told.read_bytes()))
         assert self.process.poll() is None
         return said
 
@@ -150,7 +150,7 @@ def test_what_a_call_said_waits_for_another_kernel(
     assert printed(story, 2) == "began ä\nended\x01 ä\n"
     last = story[-1]
     assert (last.kind, last.tag) == ("result", 2)
-    assert one._speaker.result(last.value) == "ä!"  # type: ignore[arg-type]
+    assert one.speaker.result(last.value) == "ä!"  # type: ignore[arg-type]
     assert one.told.stat().st_mode & 0o077 == 0
 
 
