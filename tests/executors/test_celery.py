@@ -27,6 +27,7 @@ from tests.executors.clusters import (
     ended,
     holding,
     process_of,
+    started,
     until,
     value,
 )
@@ -228,6 +229,35 @@ async def test_cancelling_a_running_task_kills_it_with_what_it_started(
     again.cancel()
     await asyncio.wait([again])
     await until(lambda: not alive(pid))
+
+
+async def test_a_cancelled_task_is_over_only_when_its_process_has_ended(
+    far: CeleryExecutor,
+) -> None:
+    cores = sorted(os.sched_getaffinity(0))
+
+    def late(core: int) -> None:
+        import os
+        import time
+
+        os.sched_setaffinity(0, [core])
+        os.nice(19)
+        print(f"pid={os.getpid()}", flush=True)
+        time.sleep(60)
+
+    report = Memory()
+    task = asyncio.create_task(far.run(on(late, cores[0]), report))
+    pid = await process_of(report)
+    spin = f"import os\nos.sched_setaffinity(0, [{cores[0]}])\nwhile True: pass"
+    with started("-c", spin) as busy:
+        try:
+            await until(lambda: os.sched_getaffinity(busy.pid) == {cores[0]})
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            assert not alive(pid)
+        finally:
+            busy.kill()
 
 
 async def test_cancelling_a_queued_task_takes_it_off_the_queue(

@@ -68,6 +68,8 @@ class Link:
     async def cancel(self, load: Load) -> None:
         """Return once the job is off the queue, or the process that ran it is gone."""
         load.cancelled = True
+        if load.tag not in self._loads:
+            return
         load.gone = self._loop.create_future()
         if load in self._waiting:
             self._waiting.remove(load)

@@ -5,6 +5,7 @@ Imports nothing of the notebook's side, so that a worker needs only the wheel an
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pickle
@@ -42,6 +43,9 @@ from twingraph_nb.executors.celery_protocol import (
 )
 
 __all__ = ["make_worker", "serve"]
+
+_ENDING = 5.0  # seconds that a killed process may take to be gone; it gives its memory back first
+_POLL = 0.001  # seconds
 
 _log = get_logger("twingraph_nb.worker")
 
@@ -105,10 +109,15 @@ class _OwnRequest(Request):  # type: ignore[misc]
 
 
 def _end_group(pid: int) -> None:
-    try:
+    """Kill a process of the pool with all it started; return once it is gone, or after a while."""
+    with contextlib.suppress(ProcessLookupError):
         os.killpg(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
+    until = time.monotonic() + _ENDING
+    with contextlib.suppress(ChildProcessError, AttributeError):  # waited for; no such call here
+        while os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is None:
+            if time.monotonic() > until:
+                break
+            time.sleep(_POLL)
 
 
 class _Life(bootsteps.StartStopStep):  # type: ignore[misc]

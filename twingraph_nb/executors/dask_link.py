@@ -83,6 +83,8 @@ class Link:
     async def cancel(self, load: Load) -> None:
         """Return once the job is gone, or will never begin."""
         load.cancelled = True
+        if load.tag not in self._loads:
+            return
         load.gone = self._loop.create_future()
         if load in self._waiting:
             self._waiting.remove(load)
