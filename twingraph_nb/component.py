@@ -294,6 +294,9 @@ class Pipeline:
         return found
 
     def _check(self, args: tuple[object, ...], kwargs: Mapping[str, object]) -> None:
+        plain = not any(port.variadic or port.keyword_only for port in self.inputs)
+        if plain and not kwargs and len(args) == len(self.inputs):
+            return
         try:
             inspect.signature(self.function).bind(*args, **kwargs)
         except TypeError as exc:

@@ -5,14 +5,15 @@ Standard library only: it is part of what travels to the far side.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextvars import ContextVar
 from typing import Literal, Protocol, TextIO
 
-__all__ = ["Context", "Reporter", "ctx", "current_report", "route_prints"]
+__all__ = ["Context", "Reporter", "ctx", "current_report", "flushed_already", "route_prints"]
 
 
 Stream = Literal["stdout", "stderr", "system"]
@@ -146,11 +147,28 @@ class _Router:
             self.write(line)
 
     def flush(self) -> None:
-        if _reporter() is None:
+        if _reporter() is None and not _flushed.get():
             self._real.flush()
 
     def __getattr__(self, name: str) -> object:
         return getattr(self._real, name)
+
+
+_flushed: ContextVar[bool] = ContextVar("twingraph_flushed", default=False)
+
+
+@contextlib.contextmanager
+def flushed_already() -> Iterator[None]:
+    """Make flushes do nothing here, as nothing was written since the last.
+
+    Each display flushes both streams, and in a kernel each flush waits for another thread to take
+    its turn, twice: while a run keeps the interpreter busy, that is up to 5 ms every time.
+    """
+    token = _flushed.set(True)
+    try:
+        yield
+    finally:
+        _flushed.reset(token)
 
 
 def route_prints() -> None:

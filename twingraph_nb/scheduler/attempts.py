@@ -182,13 +182,12 @@ class Attempts:
         self, executor: HandsOver, run: LiveRun, task: Task, attempt: int, claim: Claim | None
     ) -> None:
         """Run an attempt without a coroutine of its own."""
-        report = TaskReport(run, task, attempt)
-        handed = Handed(self, run, task, report, claim)
+        handed = Handed(self, run, task, attempt, claim)
         try:
             arguments = arguments_of(task)
             self._reuse.name(task, arguments)
         except Exception as exc:  # of a task of another run, of a digest
-            handed.done(Outcome(error=exc))
+            handed(Outcome(error=exc))
             return
         component = task.component
         if task.digest is None and is_found_again(
@@ -197,7 +196,7 @@ class Attempts:
             self._spawn(run, task, self._go(run, task, attempt, claim))  # a ticket needs its digest
             return
         job = Job(task.hash, task.name, component, arguments, attempt)
-        handed.stop = executor.hand_over(job, report, handed.done)
+        handed.stop = executor.hand_over(job, handed, handed)
         run.running[task.number] = handed
 
     def _spawn(self, run: LiveRun, task: Task, work: Coroutine[object, object, None]) -> None:
@@ -294,9 +293,9 @@ class Attempts:
             self._driver.write_log(report)
         self._done(run, task, value, texts, kept)
 
-    def handed_back(self, run: LiveRun, task: Task, outcome: Outcome, report: TaskReport) -> None:
+    def handed_back(self, report: Handed, outcome: Outcome) -> None:
         """An attempt that was handed over has ended."""
-        error = outcome.error
+        run, task, error = report.link, report.task, outcome.error
         if error is None:
             value = outcome.value
             if self._reuse.wants(task, report.seconds, value):

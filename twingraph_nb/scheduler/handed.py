@@ -16,29 +16,27 @@ if TYPE_CHECKING:
 __all__ = ["Handed"]
 
 
-class Handed:
-    """Stands where the task of its coroutine would; its place is given back when it has ended."""
+class Handed(TaskReport):
+    """What such an attempt says, and what stands where the task of its coroutine would.
 
-    __slots__ = ("_asked", "_attempts", "_claim", "_ended", "_report", "_run", "_task", "stop")
+    Its place is given back when it has ended. One object, as each costs a small task some time.
+    """
+
+    __slots__ = ("_asked", "_attempts", "_claim", "_ended", "stop")
 
     def __init__(
-        self,
-        attempts: Attempts,
-        run: LiveRun,
-        task: Task,
-        report: TaskReport,
-        claim: Claim | None,
+        self, attempts: Attempts, run: LiveRun, task: Task, attempt: int, claim: Claim | None
     ) -> None:
-        self._attempts, self._run, self._task = attempts, run, task
-        self._report, self._claim = report, claim
+        super().__init__(run, task, attempt)
+        self._attempts, self._claim = attempts, claim
         self._asked = self._ended = False
         self.stop: Stop | None = None
 
-    def done(self, outcome: Outcome) -> None:
+    def __call__(self, outcome: Outcome) -> None:
         """Take how it ended."""
         self._ended = True
         self.stop = None  # it leads back here: a cycle would be left to the garbage collector
-        self._attempts.handed_back(self._run, self._task, outcome, self._report)
+        self._attempts.handed_back(self, outcome)
         if self._claim is not None:
             self._attempts.release(self._claim)
 
@@ -60,7 +58,7 @@ class Handed:
             return
         self._ended = True
         self.stop = None
-        self._run.driver.write_log(self._report)
-        self._attempts.cancelled(self._run, self._task, why)
+        self.link.driver.write_log(self)
+        self._attempts.cancelled(self.link, self.task, why)
         if self._claim is not None:
             self._attempts.release(self._claim)

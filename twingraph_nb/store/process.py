@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 __all__ = ["identity", "is_gone"]
@@ -14,7 +14,7 @@ __all__ = ["identity", "is_gone"]
 def identity() -> dict[str, str]:
     """Give the keys of `RunStarted.origin` that name this process: pid, host, pid_started."""
     pid = os.getpid()
-    return {"pid": str(pid), "host": socket.gethostname(), "pid_started": _started(pid) or ""}
+    return {"pid": str(pid), "host": socket.gethostname(), "pid_started": _own_start(pid)}
 
 
 def is_gone(origin: Mapping[str, str]) -> bool:
@@ -52,6 +52,12 @@ def _started(pid: int) -> str | None:
     if fields:
         return f"{_boot()}.{fields[19]}"
     return _psutil_started(pid)
+
+
+@lru_cache(maxsize=1)
+def _own_start(pid: int) -> str:
+    """The same of this process, looked up once; `pid` is another after a fork."""
+    return _started(pid) or ""
 
 
 def _stat(pid: int) -> list[str]:

@@ -9,6 +9,7 @@ from html import escape
 from typing import Any, Final
 
 from twingraph_nb.clock import clock
+from twingraph_nb.context import flushed_already
 from twingraph_nb.errors import RunError, TwingraphError
 from twingraph_nb.graph.run import Run
 from twingraph_nb.graph.task import Task
@@ -38,6 +39,7 @@ _STILL_EVERY: Final = 3.0
 _REFIT_AFTER: Final = (0.6, 2.0)
 """Seconds after new boxes at which the graph is fitted again: by then the page has its size."""
 _STYLE: Final = f"<style>{CSS}</style>"
+_layout: Any = None
 
 
 class Picture:
@@ -137,6 +139,16 @@ class Picture:
             shown.cancel()
 
 
+def _plain_layout() -> Any:
+    """The one layout that all frames have: to make another is half of what a frame takes."""
+    from ipywidgets import Layout
+
+    global _layout
+    if _layout is None or _layout.comm is None:  # the user has closed all widgets
+        _layout = Layout()
+    return _layout
+
+
 class LiveView:
     """Widgets under a cell that follow a run. Drawn by the ticker's thread alone.
 
@@ -148,7 +160,7 @@ class LiveView:
 
         # Only the frame is made in the cell: the rest would be half the time of a short run.
         # With its class from the start, which is a message less than adding it.
-        self.widget = VBox(_dom_classes=("tg-view",))
+        self.widget = VBox(layout=_plain_layout(), _dom_classes=("tg-view",))
         self.picture = Picture(source, run, task)
         self.still = Still()
         self._chosen = ""
@@ -188,7 +200,8 @@ class LiveView:
         shown = dict(self.widget._repr_mimebundle_())
         shown["text/plain"] = ""  # a saved page would show it above the picture that stays
         display(shown, raw=True)  # type: ignore[no-untyped-call]
-        self.still.begin()
+        with flushed_already():  # by the display before
+            self.still.begin()
         outdated.watch(self.picture.source, self)
         self._hearing = Hearing()
         ticker.add(self)
