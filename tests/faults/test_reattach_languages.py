@@ -12,7 +12,7 @@ from kubernetes import client
 
 from tests.executors.kubernetes_running import Admin
 from tests.faults.kernels import DYING, Kernel, is_kept
-from tests.faults.test_reattach_warm import another_session, resumes, status, ticks, until
+from tests.faults.test_reattach_warm import another_session, resumes, running, status, ticks, until
 from tests.languages.samples import made, run
 from tests.services.images import python_image as image_with
 from twingraph_nb.events import TaskLogged
@@ -102,7 +102,6 @@ function* step(folder) {
   }
 }"""
 SIGNATURE = "step(folder: str) -> out: str"
-RUNNING = {"label": "twingraph.component=step", "status": "running"}
 SCRIPT = """
 import importlib, json, os, signal, sys
 from twingraph_nb import component, pipeline
@@ -227,9 +226,8 @@ async def test_one_that_has_not_lasted_is_ended_and_runs_again(
     dead = kernel("bash")
     dead.die_after("twingraph_nb.executors.native_far.FarWorker._begin")
     until(lambda: (gate / "began").exists())
-    (left,) = engine.containers.list(filters=RUNNING, ignore_removed=True)
     await another_session(docker_host, python_image)
-    assert status(engine, left.id) == ""
+    assert not running(engine, gate)
     (gate / "go").touch()
     assert dead.resume()[0] == "ü"
     assert (gate / "began").read_text() == "xx"
@@ -268,7 +266,7 @@ def test_one_that_does_not_linger_runs_again(
     (gate / "go").touch()
     assert dead.resume()[0] == "ü"
     assert (gate / "began").read_text() == "xx"
-    assert not engine.containers.list(filters=RUNNING, ignore_removed=True)
+    assert not running(engine, gate)
 
 
 def test_a_container_is_not_kept_for_a_task_that_is_over(
@@ -284,8 +282,7 @@ def test_a_container_is_not_kept_for_a_task_that_is_over(
     task = run(step, "/gate")
 
     def names() -> list[str]:
-        found = engine.containers.list(filters=RUNNING, ignore_removed=True)
-        return [one.name for one in found]
+        return [one.name for one in running(engine, gate)]
 
     until(lambda: any(name.startswith(MARKED) for name in names()))
     (gate / "go").touch()

@@ -119,6 +119,13 @@ def container_in(engine: Any, kernel: Kernel) -> Any:
     return engine.containers.get(json.loads(ticket)["container"])
 
 
+def running(engine: Any, gate: Path) -> list[Any]:
+    """The containers that have this folder: other tests run components of the same name."""
+    labelled = {"label": "twingraph.component=step", "status": "running"}
+    found = engine.containers.list(filters=labelled, ignore_removed=True)
+    return [one for one in found if str(gate) in [m.get("Source") for m in one.attrs["Mounts"]]]
+
+
 def status(engine: Any, id: str) -> str:
     found = engine.containers.list(all=True, filters={"id": id}, ignore_removed=True)
     return str(found[0].status) if found else ""
@@ -194,8 +201,7 @@ def test_one_that_does_not_linger_ends_with_its_kernel(
     dead = kernel(linger=0)
     dead.die_when(lambda: ticks(dead) > 10)
     assert dead.tickets() == []
-    labelled = {"label": "twingraph.component=step", "status": "running"}
-    until(lambda: not engine.containers.list(filters=labelled, ignore_removed=True))
+    until(lambda: not running(engine, gate))
     (gate / "go").touch()
     result, _ = dead.resume()
     assert result == ["long", "a", "b"]
