@@ -13,6 +13,7 @@ import redis
 
 from tests.conformance import steps
 from tests.conformance.suite import PATIENCE, Conformance, Place, until
+from tests.executors.celery_running import keys_in
 from tests.executors.clusters import ended, started
 from twingraph_nb.executors import celery_broker
 from twingraph_nb.executors.celery_protocol import WORKERS
@@ -66,13 +67,12 @@ class TestCelery(Conformance):
 
 
 def left(there: redis.Redis) -> list[str]:
-    """The keys beside what Celery keeps about a queue, and the living workers.
+    """The keys of a run that are still there.
 
     A worker acknowledges a message after it has answered it: for that alone is waited.
     """
     until(lambda: not there.exists("twingraph:unacked", "twingraph:unacked_index"))
-    found = [key.decode() for key in there.scan_iter()]
-    return [key for key in found if not key.startswith("_kombu.") and key != WORKERS]
+    return sorted(keys_in(there))
 
 
 def said(there: redis.Redis) -> str:

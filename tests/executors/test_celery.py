@@ -20,7 +20,7 @@ import pytest
 import pytest_asyncio
 import redis
 
-from tests.executors.celery_running import SECRET, on, same, worker
+from tests.executors.celery_running import SECRET, keys_in, on, same, worker
 from tests.executors.clusters import (
     alive,
     edited,
@@ -51,12 +51,8 @@ def workers_of(url: str) -> list[object]:
 
 
 def keys_of(url: str) -> set[str]:
-    """What is in Redis beside what Celery keeps about a queue, and the living workers."""
     with redis.Redis.from_url(url) as there:
-        found = {key.decode() for key in there.scan_iter()}
-    return {
-        key for key in found if not key.startswith("_kombu.") and key != celery_protocol.WORKERS
-    }
+        return keys_in(there)
 
 
 @pytest.fixture(scope="module")
