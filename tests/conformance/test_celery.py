@@ -13,7 +13,7 @@ import redis
 
 from tests.conformance import steps
 from tests.conformance.suite import PATIENCE, Conformance, Place, until
-from tests.executors.celery_running import keys_in
+from tests.executors.celery_keys import keys_in
 from tests.executors.clusters import ended, started
 from twingraph_nb.executors import celery_broker
 from twingraph_nb.executors.celery_protocol import WORKERS

@@ -20,7 +20,8 @@ import pytest
 import pytest_asyncio
 import redis
 
-from tests.executors.celery_running import SECRET, keys_in, on, same, worker
+from tests.executors.celery_keys import keys_in
+from tests.executors.celery_running import SECRET, on, same, worker
 from tests.executors.clusters import (
     alive,
     edited,
