@@ -50,6 +50,7 @@ __all__ = [
     "TaskStateName",
     "TaskStreamed",
     "TaskTicketed",
+    "TaskUnobserved",
     "TaskWoken",
     "Wire",
     "decode",
@@ -240,11 +241,12 @@ class TaskReused(Event, frozen=True, gc=False):
 class TaskErred(Event, frozen=True, gc=False):
     """An attempt failed.
 
-    `retryable`: there is another attempt. `observed`: the pipeline's body
-    waits for this very task, so the error is its to handle. `jitter` in [0, 1) is drawn by the
-    driver so that the state stays pure. `wait`: seconds before the next attempt beside its
-    backoff, for what must not be tried earlier. `fallback`: who stands in after the last
-    attempt, such as "component backup"; the task goes on and ends with its value.
+    `retryable`: there is another attempt. `observed`: the pipeline's body waits for this very
+    task or may be about to (else `TaskUnobserved` follows), so the error is its to handle.
+    `jitter` in [0, 1) is drawn by the driver so that the state stays pure. `wait`: seconds before
+    the next attempt beside its backoff, for what must not be tried earlier. `fallback`: who
+    stands in after the last attempt, such as "component backup"; the task goes on and ends with
+    its value.
     """
 
     task: int
@@ -255,6 +257,13 @@ class TaskErred(Event, frozen=True, gc=False):
     jitter: float = 0.0
     wait: float = 0.0
     fallback: str = ""
+
+
+class TaskUnobserved(Event, frozen=True, gc=False):
+    """Whoever called a task that has failed went on without asking: its error is the run's."""
+
+    task: int
+    error: ErrorInfo
 
 
 class TaskWoken(Event, frozen=True, gc=False):
@@ -382,6 +391,7 @@ AnyEvent = (
     | TaskDone
     | TaskReused
     | TaskErred
+    | TaskUnobserved
     | TaskWoken
     | TaskCancelled
     | TaskSkipped

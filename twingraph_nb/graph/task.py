@@ -228,8 +228,7 @@ class Task(_Lazy):
         if not self._done:
             self._wait(timeout)
         if self._error is not None:
-            self.looked = True
-            raise self._error
+            raise self._asked_for(self._error)
         return self._value if not isinstance(self._value, RemoteValue) else self._brought()
 
     def exception(self) -> BaseException | None:
@@ -248,8 +247,7 @@ class Task(_Lazy):
         if not self._done:
             yield from self._wait_async()
         if self._error is not None:
-            self.looked = True
-            raise self._error
+            raise self._asked_for(self._error)
         if isinstance(self._value, RemoteValue):
             yield from asyncio.wrap_future(self.link.fetch(self)).__await__()
         return self._value
@@ -386,7 +384,8 @@ class Task(_Lazy):
             self.link.interrupted(self)
             raise
         finally:
-            self.waiters -= inside
+            if self._error is None:  # else it is asked for
+                self.waiters -= inside
 
     def _awaited_inside(self) -> int:
         """1 when the run's own code waits, so that an error is its to handle."""
@@ -395,6 +394,14 @@ class Task(_Lazy):
             return 0
         self.link.looks(self, scope.group)
         return 1
+
+    def _asked_for(self, error: BaseException) -> BaseException:
+        """Note that the error reaches somebody; the run's own code has it for good."""
+        self.looked = True
+        scope = current_scope()
+        if scope is not None and scope.link is self.link:
+            self.waiters += 1
+        return error
 
     def _wait_async(self) -> Generator[object, None, None]:
         loop = asyncio.get_running_loop()

@@ -31,6 +31,7 @@ from twingraph_nb.events import (
     TaskStarted,
     TaskStateName,
     TaskStreamed,
+    TaskUnobserved,
     TaskWoken,
     Wire,
 )
@@ -257,6 +258,10 @@ def _task_erred(screen: Screen, event: TaskErred) -> None:
         screen.stopping = True
 
 
+def _task_unobserved(screen: Screen, event: TaskUnobserved) -> None:
+    screen.stopping = screen.stopping or screen.fail_fast
+
+
 def _task_woken(screen: Screen, event: TaskWoken) -> None:
     task = screen.tasks[event.task]
     if task.state == "retrying":
@@ -335,6 +340,7 @@ _HANDLERS: Final[dict[type, Callable[..., None]]] = {
     TaskDone: _task_done,
     TaskReused: _task_reused,
     TaskErred: _task_erred,
+    TaskUnobserved: _task_unobserved,
     TaskWoken: _task_woken,
     TaskCancelled: _task_cancelled,
     TaskSkipped: _task_skipped,

@@ -37,6 +37,7 @@ from twingraph_nb.scheduler.places import Places, lane_of
 from twingraph_nb.scheduler.questions import is_question
 from twingraph_nb.scheduler.reuse import KeptResult, Reuse
 from twingraph_nb.scheduler.standin import stand_in, standing_in
+from twingraph_nb.scheduler.unheard import hear, hold, may_ask
 
 if TYPE_CHECKING:
     from twingraph_nb.scheduler.drive import Driver
@@ -330,7 +331,7 @@ class Attempts:
     ) -> None:
         number = task.number
         run.running.pop(number, None)
-        if run.open.pop(number, None) is None:
+        if not run.ended(number):
             return
         task.settle(value)
         digest = task.digest.hex() if task.digest is not None and kept else None
@@ -380,7 +381,7 @@ class Attempts:
             if not run.state.stopping:
                 self._ready_again(run, task)
                 return
-        if run.open.pop(task.number, None) is not None:
+        if run.ended(task.number):
             run.fallen[task.number] = task.name
             task.settle(None, TaskCancelled(task.name, why))
             driver = self._driver
@@ -395,6 +396,8 @@ class Attempts:
         run.running.pop(number, None)
         if number not in run.open:
             return
+        if run.unheard:
+            hear(run, number)
         error = user_part(error)
         over = final or task.form != "call" or run.state.stopping
         again = not over and tries_again(error, attempt, task, run.id) and run.may_retry(error)
@@ -402,7 +405,8 @@ class Attempts:
         last = not again and not fallback
         source = component.source if component is not None else None
         info = error_info(error, task.name, source, note=not again)
-        waited = task.waiters > 0
+        held = last and not task.waiters and may_ask(run, task)
+        waited = held or task.waiters > 0
         observed = waited or contained(run, task)
         if last:
             del run.open[number]
@@ -418,6 +422,8 @@ class Attempts:
             run,
             TaskErred(driver.now(), number, attempt, info, again, observed, luck, wait, fallback),
         )
+        if held:
+            hold(run, task, error, info)
         if last:
             task.wake()
         elif fallback:

@@ -16,13 +16,13 @@ from twingraph_nb.events import CancelAsked
 from twingraph_nb.executors.threads import Threads
 from twingraph_nb.graph.task import Task
 from twingraph_nb.scheduler.inputs import fetched
-from twingraph_nb.scheduler.live import LiveRun
 from twingraph_nb.selecting import PART
 from twingraph_nb.settled import Settled
 from twingraph_nb.verdict import GroupPolicy
 
 if TYPE_CHECKING:
     from twingraph_nb.scheduler.drive import Driver
+    from twingraph_nb.scheduler.live import LiveRun
 
 __all__ = [
     "Block",

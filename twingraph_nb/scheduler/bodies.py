@@ -19,6 +19,7 @@ from twingraph_nb.scheduler.blocks import BlockWork, block_of
 from twingraph_nb.scheduler.failures import error_info, user_part
 from twingraph_nb.scheduler.inputs import fetched_all
 from twingraph_nb.scheduler.maps import MapWork
+from twingraph_nb.scheduler.unheard import plain
 
 if TYPE_CHECKING:
     from twingraph_nb.scheduler.attempts import Attempts
@@ -49,7 +50,7 @@ class Bodies:
         driver = self._driver
         current_report.set(Body(run, None))
         try:
-            call = self._call(function, args)
+            call = self._call(run, None, function, args)
             if run.choosing is None:
                 run.value = await _value(await call)
             else:
@@ -114,15 +115,22 @@ class Bodies:
         bound = task.bound or {}
         current_report.set(Body(run, task.number, (*task.above, task.number)))
         function, args = bound["function"], bound["args"]
-        returned = await self._call(function, args)  # type: ignore[arg-type]
+        returned = await self._call(run, task.number, function, args)  # type: ignore[arg-type]
         if run.choosing is not None:
             run.choosing.close(task.number)
         return await _value(returned)
 
-    async def _call(self, function: Callable[..., object], args: tuple[object, ...]) -> object:
+    async def _call(
+        self,
+        run: LiveRun,
+        number: int | None,
+        function: Callable[..., object],
+        args: tuple[object, ...],
+    ) -> object:
         if inspect.iscoroutinefunction(getattr(function, "func", function)):
             return await function(*args)  # type: ignore[misc]
-        return await self._threads.run(lambda: function(*args))
+        with plain(run, number):
+            return await self._threads.run(lambda: function(*args))
 
     async def _block(self, run: LiveRun, task: Task) -> object:
         return await BlockWork(self._driver, self._threads, run, task).value()

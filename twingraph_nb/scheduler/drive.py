@@ -16,7 +16,6 @@ from twingraph_nb.context import route_prints
 from twingraph_nb.errors import (
     LazyValueError,
     RunError,
-    RunTimeout,
     TaskCancelled,
     TaskError,
     TaskSkipped,
@@ -33,6 +32,7 @@ from twingraph_nb.events import (
     TaskDone,
     TaskErred,
     TaskReused,
+    TaskUnobserved,
     TaskWoken,
 )
 from twingraph_nb.events import TaskCancelled as TaskCancelledEvent
@@ -53,6 +53,7 @@ from twingraph_nb.scheduler.live import LiveRun, TaskReport
 from twingraph_nb.scheduler.orders import obey
 from twingraph_nb.scheduler.reuse import Keeper, Reuse
 from twingraph_nb.scheduler.state import HANDLERS
+from twingraph_nb.scheduler.unheard import hear
 from twingraph_nb.store.commands import Answer
 
 __all__ = ["Driver"]
@@ -63,7 +64,9 @@ _WRITE_WAIT = 60.0
 """Seconds to wait for a busy disk before events are read back from it."""
 _AT_ONCE = 50
 """Calls taken in before other work of the loop gets a turn."""
-_MAY_END = frozenset({BodyDone, BodyErred, TaskCancelledEvent, TaskDone, TaskErred, TaskReused})
+_MAY_END = frozenset(
+    {BodyDone, BodyErred, TaskCancelledEvent, TaskDone, TaskErred, TaskReused, TaskUnobserved}
+)
 """Events after which a run may be over."""
 _FLUSH_EVERY = 0.005
 """Seconds that events may wait for others before they go to the sinks together."""
@@ -351,6 +354,8 @@ class Driver:
             task.settle(None, RunError(f"run {run.id} is over: {task.name} was called too late"))
             task.wake()
             return
+        if run.unheard:
+            hear(run, task.group)
         component = task.component
         key = ""
         if component is not None:
@@ -439,12 +444,5 @@ class Driver:
         if command.state == "succeeded":
             root.settle(run.value)
         else:
-            root.settle(None, run.error or _run_error(run, command))
+            root.settle(None, run.error or run.over_because(command.error, command.state))
         root.wake()
-
-
-def _run_error(run: LiveRun, command: Finish) -> BaseException:
-    if command.error is not None and command.error.type == "RunTimeout":
-        return RunTimeout(run.id, run.options.timeout or 0.0)
-    said = command.error.message if command.error is not None else command.state
-    return RunError(f"run {run.handle.name} ({run.id}): {said}")

@@ -11,10 +11,11 @@ from copy import copy
 from typing import TYPE_CHECKING, Literal
 
 from twingraph_nb.component import Component
-from twingraph_nb.errors import RunError
+from twingraph_nb.errors import RunError, RunTimeout
 from twingraph_nb.events import (
     Answered,
     Batch,
+    ErrorInfo,
     Event,
     RunFinished,
     RunForm,
@@ -30,6 +31,7 @@ from twingraph_nb.events import (
 )
 from twingraph_nb.executors.base import Stop
 from twingraph_nb.graph.run import Run
+from twingraph_nb.graph.scope import current_scope
 from twingraph_nb.graph.task import Task
 from twingraph_nb.policy import RunOptions
 from twingraph_nb.scheduler.answering import Asking, take_answer
@@ -38,6 +40,7 @@ from twingraph_nb.scheduler.earlier import Earlier
 from twingraph_nb.scheduler.forced import Forced
 from twingraph_nb.scheduler.inputs import arguments_of, fetched
 from twingraph_nb.scheduler.state import RunState
+from twingraph_nb.scheduler.unheard import blocked, hear
 from twingraph_nb.selection import Selection
 
 if TYPE_CHECKING:
@@ -92,6 +95,9 @@ class LiveRun:
         self.questions: dict[int, Asking] = {}  # that wait for an answer
         self.answered: dict[int, Answered] = {}  # who was first
         self.blocks: set[int] = set()  # tasks that stand for groups and attempts
+        self.plain: set[int | None] = set()  # pipelines whose function runs in a thread; None: own
+        self.blocked: set[int | None] = set()  # whose code waits
+        self.unheard: dict[int | None, list[tuple[Task, BaseException, ErrorInfo]]] = {}
         self.saved: dict[int, str] = {}  # blob of the state that a task saved last
         self.recalled: set[int] = set()  # tasks whose attempt is ended so that they wait again
         self.last: set[int] = set()  # tasks that tidy up, and what they call
@@ -109,6 +115,19 @@ class LiveRun:
             return False
         self.retries += 1
         return True
+
+    def ended(self, number: int) -> bool:
+        """Take a task out of the open ones; False if it is not there (any more)."""
+        if self.unheard:
+            hear(self, number)
+        return self.open.pop(number, None) is not None
+
+    def over_because(self, error: ErrorInfo | None, state: RunStateName) -> BaseException:
+        """Give an error for a run that no error of the user's has ended."""
+        if error is not None and error.type == "RunTimeout":
+            return RunTimeout(self.id, self.options.timeout or 0.0)
+        said = error.message if error is not None else state
+        return RunError(f"run {self.handle.name} ({self.id}): {said}")
 
     def choose(self, own: Selection, common: Selection) -> Selection:
         """Let only what is selected run; before its first call.
@@ -231,7 +250,8 @@ class LiveRun:
         return self.again(selected)
 
     def wait(self, lock: threading.Lock, timeout: float | None, what: str) -> bool:
-        return self.driver.wait(lock, timeout, what)
+        with blocked(current_scope()):
+            return self.driver.wait(lock, timeout, what)
 
     def fetch(self, task: Task) -> Future[object]:
         return asyncio.run_coroutine_threadsafe(fetched(task), self.driver.loop)

@@ -28,6 +28,7 @@ from twingraph_nb.events import (
     TaskSkipped,
     TaskStarted,
     TaskStateName,
+    TaskUnobserved,
     TaskWoken,
 )
 from twingraph_nb.policy import Policy
@@ -345,15 +346,16 @@ class RunState:
             return _NONE
         out: list[Command] = []
         self._end(event.task, "failed", event.at, out)
-        if not event.observed:
-            self.failed += 1
-            if self.error is None:
-                self.error = event.error
-            if self._on_error == "fail_fast" and self._stopping is None:
-                out.extend(self._stop("failed", event.at, "another task of the run failed"))
-                return out
-        out.extend(self._maybe_finish())
+        out.extend(self._maybe_finish() if event.observed else self._task_unobserved(event))
         return out
+
+    def _task_unobserved(self, event: TaskErred | TaskUnobserved) -> Commands:
+        self.failed += 1
+        if self.error is None:
+            self.error = event.error
+        if self._on_error == "fail_fast" and self._stopping is None:
+            return self._stop("failed", event.at, "another task of the run failed")
+        return self._maybe_finish()
 
     def _task_woken(self, event: TaskWoken) -> Commands:
         node = self._nodes.get(event.task)
@@ -429,6 +431,7 @@ HANDLERS: dict[type[Event], Callable[[RunState, Any], Commands]] = {
     TaskDone: RunState._task_done,
     TaskReused: RunState._task_reused,
     TaskErred: RunState._task_erred,
+    TaskUnobserved: RunState._task_unobserved,
     TaskWoken: RunState._task_woken,
     TaskCancelled: RunState._task_cancelled,
     TaskSkipped: RunState._task_skipped,

@@ -20,6 +20,7 @@ from twingraph_nb.events import (
     TaskErred,
     TaskReused,
     TaskSkipped,
+    TaskUnobserved,
 )
 from twingraph_nb.store.encoding import as_builtins
 
@@ -32,7 +33,17 @@ _COUNTED: Mapping[type[Event], str] = {
     TaskSkipped: "skipped",
     TaskCancelled: "cancelled",
 }
-_TELLING = frozenset({RunStarted, ComponentUsed, TaskErred, CancelAsked, RunTimedOut, RunFinished})
+_TELLING = frozenset(
+    {
+        RunStarted,
+        ComponentUsed,
+        TaskErred,
+        TaskUnobserved,
+        CancelAsked,
+        RunTimedOut,
+        RunFinished,
+    }
+)
 """What has to be looked at one by one; all else is counted."""
 
 
@@ -127,6 +138,8 @@ class Live:
     def _fold_one(self, event: Event, change: Change) -> None:
         if isinstance(event, TaskErred):
             self._fold_error(event, change)
+        elif isinstance(event, TaskUnobserved):
+            self._stopping = self._stopping or self._fails_fast
         elif isinstance(event, ComponentUsed):
             change.components.append(event)
         elif isinstance(event, RunStarted):
@@ -145,8 +158,11 @@ class Live:
         if goes_on or event.task in self._groups:
             return
         change.counts["failed"] = change.counts.get("failed", 0) + 1
-        fail_fast = self.started is None or self.started.on_error == "fail_fast"
-        self._stopping = self._stopping or (fail_fast and not event.observed)
+        self._stopping = self._stopping or (self._fails_fast and not event.observed)
+
+    @property
+    def _fails_fast(self) -> bool:
+        return self.started is None or self.started.on_error == "fail_fast"
 
 
 def component_facts(used: ComponentUsed) -> dict[str, object]:

@@ -1,0 +1,90 @@
+"""Errors that somebody may still ask for: of tasks that plain code has called a moment ago.
+
+A sync pipeline, or a sync component that calls tasks, runs on in its thread after a call. If the
+task fails before that code has done anything else, nobody knows yet whether it is about to wait
+for it. Such an error belongs to the run (or to the member of a group) only when the code has
+called or waited for something else, or has ended, without asking.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING, cast
+
+from twingraph_nb.events import ErrorInfo, TaskUnobserved
+from twingraph_nb.graph.scope import Scope
+from twingraph_nb.graph.task import Task
+from twingraph_nb.scheduler.blocks import contained, fell_inside
+
+if TYPE_CHECKING:
+    from twingraph_nb.scheduler.live import LiveRun
+
+__all__ = ["blocked", "hear", "hold", "may_ask", "plain"]
+
+
+def may_ask(run: LiveRun, task: Task) -> bool:
+    """Tell whether the code that has called a task is neither waiting nor over."""
+    caller = task.group
+    if caller in run.blocked:
+        return False
+    if caller in run.plain:
+        return True
+    parent = None if caller is None else run.open.get(caller)
+    if parent is None or parent.form != "call":
+        return False
+    component = parent.component
+    return component.platform == "local" and component.style in ("sync", "stream")
+
+
+def hold(run: LiveRun, task: Task, error: BaseException, info: ErrorInfo) -> None:
+    """Keep an error until its caller has moved on; see `hear`."""
+    run.unheard.setdefault(task.group, []).append((task, error, info))
+    if task.group in run.blocked:  # since it was asked: it has not seen this one
+        hear(run, task.group)
+
+
+def hear(run: LiveRun, caller: int | None) -> None:
+    """Give the errors that a caller has not asked for to whom they belong.
+
+    For when it calls, waits or has ended. On the scheduler's thread.
+    """
+    for task, error, info in run.unheard.pop(caller, ()):
+        if task.waiters:
+            continue
+        if contained(run, task):
+            fell_inside(run, task, error)
+            continue
+        if run.error is None:
+            run.error = error
+        driver = run.driver
+        driver.happen(run, TaskUnobserved(driver.now(), task.number, info))
+
+
+@contextmanager
+def plain(run: LiveRun, caller: int | None) -> Generator[None, None, None]:
+    """While the function of a sync pipeline runs."""
+    run.plain.add(caller)
+    try:
+        yield
+    finally:
+        run.plain.discard(caller)
+        hear(run, caller)
+
+
+@contextmanager
+def blocked(scope: Scope | None) -> Generator[None, None, None]:
+    """While the code of this scope waits, in its own thread."""
+    if scope is None:
+        yield
+        return
+    run = cast("LiveRun", scope.link)
+    caller = next((n for n in reversed(scope.above) if n not in run.blocks), None)
+    run.blocked.add(caller)  # before the look: who holds an error looks the other way round
+    if caller in run.unheard:
+        run.driver.call(partial(hear, run, caller))
+    try:
+        yield
+    finally:
+        run.blocked.discard(caller)
