@@ -17,6 +17,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from uv import find_uv_bin
 
 from tests.pythons.found import places_of, said_by
 
@@ -67,9 +68,12 @@ def environment(version: str, interpreter: str) -> Path:
         return python
     shutil.rmtree(folder, ignore_errors=True)
     said(interpreter, "-m", "venv", "--without-pip", str(folder))
-    pip = (sys.executable, "-m", "pip", "--python", str(python), "install", "-qq")
-    pip += ("--disable-pip-version-check", "--no-compile")  # most of it is never imported
-    said(*pip, "--constraint", str(PINS), *NEEDS)
+    given = ("--constraint", str(PINS), *NEEDS)
+    uv = (find_uv_bin(), "pip", "install", "--quiet", "--python", str(python))
+    if subprocess.run((*uv, *given), capture_output=True, check=False).returncode:
+        pip = (sys.executable, "-m", "pip", "--python", str(python), "install", "-qq")
+        pip += ("--disable-pip-version-check", "--no-compile")  # most of it is never imported
+        said(*pip, *given)  # uv does not read pip's settings, such as a mirror
     (packages,) = folder.glob("lib/python*/site-packages")
     (packages / "twingraph_nb.pth").write_text(f"{ROOT}\n")  # what --editable does, unbuilt
     stamp.write_text(wanted)
