@@ -147,7 +147,7 @@ async def test_the_far_side_checks_what_it_gets(tmp_path: Path) -> None:
     held = await payloads.held([BODY])
     path = next(path for path in tmp_path.rglob("*") if path.is_file())
     path.chmod(0o644)
-    path.write_bytes(BODY[:-1] + b"x")
+    path.write_bytes(BODY[:-1] + bytes([BODY[-1] ^ 1]))
     with pytest.raises(PayloadError, match="not what its digest says"):
         far(held)
     path.unlink()
