@@ -8,6 +8,7 @@ import importlib
 import os
 import platform
 import secrets
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -399,8 +400,10 @@ class Session:
             return
         with contextlib.suppress(KeyboardInterrupt):
             if not hasattr(shell(), "kernel"):
-                for task in self._drained():
-                    if (error := task.exception()) is not None:
+                # Who calls by hand has seen what failed in what was shown.
+                seen = shell() is not None or hasattr(sys, "ps1")
+                for task in [*(() if seen else self.driver.unseen), *self._drained()]:
+                    if (error := task.error) is not None:
                         say(f"{task.name} failed: {type(error).__name__}: {error}")
         self.close()
 

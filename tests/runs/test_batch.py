@@ -185,9 +185,12 @@ def test_one_of_them_that_fails_makes_the_notebook_fail(tmp_path: Path, home: Pa
     assert said in done.report
 
 
-def test_a_failure_that_no_cell_has_looked_at_makes_the_notebook_fail(tmp_path: Path) -> None:
-    seen = "try:\n    slowly(-1).result()\nexcept ValueError:\n    pass"
-    unseen = "run = slowly(-2)\nwhile not run.done:\n    pass"
+@pytest.mark.parametrize("call", ["slowly(-2)", "late(-2)"])
+def test_a_failure_that_no_cell_has_looked_at_makes_the_notebook_fail(
+    tmp_path: Path, call: str
+) -> None:
+    seen = "try:\n    slowly(-1).result()\nexcept ValueError:\n    late(-1).exception()"
+    unseen = f"call = {call}\nwhile not call.done:\n    pass\ndel call"
     write(tmp_path / "in.ipynb", SLOW, seen, unseen, "print('went on')")
     done = twingraph(tmp_path, "--no-report")
     assert (done.code, outputs(done.nb)) == (1, "went on\n")

@@ -1,7 +1,10 @@
-"""Errors of tasks that have failed before the code that called them could ask."""
+"""Errors that came before anybody asked for them, and those that nobody asks for."""
 
 from __future__ import annotations
 
+import asyncio
+import gc
+import json
 import threading
 import time
 from collections.abc import Callable
@@ -9,7 +12,9 @@ from collections.abc import Callable
 import pytest
 
 from twingraph_nb import Task, attempt, component, get_session, pipeline
+from twingraph_nb.errors import TaskSkipped
 from twingraph_nb.events import CancelAsked, TaskErred, TaskUnobserved
+from twingraph_nb.runs.ending import finish
 from twingraph_nb.scheduler.state import RunState
 
 
@@ -205,3 +210,84 @@ def test_events_tell_whose_the_error_was(body: Callable[[], object]) -> None:
         state.handle(event)
     assert (state.state, state.error) == (run.state, unobserved[0].error if unobserved else None)
     assert not [e for e in events if isinstance(e, CancelAsked)]
+
+
+# -- loose calls, and runs --------------------------------------------------------------------
+
+
+def unseen() -> list[tuple[str, str]]:
+    """What a notebook's end tells of: names, and how they ended."""
+    return [(one["name"], one["state"]) for one in json.loads(finish())]
+
+
+@pipeline()
+def failing() -> Task:
+    return fail()
+
+
+@pytest.mark.parametrize(("call", "name"), [(fail, "fail"), (failing, "failing")])
+def test_what_failed_is_told_in_the_end_although_nobody_holds_it(
+    call: Callable[[], Task], name: str
+) -> None:
+    made = call()
+    while not made.done:
+        time.sleep(0.001)
+    double(1).result()
+    del made
+    gc.collect()
+    assert unseen() == [(name, "failed")]
+
+
+def test_what_is_still_to_fail_is_told_with_what_it_takes_along() -> None:
+    gate = threading.Event()
+
+    @component()
+    def fail_later() -> int:
+        gate.wait()
+        raise ValueError("no good")
+
+    double(fail_later())
+    threading.Timer(0.1, gate.set).start()
+    assert unseen() == [("fail_later", "failed"), ("double", "skipped")]
+
+
+def asks_for_the_result() -> None:
+    with pytest.raises(ValueError, match="no good"):
+        fail().result()
+
+
+def asks_for_the_error() -> None:
+    assert isinstance(failed().exception(), ValueError)
+
+
+def awaits() -> None:
+    async def main() -> None:
+        with pytest.raises(ValueError, match="no good"):
+            await fail()
+
+    asyncio.run(main())
+
+
+def asks_for_what_was_skipped() -> None:
+    with pytest.raises(TaskSkipped):
+        double(double(fail())).result()
+
+
+def asks_for_a_run() -> None:
+    with pytest.raises(ValueError, match="no good"):
+        failing().result()
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [asks_for_the_result, asks_for_the_error, awaits, asks_for_what_was_skipped, asks_for_a_run],
+)
+def test_what_somebody_asked_for_is_not_told_in_the_end(ask: Callable[[], None]) -> None:
+    ask()
+    assert unseen() == []
+
+
+def test_few_of_many_failures_are_kept() -> None:
+    for _ in range(50):
+        failed()
+    assert unseen() == [("fail", "failed")] * 20

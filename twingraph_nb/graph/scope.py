@@ -27,6 +27,10 @@ class Link(Protocol):
         """The run's own code waits for the task, in the function of this group."""
         ...
 
+    def asked(self, task: Task) -> None:
+        """The task's error has reached somebody."""
+        ...
+
     def interrupted(self, task: Task) -> None:
         """The user stopped waiting for the task (Ctrl-C, stop button, cancelled await)."""
         ...

@@ -233,7 +233,7 @@ class Task(_Lazy):
 
     def exception(self) -> BaseException | None:
         """Give the error of a finished task, or None."""
-        return self._error
+        return None if self._error is None else self._asked_for(self._error)
 
     def cancel(self) -> None:
         """Ask it to stop. Tasks that need it are skipped."""
@@ -292,6 +292,11 @@ class Task(_Lazy):
         return f"<task {self.name} {self.state}, hash {self.hash}>"
 
     # -- what the scheduler calls ------------------------------------------------------------
+
+    @property
+    def error(self) -> BaseException | None:
+        """The error of a finished task, which thereby reaches nobody."""
+        return self._error
 
     @property
     def chunks(self) -> Chunks:
@@ -398,6 +403,7 @@ class Task(_Lazy):
     def _asked_for(self, error: BaseException) -> BaseException:
         """Note that the error reaches somebody; the run's own code has it for good."""
         self.looked = True
+        self.link.asked(self)
         scope = current_scope()
         if scope is not None and scope.link is self.link:
             self.waiters += 1

@@ -322,7 +322,7 @@ class PlannedRun:
             )
             for index, item in enumerate(items[:LISTED])  # type: ignore[index]
         ]
-        missing = next((child for child in children if child.exception() is not None), None)
+        missing = next((child for child in children if child.error is not None), None)
         if count > LISTED and missing is None:
             said = (
                 f"the first {LISTED:,} of {count:,} items are kept, the others were not looked at"
@@ -367,7 +367,7 @@ class PlannedRun:
     def _lacks(self, needs: Iterable[Need]) -> Task | None:
         """Fetch the values of reused tasks; gives the first task that has none."""
         for other, _, port in needs:
-            if port and (not other.done or other.exception() is not None):
+            if port and (not other.done or other.error is not None):
                 return other
         for other, _, port in needs:
             value = other.peek()
@@ -415,6 +415,7 @@ class PlannedRun:
 
     def looks(self, task: Task, group: int | None) -> None: ...
     def cancel_task(self, task: Task, why: str = "") -> None: ...
+    def asked(self, task: Task) -> None: ...
     def interrupted(self, task: Task) -> None: ...
 
     def log_of(self, task: Task) -> str:

@@ -92,7 +92,7 @@ class SelectedRun(PlannedRun):
         for number in reversed(self._called):
             task = self._called[number][0]
             if self._was_called(number):
-                if task.done and task.exception() is None:
+                if task.done and task.error is None:
                     self._rows[number] = self._group_row(task, self._rows[number].wires, None)
                 elif not task.done:
                     self._again(task)
@@ -114,7 +114,7 @@ class SelectedRun(PlannedRun):
             return
         changed, verdict = self._selecting.look(task.number)
         self._apply(changed)
-        if isinstance(task.exception(), LeftOut) and verdict == "fail":
+        if isinstance(task.error, LeftOut) and verdict == "fail":
             task.settle(None, NotKept(task.name, [task.name]))
 
     # -- calls -------------------------------------------------------------------------------
@@ -186,7 +186,7 @@ class SelectedRun(PlannedRun):
                 self._wait_for(task, other)
                 return
             holds = port or self._selecting.orders(task.number, other.number)
-            if holds and isinstance(other.exception(), TaskSkipped):
+            if holds and isinstance(other.error, TaskSkipped):
                 self._out(task, f"{other.name} is left out")
                 return
         self._decide(task, past)
@@ -212,7 +212,7 @@ class SelectedRun(PlannedRun):
         number, look = task.number, self._look
         digest = self._digest(task)
         lacks = None if digest is not None or is_named(task) else self._lacks(task.needs)
-        if lacks is not None and isinstance(lacks.exception(), NotYet):
+        if lacks is not None and isinstance(lacks.error, NotYet):
             self._wait_for(task, lacks)
             return
         found = None if digest is None or look is None else any_kept(look, self._any, digest)
@@ -229,13 +229,13 @@ class SelectedRun(PlannedRun):
             return task.digest
         if not is_named(task):
             values = [other for other, _, port in task.needs if port and other.link is self]
-            if any(isinstance(other.exception(), TaskSkipped) for other in values):
+            if any(isinstance(other.error, TaskSkipped) for other in values):
                 return None
             for at, other in enumerate(values):
                 self._apply(self._selecting.take(other.number))
-                if isinstance(other.exception(), TaskSkipped):
+                if isinstance(other.error, TaskSkipped):
                     return None
-                if isinstance(other.exception(), NotYet):
+                if isinstance(other.error, NotYet):
                     self._doubt(values[at + 1 :], other)  # a run looks no further if it fails
                     return None
             if self._lacks(task.needs) is not None:
@@ -281,7 +281,7 @@ class SelectedRun(PlannedRun):
         """Its value is there, waits for a task that runs, or lacks what is left out so far."""
         number, role = task.number, self._selecting.role(task.number)
         ended = waits is task and task.form == "pipeline"
-        out = ended or (waits is not None and isinstance(waits.exception(), TaskSkipped))
+        out = ended or (waits is not None and isinstance(waits.error, TaskSkipped))
         held = not out and waits is not None and not waits.done
         if not (out or held):
             super()._settle_group(task, value, waits)
@@ -297,7 +297,7 @@ class SelectedRun(PlannedRun):
             task.settle(None, LeftOut(task.name, PART))
 
     def _returned_by(self, block: Block, members: Sequence[Task]) -> tuple[object, Task | None]:
-        out = {one.number: one for one in members if isinstance(one.exception(), TaskSkipped)}
+        out = {one.number: one for one in members if isinstance(one.error, TaskSkipped)}
         if not out:
             return super()._returned_by(block, members)
         told = [one for one in members if one.number not in out]

@@ -82,9 +82,7 @@ def finish(*, cancel: bool = False) -> str:
     from twingraph_nb.session import get_session  # what runs on the batch side needs no session
 
     session = get_session()
-    left = [run.root for run in session.runs.values() if run.state == "failed"]
-    left = [task for task in left if not task.looked]  # it failed, and no cell has noticed
-    left += session.unfinished()
+    left = [*session.driver.unseen, *session.unfinished()]
     if cancel:
         for task in left:
             task.cancel()
@@ -95,7 +93,7 @@ def finish(*, cancel: bool = False) -> str:
         views.settle()
     found = []
     for task in left:
-        error = task.exception()
+        error = task.error
         said = f"{type(error).__name__}: {error}" if error is not None else ""
         found.append({"run": task.link.id, "name": task.name, "state": task.state, "error": said})
     return json.dumps(found)

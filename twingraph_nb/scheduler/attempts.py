@@ -411,11 +411,11 @@ class Attempts:
         if last:
             del run.open[number]
             run.fallen[number] = task.name
-            task.settle(None, error)
-            if not observed and run.error is None:
-                run.error = error
-            if observed and not waited:
+            if not observed:
+                run.unclaimed(task, error)
+            elif not waited:
                 fell_inside(run, task, error)
+            task.settle(None, error)
         wait = error.again if again and isinstance(error, BreakerOpen) else 0.0
         luck = random.random()
         driver.happen(

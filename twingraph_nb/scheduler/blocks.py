@@ -210,7 +210,7 @@ class BlockWork:
             LeftOut: the block cannot do without it.
         """
         ended = [m for m in members if m.done or m.number in self._block.broken]
-        told = [m for m in ended if not self._is_out(m.exception())]
+        told = [m for m in ended if not self._is_out(m.error)]
         open_, stopped = len(members) - len(told), self._is_out(self._block.error)
         said = await self._verdict(told, open_ + stopped)
         if said is False or not (open_ or stopped):
@@ -232,7 +232,7 @@ class BlockWork:
         error = self._block.broken.get(member.number)
         if error is not None:
             return Settled(member.name, "failed", None, _text(error))
-        error = member.exception()
+        error = member.error
         if self._is_out(error) or self._is_held(member):
             return not_selected(member)
         if not member.done:
@@ -259,7 +259,7 @@ class BlockWork:
         fallen += [m for m in members if m.number in block.broken and not m.done]
         if block.policy.text == "strict" and fallen:
             first = fallen[0]
-            error = block.broken.get(first.number) or first.exception()
+            error = block.broken.get(first.number) or first.error
             assert error is not None
             error.add_note(f"in group {name}: {len(fallen)} of {len(members)} failed")
             return error
@@ -302,7 +302,7 @@ class BlockWork:
             await self._patiently(child)
         else:
             await _end_of(child)
-        error = self._block.broken.get(child.number) or child.exception()
+        error = self._block.broken.get(child.number) or child.error
         if error is not None:
             raise error
         return await fetched(child)

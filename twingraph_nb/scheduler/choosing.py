@@ -192,7 +192,7 @@ class Choosing:
         if role == "run" and lacking:
             self._doomed[number] = [other.name for other in lacking]
             gone.update(other.number for other in lacking)
-        out = {other.number for other in values if isinstance(other.exception(), TaskSkipped)}
+        out = {other.number for other in values if isinstance(other.error, TaskSkipped)}
         if out and task.form == "call" and role in ("held", "take"):
             self._lame.add(number)  # its value may be kept all the same
             gone |= out
@@ -286,13 +286,13 @@ class Choosing:
         for other in [other for other, _, port in task.needs if port]:
             if not other.done and other.link is self._run:
                 self._apply(self.selecting.take(other.number))
-            if not other.done or isinstance(other.exception(), TaskSkipped):
+            if not other.done or isinstance(other.error, TaskSkipped):
                 return None if other.done else other
         return None
 
     def _has(self, task: Task) -> bool:
         """See that the value of a task is in memory, if it is kept."""
-        if task.exception() is not None:
+        if task.error is not None:
             return False
         keeper = self._run.driver.keeper
         try:

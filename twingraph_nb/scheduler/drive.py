@@ -53,7 +53,7 @@ from twingraph_nb.scheduler.live import LiveRun, TaskReport
 from twingraph_nb.scheduler.orders import obey
 from twingraph_nb.scheduler.reuse import Keeper, Reuse
 from twingraph_nb.scheduler.state import HANDLERS
-from twingraph_nb.scheduler.unheard import hear
+from twingraph_nb.scheduler.unheard import Unseen, hear
 from twingraph_nb.store.commands import Answer
 
 __all__ = ["Driver"]
@@ -95,6 +95,7 @@ class Driver:
         self.handles: weakref.WeakValueDictionary[str, Run] = weakref.WeakValueDictionary()
         self.begun: Callable[[], object] = lambda: None  # called when a run has begun
         self.thread = 0
+        self.unseen = Unseen()
         self.reuse = Reuse(keeper, keep_after)
         self.attempts = Attempts(self, executor, admission, self.reuse)
         self._bodies = Bodies(self, self.attempts)
@@ -259,6 +260,7 @@ class Driver:
         if isinstance(event, TaskSkippedEvent):
             task = run.open.pop(event.task, None)
             if task is not None:
+                run.skips[event.task] = event.because
                 because = run.fallen.get(event.because, f"task {event.because}")
                 self._fell(run, task, TaskSkipped(task.name, because))
         elif isinstance(event, TaskCancelledEvent):
@@ -432,7 +434,6 @@ class Driver:
             self._cancel(run, one.number, "user", "interrupted")
 
     def _finish(self, run: LiveRun, command: Finish) -> None:
-        root = run.handle.root
         body = run.running.pop(BODY, None)
         if body is not None:
             body.cancel()
@@ -441,8 +442,4 @@ class Driver:
         self.runs.pop(run.id, None)
         self._dirty[run.id] = run
         self._flush()
-        if command.state == "succeeded":
-            root.settle(run.value)
-        else:
-            root.settle(None, run.error or run.over_because(command.error, command.state))
-        root.wake()
+        run.settle(command.state, command.error)

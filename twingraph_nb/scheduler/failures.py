@@ -9,20 +9,26 @@ import re
 import traceback
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from twingraph_nb.errors import (
     BreakerOpen,
     ExecutorError,
+    RunError,
+    RunTimeout,
     TaskCancelled,
     TaskSkipped,
     TwingraphError,
 )
-from twingraph_nb.events import ErrorInfo
+from twingraph_nb.events import ErrorInfo, RunStateName
 from twingraph_nb.graph.task import Task
 from twingraph_nb.policy import Policy
 from twingraph_nb.source.text import Source, place_of
 
-__all__ = ["error_info", "retry_wanted", "tries_again", "user_part"]
+if TYPE_CHECKING:
+    from twingraph_nb.scheduler.live import LiveRun
+
+__all__ = ["error_info", "retry_wanted", "run_error", "tries_again", "user_part"]
 
 _FILE = re.compile(r'File "([^"\n]+)"')
 _TRIED = "__twingraph_tried__"
@@ -122,3 +128,11 @@ def _line(tb: TracebackType | None, source: Source | None) -> int:
             line = tb.tb_lineno
         tb = tb.tb_next
     return line
+
+
+def run_error(run: LiveRun, state: RunStateName, error: ErrorInfo | None) -> BaseException:
+    """Give an error for a run that no error of the user's has ended."""
+    if error is not None and error.type == "RunTimeout":
+        return RunTimeout(run.id, run.options.timeout or 0.0)
+    said = error.message if error is not None else state
+    return RunError(f"run {run.handle.name} ({run.id}): {said}")

@@ -85,7 +85,7 @@ def arguments_of(task: Task) -> Mapping[str, object]:
     resolved: tuple[str, ...] = ()
     for other, _, port in task.needs:
         value = other.peek()
-        if value is None and other.exception() is not None:
+        if value is None and other.error is not None:
             other.result()  # raises: one of another run may have failed
         if not port:  # order only
             continue

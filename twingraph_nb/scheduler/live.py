@@ -11,7 +11,7 @@ from copy import copy
 from typing import TYPE_CHECKING, Literal
 
 from twingraph_nb.component import Component
-from twingraph_nb.errors import RunError, RunTimeout
+from twingraph_nb.errors import RunError
 from twingraph_nb.events import (
     Answered,
     Batch,
@@ -37,6 +37,7 @@ from twingraph_nb.policy import RunOptions
 from twingraph_nb.scheduler.answering import Asking, take_answer
 from twingraph_nb.scheduler.choosing import Choosing
 from twingraph_nb.scheduler.earlier import Earlier
+from twingraph_nb.scheduler.failures import run_error
 from twingraph_nb.scheduler.forced import Forced
 from twingraph_nb.scheduler.inputs import arguments_of, fetched
 from twingraph_nb.scheduler.state import RunState
@@ -81,6 +82,7 @@ class LiveRun:
         self.open: dict[int, Task] = {}  # tasks that have not finished
         self.running: dict[int, Stop] = {}  # and BODY
         self.fallen: dict[int, str] = {}  # names of tasks that did not succeed
+        self.skips: dict[int, int] = {}  # which of these each skipped task has needed
         self.known: set[str] = set()  # digests of components said so far
         self.outbox: list[Event] = []
         self.seq = 0
@@ -116,18 +118,26 @@ class LiveRun:
         self.retries += 1
         return True
 
+    def hash_of(self, number: int) -> str:
+        """Give the hash of a task."""
+        return f"{self.id}{number:08x}"
+
     def ended(self, number: int) -> bool:
         """Take a task out of the open ones; False if it is not there (any more)."""
         if self.unheard:
             hear(self, number)
         return self.open.pop(number, None) is not None
 
-    def over_because(self, error: ErrorInfo | None, state: RunStateName) -> BaseException:
-        """Give an error for a run that no error of the user's has ended."""
-        if error is not None and error.type == "RunTimeout":
-            return RunTimeout(self.id, self.options.timeout or 0.0)
-        said = error.message if error is not None else state
-        return RunError(f"run {self.handle.name} ({self.id}): {said}")
+    def settle(self, state: RunStateName, error: ErrorInfo | None) -> None:
+        """Tell all who wait for the run how it ended."""
+        root = self.handle.root
+        if state == "succeeded":
+            root.settle(self.value)
+        else:
+            if state == "failed":
+                self.driver.unseen.add(root)
+            root.settle(None, self.error or run_error(self, state, error))
+        root.wake()
 
     def choose(self, own: Selection, common: Selection) -> Selection:
         """Let only what is selected run; before its first call.
@@ -180,7 +190,7 @@ class LiveRun:
         task = Task(
             self,
             number,
-            f"{self.id}{number:08x}",
+            self.hash_of(number),
             component,  # type: ignore[arg-type]
             name,
             bound,
@@ -219,6 +229,16 @@ class LiveRun:
         choosing = self.choosing
         if choosing is not None:
             self.driver.call(lambda: choosing.look(task, group))
+
+    def asked(self, task: Task) -> None:
+        self.driver.unseen.discard(self, task)
+
+    def unclaimed(self, task: Task, error: BaseException) -> None:
+        """Nobody waits for a task that has failed: its error is the run's."""
+        if self.error is None:
+            self.error = error
+        if self.handle.form == "session":  # which goes on: who made the call may still ask
+            self.driver.unseen.add(task)
 
     def close_block(self, task: Task, block: Block, error: BaseException | None) -> None:
         if self.choosing is not None:

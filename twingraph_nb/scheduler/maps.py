@@ -195,7 +195,7 @@ class MapWork:
 
     def _ended(self, index: int, child: Task) -> None:
         self._live.pop(index, None)
-        error, flow = child.exception(), self._given.flow
+        error, flow = child.error, self._given.flow
         if isinstance(error, TaskSkipped) and self._run.choosing is not None:
             self._left = error  # it is not selected: the others go on
         elif error is not None:

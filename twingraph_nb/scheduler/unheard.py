@@ -8,7 +8,7 @@ called or waited for something else, or has ended, without asking.
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, cast
@@ -21,7 +21,10 @@ from twingraph_nb.scheduler.blocks import contained, fell_inside
 if TYPE_CHECKING:
     from twingraph_nb.scheduler.live import LiveRun
 
-__all__ = ["blocked", "hear", "hold", "may_ask", "plain"]
+__all__ = ["Unseen", "blocked", "hear", "hold", "may_ask", "plain"]
+
+_UNSEEN = 20
+"""Failures that are kept with all that their errors hold, until somebody asks."""
 
 
 def may_ask(run: LiveRun, task: Task) -> bool:
@@ -56,10 +59,37 @@ def hear(run: LiveRun, caller: int | None) -> None:
         if contained(run, task):
             fell_inside(run, task, error)
             continue
-        if run.error is None:
-            run.error = error
+        run.unclaimed(task, error)
         driver = run.driver
         driver.happen(run, TaskUnobserved(driver.now(), task.number, info))
+
+
+class Unseen:
+    """Runs and loose calls that have failed without anybody asking how they ended, the first 20."""
+
+    def __init__(self) -> None:
+        self._tasks: dict[str, Task] = {}
+
+    def __iter__(self) -> Iterator[Task]:
+        return iter(list(self._tasks.values()))
+
+    def add(self, task: Task) -> None:
+        """Take in a call that has failed, or the root of a run."""
+        if len(self._tasks) < _UNSEEN:
+            self._tasks[task.hash] = task
+        if task.looked:  # in another thread, meanwhile
+            self._tasks.pop(task.hash, None)
+
+    def discard(self, run: LiveRun, task: Task) -> None:
+        """Somebody has asked for the error of a task. From any thread.
+
+        Who learns that it was skipped learns of the failure behind it, too.
+        """
+        self._tasks.pop(task.hash, None)
+        number = run.skips.get(task.number)
+        while number is not None:
+            self._tasks.pop(run.hash_of(number), None)
+            number = run.skips.get(number)
 
 
 @contextmanager

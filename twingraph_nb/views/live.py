@@ -113,7 +113,7 @@ class Picture:
         hash = self.screen.tasks[number].hash
         for task in (own, *(run.tasks if run is not None else ())):
             if task is not None and task.hash == hash:
-                if not task.done or task.exception() is not None:
+                if not task.done or task.error is not None:
                     return None
                 try:
                     return html_preview(task.value_of(port))
