@@ -402,7 +402,8 @@ class Session:
             if not hasattr(shell(), "kernel"):
                 # Who calls by hand has seen what failed in what was shown.
                 seen = shell() is not None or hasattr(sys, "ps1")
-                for task in [*(() if seen else self.driver.unseen), *self._drained()]:
+                failed = [] if seen else self.driver.unseen.take()
+                for task in [*failed, *self._drained()]:
                     if (error := task.error) is not None:
                         say(f"{task.name} failed: {type(error).__name__}: {error}")
         self.close()

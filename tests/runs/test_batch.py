@@ -189,12 +189,15 @@ def test_one_of_them_that_fails_makes_the_notebook_fail(tmp_path: Path, home: Pa
 def test_a_failure_that_no_cell_has_looked_at_makes_the_notebook_fail(
     tmp_path: Path, call: str
 ) -> None:
-    seen = "try:\n    slowly(-1).result()\nexcept ValueError:\n    late(-1).exception()"
-    unseen = f"call = {call}\nwhile not call.done:\n    pass\ndel call"
+    wait = "while not call.done:\n    pass\n"
+    seen = f"try:\n    slowly(-1).result()\nexcept ValueError:\n    call = late(-1)\n{wait}"
+    seen += "assert call.exception() is not None"
+    unseen = f"call = {call}\n{wait}del call"
     write(tmp_path / "in.ipynb", SLOW, seen, unseen, "print('went on')")
     done = twingraph(tmp_path, "--no-report")
     assert (done.code, outputs(done.nb)) == (1, "went on\n")
     assert "which no cell waited for, failed: ValueError: -2 is below zero" in done.err
+    assert [done.err.count(f"{n} is below zero") for n in (-1, -2)] == [0, 1]
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import threading
 from collections.abc import Callable
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -117,3 +118,40 @@ def test_absolute_paths_are_found_with_their_line(path: str) -> None:
 )
 def test_import_for_knows_modules_and_their_usual_names(name: str, statement: str) -> None:
     assert import_for(name) == statement
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("def step(x):\n    results.append(x)\n", ["results"]),
+        ("def step(x):\n    table[x] = 1\n    del table[0]\n", ["table"]),
+        ("def step(x):\n    table['a']['b'] += 1\n", ["table"]),
+        ("def step(x):\n    thing.size = x\n", ["thing"]),
+        ("def step(x):\n    global count\n    count += 1\n", ["count"]),
+        ("async def step(x):\n    [table.update(a=i) for i in results]\n", ["table"]),
+        ("def step(x):\n    def inner():\n        results.clear()\n    inner()\n", ["results"]),
+        # what reads, and what is the function's own
+        ("def step(x):\n    return results.index(x), table[x], thing.size, count\n", []),
+        ("def step(results):\n    results.append(1)\n", []),
+        ("def step(x):\n    results = [x]\n    results.append(1)\n    return results\n", []),
+        ("def step(x):\n    return thing.update(x)\n", []),
+        ("def step(x):\n    def inner(table):\n        table[0] = x\n    return table\n", []),
+        ("def step(x):\n    results\n    return (lambda results: results.pop())([x])\n", []),
+        ("def other(x):\n    results = []\n    results.append(x)\n\n"
+         "def step(x):\n    return results\n", []),
+        ("results.append(1)\n\ndef step(x):\n    return results\n", []),
+    ],
+)  # fmt: skip
+def test_values_of_the_notebook_that_are_changed_are_named(text: str, names: list[str]) -> None:
+    space = {"results": [1], "table": {0: 0, "a": {"b": 0}}, "thing": Fraction(1), "count": 0}
+    assert [name for kind, name, _, _ in found(text, **space) if kind == "changed"] == names
+
+
+def test_a_change_is_told_with_its_line_and_what_to_do() -> None:
+    text = "def step(x):\n    y = 2 * x\n    results.append(y)\n    results.append(x)\n"
+    [(kind, name, line, message)] = found(text, results=[])
+    assert (kind, name, line) == ("changed", "results", 6)
+    assert message == (
+        "line 6: `results` of the notebook is changed here: elsewhere only a copy is, and each "
+        "call reads all of it; return what is new instead"
+    )

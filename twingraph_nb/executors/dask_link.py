@@ -6,22 +6,21 @@ import asyncio
 import functools
 import pickle
 import secrets
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 from distributed import Future
 
 from twingraph_nb.errors import ExecutorError, WorkerDied
+from twingraph_nb.executors.courier import Courier
 from twingraph_nb.executors.dask_cluster import Cluster
 from twingraph_nb.executors.dask_heart import watched
 from twingraph_nb.executors.dask_inputs import Inputs
 from twingraph_nb.executors.dask_kept import Keeping, messages
 from twingraph_nb.executors.dask_values import DaskValue, Hole
-from twingraph_nb.executors.parcels import Load, Paces, Parcel, parcels_of
+from twingraph_nb.executors.parcels import Load, Parcel, parcels_of
 from twingraph_nb.executors.process_worker import cause_of
-from twingraph_nb.executors.worker import BEGAN
-from twingraph_nb.remote import FAILED, GAVE, LOG, RESULT, SECONDS, TAG, TURNED
+from twingraph_nb.remote import FAILED, GAVE, RESULT, SECONDS, TAG, TURNED
 from twingraph_nb.remote_dask import ABOUT, ASIDE, DIED, STAYED
 from twingraph_nb.wire import Message, unpack
 
@@ -31,33 +30,27 @@ _LARGE = 1 << 16  # bytes; larger frames are put onto the cluster first, not int
 _LOOK = 0.05  # seconds
 _UNHEARD = 2.0  # seconds after the end of a future in which its last words may still come
 
-_T = TypeVar("_T")
 
-
-class Link:
+class Link(Courier):
     """All on one loop; what blocks is done in a thread."""
 
+    engine = "Dask"
+    worker = "Dask worker"
+    alone = 1.0
+
     def __init__(self, cluster: Cluster) -> None:
+        super().__init__()
         self._cluster = cluster
         self.address = cluster.address
-        self._loop = asyncio.get_running_loop()
         self._topic = f"twingraph-{secrets.token_hex(8)}"
-        self._loads: dict[int, Load] = {}
         self._futures: dict[int, Future] = {}  # by the number of the parcel, until all is heard
         self._held: dict[str, Future] = {}  # large components
         self._inputs = Inputs(cluster.hold)
         self._keeping = Keeping(cluster, self._topic)
-        self._waiting: list[Load] = []
-        self._withdrawn: list[Load] = []
         self._fetches: list[tuple[Future, asyncio.Future[Any]]] = []
         self._turns: dict[int, asyncio.Task[None]] = {}  # of jobs that say something large
-        self._paces = Paces()
-        self._tags = self._numbers = 0
         self._places = 1
-        self._pumping: asyncio.Task[None] | None = None
-        self._withdrawing: asyncio.Task[None] | None = None
         self._fetching: asyncio.Task[None] | None = None
-        self._threads = ThreadPoolExecutor(1, "twingraph-dask")
         self._closed = self._silent = False
         self._heart = self._loop.create_task(watched(cluster, self._waits, self._lost))
 
@@ -72,28 +65,6 @@ class Link:
         await self._blocking(
             lambda: self._cluster.listen(self._topic, lambda said: call(self._said, said))
         )
-
-    def submit(self, load: Load) -> None:
-        """Take a job; it is sent with others that come in the same turn of the loop."""
-        self._tags += 1
-        load.tag = self._tags
-        self._loads[load.tag] = load
-        self._send_later([load])
-
-    async def cancel(self, load: Load) -> None:
-        """Return once the job is gone, or will never begin."""
-        load.cancelled = True
-        if load.tag not in self._loads:
-            return
-        load.gone = self._loop.create_future()
-        if load in self._waiting:
-            self._waiting.remove(load)
-            self._over(load)
-            return
-        self._withdrawn.append(load)
-        if self._withdrawing is None:
-            self._withdrawing = self._loop.create_task(self._withdraw())
-        await load.gone
 
     async def fetch(self, value: DaskValue) -> object:
         """Bring a value; with all others that are asked for in the same turn of the loop."""
@@ -120,31 +91,20 @@ class Link:
 
     # -- sending -------------------------------------------------------------------------------
 
-    def _send_later(self, loads: Sequence[Load]) -> None:
-        self._waiting += loads
-        if self._pumping is None:
-            self._pumping = self._loop.create_task(self._pump())
+    @property
+    def _shut(self) -> bool:
+        return self._closed
 
-    async def _pump(self) -> None:
-        await asyncio.sleep(0)
+    async def _prepare(self) -> None:
         try:
             self._places = await self._blocking(self._cluster.places)
         except ExecutorError:
             pass  # `_send` finds it gone too, and tells the jobs
-        while self._waiting and not self._closed:
-            groups = parcels_of(self._waiting, self._paces, self._places)
-            unknown = [g for g in groups if not self._paces.known(g[0].pace)]
-            groups = groups[: 4 * self._places] if unknown and len(groups) > 64 else groups
-            taken = {load for group in groups for load in group}
-            self._waiting = [load for load in self._waiting if load not in taken]
-            parcels = [self._parcel(group) for group in groups]
-            try:
-                await self._blocking(functools.partial(self._send, parcels))
-            except Exception as exc:  # a client library may raise anything: no job may hang
-                said = exc if isinstance(exc, ExecutorError) else ExecutorError(f"Dask: {exc}")
-                for load in taken:
-                    self._finish(load, FAILED, said)
-        self._pumping = None
+
+    def _groups(self) -> list[list[Load]]:
+        groups = parcels_of(self._waiting, self._paces, self._places)
+        unknown = [g for g in groups if not self._paces.known(g[0].pace)]
+        return groups[: 4 * self._places] if unknown and len(groups) > 64 else groups
 
     def _parcel(self, loads: Sequence[Load]) -> Parcel:
         self._numbers += 1
@@ -154,7 +114,7 @@ class Link:
         return made
 
     def _send(self, parcels: Sequence[Parcel]) -> None:
-        """In the thread: hand messages to Dask, those without needs in one call a lane."""
+        """Those without needs go in one call a lane."""
         lanes: dict[Any, list[tuple[Parcel, bytes, str]]] = {}
         for parcel in parcels:
             order, held = self._order(parcel)
@@ -223,8 +183,7 @@ class Link:
     def _said(self, said: bytes) -> None:
         for message in messages(said):
             if message.kind == GAVE:
-                tags = [tag for (tag,) in TAG.iter_unpack(message.frames[0])]
-                self._given(self._loads[tag] for tag in tags if tag in self._loads)
+                self._given(tag for (tag,) in TAG.iter_unpack(message.frames[0]))
                 continue
             load = self._loads.get(message.tag)
             if load is None:
@@ -274,25 +233,11 @@ class Link:
             return ExecutorError(f"the result of {load.job.name} is not on the cluster any more")
         return DaskValue(self, future, load.tag, int(bytes(frames[1])))
 
-    def _began(self, load: Load, worker: str) -> None:
-        load.began += 1
-        if load.cancelled:
-            return
-        if load.began == 1:
-            load.hearing.hear(BEGAN, [f"Dask worker {worker}"])
-        else:
-            load.hearing.chunks.clear()
-            _tell(load, f"its worker was lost; it runs again on {worker}")
-
-    def _given(self, loads: Iterable[Load]) -> None:
-        """A worker gives jobs back that had to wait behind a long one."""
-        given = list(loads)
-        for load in given:
-            self._paces.note(load.pace, 1.0)
+    def _again(self, loads: Iterable[Load]) -> None:
+        again = [load for load in loads if load.tag in self._loads]
+        for load in again:
             self._unpack(load)
-            if load.cancelled:
-                self._over(load)
-        self._send_later([load for load in given if load.tag in self._loads])
+        self._send_later(again)
 
     def _done(self, parcel: Parcel, future: Future) -> None:
         """Dask is through with a message; what was not heard of it is looked up."""
@@ -344,18 +289,12 @@ class Link:
                 said = f"the answer of {load.job.name} got lost on Dask ({lost})"
                 self._finish(load, FAILED, ExecutorError(said))
 
-    def _finish(self, load: Load, kind: int, said: Any) -> None:
-        self._over(load)
-        if not load.cancelled:
-            load.settle(kind, said)
-
     def _waits(self) -> bool:
         return bool(self._loads) or self._fetching is not None
 
     def _lost(self, exc: ExecutorError) -> None:
         self._silent = True
-        for load in list(self._loads.values()):
-            self._finish(load, FAILED, exc)
+        super()._lost(exc)
 
     def _over(self, load: Load) -> None:
         self._loads.pop(load.tag, None)
@@ -374,25 +313,18 @@ class Link:
 
     # -- ending and bringing -------------------------------------------------------------------
 
-    async def _withdraw(self) -> None:
-        while self._withdrawn:
-            loads, self._withdrawn = self._withdrawn, []
-            parcels = {x.parcel for x in loads if x.parcel is not None}
-            dead = [p.number for p in parcels if all(x.cancelled for x in p.loads)]
-            tags = [x.tag for x in loads]
+    async def _off(self, loads: Sequence[Load]) -> None:
+        parcels = {x.parcel for x in loads if x.parcel is not None}
+        dead = [p.number for p in parcels if all(x.cancelled for x in p.loads)]
+        tags = [x.tag for x in loads]
 
-            def end(dead: Sequence[int] = dead, tags: Sequence[int] = tags) -> None:
-                futures = [self._futures[n] for n in dead if n in self._futures]
-                self._cluster.cancel(futures, tags, self._topic)
+        def end() -> None:
+            futures = [self._futures[n] for n in dead if n in self._futures]
+            self._cluster.cancel(futures, tags, self._topic)
 
-            try:
-                await self._blocking(end)
-            except ExecutorError as exc:  # the cluster is gone, and its workers with it
-                for load in loads:
-                    _tell(load, f"it could not be cancelled: {exc}")
-            for load in loads:
-                self._over(load)
-        self._withdrawing = None
+        await self._blocking(end)
+        for load in loads:
+            self._over(load)
 
     async def _bring(self) -> None:
         await asyncio.sleep(0)
@@ -412,14 +344,7 @@ class Link:
                     answer.set_result(one)
         self._fetching = None
 
-    async def _blocking(self, call: Callable[[], _T]) -> _T:
-        return await self._loop.run_in_executor(self._threads, call)
-
 
 def _options(lane: Any) -> dict[str, Any]:
     priority, resources = lane
     return {"priority": priority, **({"resources": dict(resources)} if resources else {})}
-
-
-def _tell(load: Load, text: str) -> None:
-    load.hearing.hear(LOG, [b"s" + text.encode() + b"\n"])

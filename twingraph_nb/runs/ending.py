@@ -82,12 +82,13 @@ def finish(*, cancel: bool = False) -> str:
     from twingraph_nb.session import get_session  # what runs on the batch side needs no session
 
     session = get_session()
-    left = [*session.driver.unseen, *session.unfinished()]
+    left = [*session.driver.unseen.take(), *session.unfinished()]
     if cancel:
         for task in left:
             task.cancel()
     with contextlib.suppress(TimeoutError):  # what does not obey dies with the kernel
         session.drain(timeout=_PATIENCE if cancel else None)
+    session.driver.unseen.take()  # those that have failed just now are among them
     views = sys.modules.get("twingraph_nb.views.show")
     if views is not None:  # only a kernel that has shown something has pictures to finish
         views.settle()

@@ -8,7 +8,7 @@ called or waited for something else, or has ended, without asking.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, cast
@@ -70,8 +70,11 @@ class Unseen:
     def __init__(self) -> None:
         self._tasks: dict[str, Task] = {}
 
-    def __iter__(self) -> Iterator[Task]:
-        return iter(list(self._tasks.values()))
+    def take(self) -> list[Task]:
+        """Give them, to be told of."""
+        found = list(self._tasks.values())
+        self._tasks.clear()
+        return found
 
     def add(self, task: Task) -> None:
         """Take in a call that has failed, or the root of a run."""

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from twingraph_nb.source.changes import changed_names
 from twingraph_nb.source.packer import Enough, Limited
 from twingraph_nb.source.parsed import parse
 from twingraph_nb.source.reach import Reach, reach
@@ -25,7 +26,9 @@ from twingraph_nb.source.text import Source
 
 __all__ = ["Finding", "check", "import_for", "live_kind"]
 
-Kind = Literal["undefined", "missing_import", "unpicklable", "absolute_path", "live_object"]
+Kind = Literal[
+    "undefined", "missing_import", "unpicklable", "absolute_path", "live_object", "changed"
+]
 
 _ALIASES = {
     "np": "numpy",
@@ -86,6 +89,7 @@ def check(function: Callable[..., object], source: Source) -> tuple[Finding, ...
     reached = reach(function, source.text)
     lines = _lines(source)
     found = [*_missing(reached, lines), *_captures(reached, lines), *_paths(source)]
+    found += _changes(reached, source)
     return tuple(sorted(found, key=lambda f: (f.line, f.name)))
 
 
@@ -144,6 +148,16 @@ def _captures(reached: Reach, lines: dict[str, int]) -> Iterator[Finding]:
             if problem:
                 cure = f"`{name}` cannot be pickled ({problem}); make it inside the component"
                 yield Finding("unpicklable", name, at, _said(at, cure))
+
+
+def _changes(reached: Reach, source: Source) -> Iterator[Finding]:
+    for name, line in changed_names(_tree(source), reached.data).items():
+        at = source.line + line - 1
+        cure = (
+            f"`{name}` of the notebook is changed here: elsewhere only a copy is, and each call "
+            "reads all of it; return what is new instead"
+        )
+        yield Finding("changed", name, at, _said(at, cure))
 
 
 def _paths(source: Source) -> Iterator[Finding]:
