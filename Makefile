@@ -12,9 +12,10 @@ TESTED := $(VENV)/.ready-test
 PINS   := binder/requirements.txt
 PIP    := $(BIN)/python -m pip install -qq --disable-pip-version-check --constraint $(PINS)
 UV     := $(BIN)/uv pip install -q --compile-bytecode --python $(BIN)/python --constraint $(PINS)
-# uv takes seconds for what takes pip a minute. It does not read pip's settings (mirrors, folders of
-# wheels): where it fails pip is asked, which says what is wrong.
-install = { $(PIP) uv && $(UV) --editable '$(1)'; } 2>/dev/null || $(PIP) --editable '$(1)'
+# uv takes seconds for what takes pip a minute. It does not read pip's settings, so it is not asked
+# where they name an index; and where it fails pip is asked, which says what is wrong.
+THEIRS := $(BIN)/python -m pip config list | grep -q '\.index-url='
+install = { ! $(THEIRS) && $(PIP) uv && $(UV) --editable '$(1)'; } 2>/dev/null || $(PIP) --editable '$(1)'
 AS_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root,)
 
 .DEFAULT_GOAL := help

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import re
+import threading
 import time
 from pathlib import Path
 
@@ -368,6 +369,24 @@ def test_errors_of_the_call_and_of_the_pipeline_reach_the_user() -> None:
         wrong.plan()
     with pytest.raises(RunError):
         wild.plan(1, resume="abc")
+
+
+def test_a_plan_waits_for_a_call_that_still_runs() -> None:
+    gate = threading.Event()
+
+    @component()
+    def late() -> int:
+        gate.wait()
+        return 3
+
+    call = late()
+
+    @pipeline()
+    def uses() -> object:
+        return item(call.result(), 0)
+
+    threading.Timer(0.1, gate.set).start()
+    assert [row.name for row in uses.plan().rows] == ["item"]
 
 
 def test_without_a_store_everything_runs(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -270,7 +270,10 @@ class LiveRun:
         return self.again(selected)
 
     def wait(self, lock: threading.Lock, timeout: float | None, what: str) -> bool:
-        with blocked(current_scope()):
+        scope = current_scope()
+        if scope is None or not isinstance(scope.link, LiveRun):
+            return self.driver.wait(lock, timeout, what)
+        with blocked(scope.link, scope.above):
             return self.driver.wait(lock, timeout, what)
 
     def fetch(self, task: Task) -> Future[object]:

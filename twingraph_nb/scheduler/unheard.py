@@ -11,10 +11,9 @@ from __future__ import annotations
 from collections.abc import Generator
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from twingraph_nb.events import ErrorInfo, TaskUnobserved
-from twingraph_nb.graph.scope import Scope
 from twingraph_nb.graph.task import Task
 from twingraph_nb.scheduler.blocks import contained, fell_inside
 
@@ -107,13 +106,9 @@ def plain(run: LiveRun, caller: int | None) -> Generator[None, None, None]:
 
 
 @contextmanager
-def blocked(scope: Scope | None) -> Generator[None, None, None]:
-    """While the code of this scope waits, in its own thread."""
-    if scope is None:
-        yield
-        return
-    run = cast("LiveRun", scope.link)
-    caller = next((n for n in reversed(scope.above) if n not in run.blocks), None)
+def blocked(run: LiveRun, above: tuple[int, ...]) -> Generator[None, None, None]:
+    """While code of a run waits, in its own thread; `above`: the tasks that it is called from."""
+    caller = next((n for n in reversed(above) if n not in run.blocks), None)
     run.blocked.add(caller)  # before the look: who holds an error looks the other way round
     if caller in run.unheard:
         run.driver.call(partial(hear, run, caller))
