@@ -3,7 +3,7 @@
 # A fresh machine needs Python >= 3.11 and make; PYTHON=... picks the interpreter.
 
 PYTHON ?=
-WORKERS ?= 3  # on two cores: much of the suite is waiting for pods and containers
+WORKERS ?= 2
 VENV   := .venv
 COMMA  := ,
 BIN    := $(VENV)/bin
