@@ -53,15 +53,6 @@ class _Search(ast.NodeVisitor):
         self._data = data
         self._own: list[tuple[set[str], set[str]]] = []  # of each function around: local, global
 
-    def visit_FunctionDef(self, node: ast.FunctionDef) -> None:
-        self._visit_function(node)
-
-    def visit_AsyncFunctionDef(self, node: ast.AsyncFunctionDef) -> None:
-        self._visit_function(node)
-
-    def visit_Lambda(self, node: ast.Lambda) -> None:
-        self._visit_function(node)
-
     def visit_Call(self, node: ast.Call) -> None:
         method = node.func
         if isinstance(method, ast.Attribute) and method.attr in _METHODS:
@@ -69,12 +60,6 @@ class _Search(ast.NodeVisitor):
             if isinstance(held, ast.Name) and isinstance(self._data.get(held.id), _CONTAINERS):
                 self._note(held)
         self.generic_visit(node)
-
-    def visit_Subscript(self, node: ast.Subscript) -> None:
-        self._visit_place(node)
-
-    def visit_Attribute(self, node: ast.Attribute) -> None:
-        self._visit_place(node)
 
     def visit_Name(self, node: ast.Name) -> None:
         if not isinstance(node.ctx, ast.Load) and self._own and node.id in self._own[-1][1]:
@@ -88,6 +73,8 @@ class _Search(ast.NodeVisitor):
         self.generic_visit(node)
         self._own.pop()
 
+    visit_FunctionDef = visit_AsyncFunctionDef = visit_Lambda = _visit_function
+
     def _visit_place(self, node: ast.Subscript | ast.Attribute) -> None:
         if not isinstance(node.ctx, ast.Load):
             root: ast.expr = node
@@ -96,6 +83,8 @@ class _Search(ast.NodeVisitor):
             if isinstance(root, ast.Name):
                 self._note(root)
         self.generic_visit(node)
+
+    visit_Subscript = visit_Attribute = _visit_place
 
     def _note(self, name: ast.Name) -> None:
         outside = self._own and not any(name.id in local for local, _ in self._own)
